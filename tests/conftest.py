@@ -1,0 +1,38 @@
+"""Shared test settings: eight virtual CPU devices, strict promotion, run-time shape checks, trace folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("PIMJAX_TYPECHECK", "1")
+
+import jax
+import pytest
+from hypothesis import HealthCheck, settings
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+settings.register_profile(
+    "pimjax", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("pimjax")
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden_folder() -> Path:
+    """Folder of the numbers that outputs must agree with."""
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def trace_folder() -> Path:
+    """Folder of real routing traces; the test is skipped, naming the folder, where it is missing."""
+    folder = Path(os.environ.get("PIMJAX_TRACES", Path(__file__).parents[2] / "shared" / "traces"))
+    if not folder.is_dir():
+        pytest.skip(f"no routing traces at {folder}: set PIMJAX_TRACES to the folder that holds them")
+    return folder
