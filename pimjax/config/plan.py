@@ -1,0 +1,87 @@
+"""How the chip is used: grouping, schedule, and which rule of each model option applies."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+from flax import struct
+from pydantic import model_validator
+
+from pimjax.config.base import Section, option
+
+POLICIES = ("token_wise", "compact", "reschedule", "packed")
+SHARE_KINDS = ("position", "pair", "none")
+ACCUMULATE_KINDS = ("local", "digital")
+COMBINE_KINDS = ("digital", "inline")
+ROUTER_KINDS = ("crossbar", "digital")
+ATTENTION_LAWS = ("linear", "fit")
+EMBEDDING_KINDS = ("lookup", "crossbar")
+OVERLAP_KINDS = ("none", "prefetch")
+TILE_KINDS = ("calibrated", "parametric")
+ADC_KINDS = ("survey", "zigzag", "hermes", "table")
+
+
+class PlanConfig(Section):
+    """Host description of grouping, scheduling and model options (all data in compiled programs but `policy`)."""
+
+    group_size: int = option(2, about="Experts that share one set of peripherals", ge=1)
+    grouping: str = option("sorted", about="Strategy of pimjax.group_experts")
+    group_of_expert: tuple[int, ...] | None = option(None, about="Explicit group of each expert (or copy); overrides grouping")
+    copies: int = option(0, about="Duplicates of the hottest experts in spare crossbars", ge=0)
+    policy: Literal["token_wise", "compact", "reschedule", "packed"] = option("reschedule", about="Schedule policy")
+    max_open_tokens: int | None = option(None, about="packed: most tokens begun and not finished at once; null: no limit", ge=1)
+    window_tokens: int | None = option(None, about="Tokens scheduled together; null: all tokens of the pass", ge=1)
+    barrier: bool | None = option(None, about="Wait for the whole window's routing; null: whenever the policy needs it")
+    share: Literal["position", "pair", "none"] = option("position", about="Which crossbars of a group share peripherals")
+    accumulate: Literal["local", "digital"] = option("local", about="Where partial sums of row blocks are added")
+    combine: Literal["digital", "inline"] = option("digital", about="Where expert outputs of a token are added")
+    input_hold: bool = option(False, about="A group keeps its last token's activations")
+    router: Literal["crossbar", "digital"] = option("crossbar", about="Where the router's linear layer runs")
+    attention: Literal["linear", "fit"] = option("linear", about="Latency and energy law of attention")
+    embedding: Literal["lookup", "crossbar"] = option("lookup", about="Token embedding from DRAM or on crossbars")
+    dram_overlap: Literal["none", "prefetch"] = option("none", about="Whether cached keys and values are read ahead")
+    energy_scale_with_sharing: bool = option(
+        False, about="Scale MVM energy by 0.2 + 0.8/g as the authors do (published rows only)"
+    )  # fmt: skip
+    pipeline_layers: bool = option(False, about="Report throughput with one request in flight per layer")
+    whole_ns: bool = option(False, about="Round latencies up to whole ns as the authors do (reference model)")
+    tile: Literal["calibrated", "parametric"] = option("calibrated", about="Crossbar cost: measured, or from circuit parameters")
+    adc: Literal["survey", "zigzag", "hermes", "table"] = option("hermes", about="ADC model of the parametric tile")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PlanConfig:
+        if self.barrier is False and self.policy != "token_wise":
+            raise ValueError(
+                f"plan.barrier is false but plan.policy is '{self.policy}', which needs the whole window's routing: "
+                "only token_wise may start without a barrier"
+            )
+        if self.max_open_tokens is not None and self.policy != "packed":
+            raise ValueError(
+                f"plan.max_open_tokens is {self.max_open_tokens} but plan.policy is '{self.policy}': only packed limits open tokens"
+            )
+        return self
+
+
+@struct.dataclass
+class Plan:
+    """Traced twin of :class:`PlanConfig`: integer and boolean scalars, and the group map. `policy` stays on the host."""
+
+    group_of_expert: jax.Array  # [E] int32; experts beyond num_experts hold -1
+    num_groups: jax.Array
+    group_size: jax.Array  # largest group
+    copies: jax.Array
+    window_tokens: jax.Array  # 0: all tokens of the pass
+    barrier: jax.Array  # bool, resolved
+    share: jax.Array  # index into SHARE_KINDS
+    accumulate: jax.Array  # index into ACCUMULATE_KINDS
+    combine: jax.Array  # index into COMBINE_KINDS
+    input_hold: jax.Array
+    router: jax.Array  # index into ROUTER_KINDS
+    attention: jax.Array  # index into ATTENTION_LAWS
+    embedding: jax.Array  # index into EMBEDDING_KINDS
+    dram_overlap: jax.Array  # index into OVERLAP_KINDS
+    energy_scale_with_sharing: jax.Array
+    whole_ns: jax.Array
+    tile: jax.Array  # index into TILE_KINDS
+    adc: jax.Array  # index into ADC_KINDS
