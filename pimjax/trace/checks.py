@@ -1,0 +1,135 @@
+"""Checks of routing arrays on the host: each fault is one :class:`~pimjax.errors.TraceError` sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pimjax.array_typing import HostArray
+from pimjax.errors import TraceError
+
+LAYER_TOKEN_EXPERT = "[tokens, experts] or [layers, tokens, experts]"
+LAYER_TOKEN_CHOICE = "[tokens, k] or [layers, tokens, k]"
+
+
+def as_layers(values: Any, name: str, meaning: str) -> HostArray:
+    """`values` as a non-empty array of rank 3; rank 2 is one layer."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise TraceError(
+            f"{name} is ragged: its rows have different lengths, but it must be {meaning}"
+        ) from error
+    if array.dtype == object:
+        raise TraceError(
+            f"{name} is ragged or holds objects: it must be a rectangular array of numbers, {meaning}"
+        )
+    if array.ndim not in (2, 3):
+        raise TraceError(f"{name} has shape {list(array.shape)}: it must be {meaning}")
+    if 0 in array.shape:
+        raise TraceError(
+            f"{name} is empty (shape {list(array.shape)}): a trace needs at least one layer, token and expert"
+        )
+    return array[None] if array.ndim == 2 else array
+
+
+def check_num_tokens(num_tokens: int | None, rows: int) -> int:
+    """Number of real tokens; None means that every row is one."""
+    if num_tokens is None:
+        return rows
+    count = int(num_tokens)
+    if count != num_tokens or not 1 <= count <= rows:
+        raise TraceError(
+            f"num_tokens is {num_tokens}: it must be a whole number from 1 to the {rows} rows given"
+        )
+    return count
+
+
+def check_max_tokens(max_tokens: int) -> int:
+    """A positive whole number of tokens to keep of each request."""
+    if int(max_tokens) != max_tokens or max_tokens < 1:
+        raise TraceError(f"max_tokens is {max_tokens}: it must be a whole number of at least 1")
+    return int(max_tokens)
+
+
+def check_choices(values: Any, num_tokens: int | None = None) -> tuple[HostArray, int]:
+    """Bool [L, T, E] from zeros and ones, rows after `num_tokens` cleared; and the number of tokens."""
+    array = as_layers(values, "choices", LAYER_TOKEN_EXPERT)
+    if array.dtype != np.bool_:
+        if not np.issubdtype(array.dtype, np.number) or not np.isin(array, (0, 1)).all():
+            raise TraceError(
+                f"choices must hold only 0 and 1 (or booleans), but holds {_first_not_binary(array)}"
+            )
+        array = array.astype(np.bool_)
+    count = check_num_tokens(num_tokens, array.shape[1])
+    cleared = array.copy()
+    cleared[:, count:] = False
+    return cleared, count
+
+
+def check_expert_ids(values: Any, num_experts: int, num_tokens: int | None = None) -> tuple[HostArray, int]:
+    """Int32 [L, T, k] with distinct ids below `num_experts`; rows after `num_tokens` become -1."""
+    array = as_layers(values, "expert_ids", LAYER_TOKEN_CHOICE)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TraceError(f"expert_ids must be integers, but its dtype is {array.dtype}")
+    experts = check_num_experts(num_experts)
+    top_k = array.shape[2]
+    if top_k > experts:
+        raise TraceError(
+            f"expert_ids gives k = {top_k} experts per token, but there are only num_experts = {experts}"
+        )
+    count = check_num_tokens(num_tokens, array.shape[1])
+    used = array[:, :count]
+    outside = (used < 0) | (used >= experts)
+    if outside.any():
+        layer, token, rank = (int(i) for i in np.argwhere(outside)[0])
+        raise TraceError(
+            f"expert_ids[{layer}, {token}, {rank}] is {int(used[layer, token, rank])}: "
+            f"ids must lie between 0 and num_experts - 1 = {experts - 1}"
+        )
+    ordered = np.sort(used, axis=-1)
+    repeated = (ordered[..., 1:] == ordered[..., :-1]).any(axis=-1)
+    if repeated.any():
+        layer, token = (int(i) for i in np.argwhere(repeated)[0])
+        raise TraceError(
+            f"expert_ids[{layer}, {token}] is {used[layer, token].tolist()}: an expert appears twice "
+            "in one row, but a token visits an expert once"
+        )
+    ids = array.astype(np.int32)
+    ids[:, count:] = -1
+    return ids, count
+
+
+def check_num_experts(num_experts: int) -> int:
+    """A positive whole number of experts."""
+    array = np.asarray(num_experts)
+    if array.size != 1 or not np.issubdtype(array.dtype, np.integer) or int(array.reshape(())) < 1:
+        raise TraceError(f"num_experts is {num_experts}: it must be one positive whole number")
+    return int(array.reshape(()))
+
+
+def check_gate_scores(values: Any, shape: tuple[int, ...], num_tokens: int) -> HostArray:
+    """Float32 [L, T, E], finite for real tokens; rows after `num_tokens` become -inf."""
+    array = as_layers(values, "gate_scores", LAYER_TOKEN_EXPERT)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise TraceError(f"gate_scores must be floating-point numbers, but its dtype is {array.dtype}")
+    if array.shape != shape:
+        raise TraceError(
+            f"gate_scores has shape {list(array.shape)}, but choices has {list(shape)}: they must be equal"
+        )
+    scores = array.astype(np.float32)
+    bad = ~np.isfinite(scores[:, :num_tokens])
+    if bad.any():
+        layer, token, expert = (int(i) for i in np.argwhere(bad)[0])
+        raise TraceError(
+            f"gate_scores[{layer}, {token}, {expert}] is {scores[layer, token, expert]}: scores of real tokens "
+            "must be finite (NaN cannot be compared); repair the recording or drop the token"
+        )
+    scores[:, num_tokens:] = -np.inf
+    return scores
+
+
+def _first_not_binary(array: HostArray) -> str:
+    wrong = array[~np.isin(array, (0, 1))] if np.issubdtype(array.dtype, np.number) else array.ravel()
+    return repr(wrong.ravel()[0].item())

@@ -1,0 +1,60 @@
+"""What a trace file says beyond routing: names, prompt lengths, provenance. Never part of a computation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+#: Keys whose arrays have one entry per request; they are selected together with the requests.
+PER_REQUEST_KEYS = ("request_names", "prompt_tokens", "first_token")
+
+
+class TraceMetadata(Mapping[str, Any]):
+    """Read-only notes beside a trace, static and invisible to JAX.
+
+    All instances are equal and hash alike on purpose: two traces that differ only in their notes have the
+    same tree structure, so they stack, map and share one compiled program. Nothing that is computed may
+    depend on them.
+
+    >>> notes = TraceMetadata({"model": "tiny"})
+    >>> notes["model"], notes == TraceMetadata()
+    ('tiny', True)
+    """
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, entries: Mapping[str, Any] | None = None) -> None:
+        self._entries = dict(entries or {})
+
+    def __getitem__(self, key: str) -> Any:
+        return self._entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TraceMetadata)
+
+    def __hash__(self) -> int:
+        return hash(TraceMetadata)
+
+    def __repr__(self) -> str:
+        return f"TraceMetadata({', '.join(self._entries)})"
+
+    def select(self, requests: Sequence[int]) -> TraceMetadata:
+        """The same notes with the per-request entries of `requests` only, in that order."""
+        index = np.asarray(requests, dtype=np.intp)
+        return TraceMetadata(
+            {
+                key: np.asarray(value)[index] if key in PER_REQUEST_KEYS else value
+                for key, value in self._entries.items()
+            }
+        )
+
+
+EMPTY_METADATA = TraceMetadata()
