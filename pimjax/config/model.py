@@ -20,15 +20,25 @@ class ModelConfig(Section):
 
     source: str = option("", about="Where these numbers are published")
     d_model: int = option(4096, about="Width of the residual stream [values]", ge=1)
-    d_ff: int = option(688, about="Hidden width of one expert (of the feed-forward block if there are no experts) [values]", ge=1)
+    d_ff: int = option(
+        688,
+        about="Hidden width of one expert (of the feed-forward block if there are no experts) [values]",
+        ge=1,
+    )
     vocab_size: int = option(32000, about="Tokens in the vocabulary", ge=1)
     num_layers: int = option(1, about="Decoder layers", ge=1)
     num_experts: int = option(16, about="Routed experts per MoE layer; 0: dense model", ge=0)
     top_k: int = option(4, about="Experts per token (token choice) or on average (expert choice)", ge=1)
-    activation: Literal["relu", "gelu", "swiglu"] = option("relu", about="Activation of the feed-forward blocks")
-    routing: Literal["token_choice", "expert_choice"] = option("token_choice", about="Who chooses: tokens or experts")
+    activation: Literal["relu", "gelu", "swiglu"] = option(
+        "relu", about="Activation of the feed-forward blocks"
+    )
+    routing: Literal["token_choice", "expert_choice"] = option(
+        "token_choice", about="Who chooses: tokens or experts"
+    )
     # attention
-    attention: Literal["gqa", "mla"] = option("gqa", about="Grouped-query (gqa) or multi-head latent attention (mla)")
+    attention: Literal["gqa", "mla"] = option(
+        "gqa", about="Grouped-query (gqa) or multi-head latent attention (mla)"
+    )
     num_heads: int = option(32, about="Query heads", ge=1)
     num_kv_heads: int | None = option(None, about="Key/value heads; null: as many as query heads", ge=1)
     head_dim: int | None = option(None, about="Width of one head; null: d_model / num_heads", ge=1)
@@ -53,9 +63,13 @@ class ModelConfig(Section):
     expert_bias: bool = option(False, about="Biases on expert projections")
     router_bias: bool = option(False, about="Bias on the router")
     attention_sinks: bool = option(False, about="One learned sink logit per query head")
-    qk_norm: Literal["none", "head", "full"] = option("none", about="Normalisation weights on queries and keys")
+    qk_norm: Literal["none", "head", "full"] = option(
+        "none", about="Normalisation weights on queries and keys"
+    )
     published_parameters: float | None = option(None, about="Published parameter count", gt=0)
-    published_active_parameters: float | None = option(None, about="Published parameters active per token", gt=0)
+    published_active_parameters: float | None = option(
+        None, about="Published parameters active per token", gt=0
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
@@ -72,7 +86,9 @@ class ModelConfig(Section):
             raise ValueError(
                 f"model.first_dense_layers is {self.first_dense_layers} but there are only {self.num_layers} layers"
             )
-        if self.attention == "mla" and not (self.kv_lora_rank and self.rope_head_dim and self.nope_head_dim and self.v_head_dim):
+        if self.attention == "mla" and not (
+            self.kv_lora_rank and self.rope_head_dim and self.nope_head_dim and self.v_head_dim
+        ):
             raise ValueError(
                 "model.attention is 'mla', which needs kv_lora_rank, rope_head_dim, nope_head_dim and v_head_dim above 0"
             )
@@ -107,7 +123,10 @@ class ModelConfig(Section):
         """Whether layer `layer` (from 0) attends within the sliding window only."""
         if not self.sliding_window:
             return False
-        return self.sliding_window_period == 1 or layer % self.sliding_window_period < self.sliding_window_period - 1
+        return (
+            self.sliding_window_period == 1
+            or layer % self.sliding_window_period < self.sliding_window_period - 1
+        )
 
     @property
     def num_moe_layers(self) -> int:
@@ -174,6 +193,7 @@ class Model:
     vocab_size: jax.Array
     num_layers: jax.Array
     num_moe_layers: jax.Array
+    last_layer_is_moe: jax.Array  # bool
     num_windowed_layers: jax.Array
     num_experts: jax.Array
     top_k: jax.Array

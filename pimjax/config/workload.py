@@ -25,7 +25,9 @@ class TraceSpec(Section):
     requests: int = option(1, about="Requests to generate or take", ge=1)
     zipf_exponent: float = option(0.7, about="Exponent of the Zipf generator", ge=0)
     dirichlet_concentration: float = option(1.0, about="Concentration of the Dirichlet generator", gt=0)
-    stickiness: float = option(0.4, about="Probability that a token keeps an expert of its predecessor (sticky)", ge=0, le=1)
+    stickiness: float = option(
+        0.4, about="Probability that a token keeps an expert of its predecessor (sticky)", ge=0, le=1
+    )
 
 
 class WorkloadConfig(Section):
@@ -36,13 +38,23 @@ class WorkloadConfig(Section):
     """
 
     prompt_tokens: int = option(32, about="Tokens of the prompt", ge=1, le=1_048_576)
-    generated_tokens: int = option(1, about="Tokens to generate; the prefill emits the first", ge=1, le=1_048_576)
+    generated_tokens: int = option(
+        1, about="Tokens to generate; the prefill emits the first", ge=1, le=1_048_576
+    )
     prefill: bool = option(True, about="Whether the prefill pass is part of the run")
     kv_cache: bool = option(False, about="Keep keys and values of old tokens")
-    go_cache: Literal["none", "full", "threshold", "authors"] = option("none", about="Gate-output cache variant")
-    capacity_rule: Literal["growing", "frozen", "fixed"] = option("growing", about="Expert-choice capacity over time")
-    semantics: Literal["newest", "revise"] = option("newest", about="Whether old outputs follow later evictions")
-    max_context_tokens: int | None = option(None, about="Longest context the caches are sized for; null: this run's", ge=1)
+    go_cache: Literal["none", "full", "threshold", "authors"] = option(
+        "none", about="Gate-output cache variant"
+    )
+    capacity_rule: Literal["growing", "frozen", "fixed"] = option(
+        "growing", about="Expert-choice capacity over time"
+    )
+    semantics: Literal["newest", "revise"] = option(
+        "newest", about="Whether old outputs follow later evictions"
+    )
+    max_context_tokens: int | None = option(
+        None, about="Longest context the caches are sized for; null: this run's", ge=1
+    )
     batch_size: int = option(1, about="Requests that decode together", ge=1)
     activation_bytes: int = option(1, about="Bytes per activation value", ge=1, le=8)
     score_bytes: int = option(2, about="Bytes per cached gate score (float16)", ge=1, le=8)
@@ -56,7 +68,10 @@ class WorkloadConfig(Section):
                 f"workload.prefill is false and workload.generated_tokens is {self.generated_tokens}: no pass is left to run; "
                 "set prefill to true or generate at least 2 tokens"
             )
-        if self.max_context_tokens is not None and self.max_context_tokens < self.prompt_tokens + self.generated_tokens - 1:
+        if (
+            self.max_context_tokens is not None
+            and self.max_context_tokens < self.prompt_tokens + self.generated_tokens - 1
+        ):
             raise ValueError(
                 f"workload.max_context_tokens is {self.max_context_tokens} but prompt and generation reach "
                 f"{self.prompt_tokens + self.generated_tokens - 1} tokens"

@@ -1,0 +1,258 @@
+"""Validated host objects -> `Design` pytrees of strongly typed arrays, and the static `Capacity` they need."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import struct
+
+from pimjax.config import model as model_section
+from pimjax.config import plan as plan_section
+from pimjax.config import workload as workload_section
+from pimjax.config.config import Config
+from pimjax.config.hardware import ABSENT, Hardware, HardwareConfig
+from pimjax.config.model import Model
+from pimjax.config.plan import Plan
+from pimjax.config.workload import Workload
+from pimjax.errors import ConfigError
+
+
+def _power_of_two(count: int) -> int:
+    return 1 << max(0, int(count) - 1).bit_length()
+
+
+@dataclasses.dataclass(frozen=True)
+class Capacity:
+    """Static sizes of padded arrays: hashable by value, rounded up to powers of two. One compile each.
+
+    >>> Capacity(max_tokens=33).max_tokens
+    64
+    """
+
+    max_tokens: int = 1
+    max_experts: int = 1
+    max_top_k: int = 1
+    max_layers: int = 1
+    max_groups: int = 1
+    max_slots: int = 1
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ConfigError(
+                    f"Capacity.{field.name} is {value!r}; it must be a whole number of at least 1"
+                )
+            object.__setattr__(self, field.name, _power_of_two(int(value)))
+
+    def union(self, other: Capacity) -> Capacity:
+        """The smallest capacity that holds both."""
+        return Capacity(
+            **{f.name: max(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self)}
+        )
+
+
+@struct.dataclass
+class Design:
+    """Everything that is data about one design point (or a batch: leaves with a leading axis `[N]`)."""
+
+    hardware: Hardware
+    model: Model
+    workload: Workload
+    plan: Plan
+
+    def set(self, values: Mapping[str, Any]) -> Design:
+        """A copy with leaves replaced by dotted key; arrays may carry a leading sweep axis.
+
+        Raises:
+            ConfigError: a key names no leaf.
+
+        >>> design, _ = build(Config())
+        >>> float(design.set({"hardware.mvm_latency_ns": np.float64(100)}).hardware.mvm_latency_ns)
+        100.0
+        """
+        parts = {name: getattr(self, name) for name in ("hardware", "model", "workload", "plan")}
+        for dotted, value in values.items():
+            section, _, leaf = dotted.partition(".")
+            names = [f.name for f in dataclasses.fields(parts[section])] if section in parts else list(parts)
+            if section not in parts or leaf not in names:
+                from pimjax.config.loader import unknown_key_sentence
+
+                raise ConfigError(
+                    unknown_key_sentence(dotted, value, leaf if section in parts else section, names)
+                )
+            old = getattr(parts[section], leaf)
+            dtype = np.asarray(old).dtype if not isinstance(old, jax.Array) else old.dtype
+            if isinstance(value, jax.Array):
+                new = value if value.dtype == dtype or section == "hardware" else value.astype(dtype)
+            else:
+                new = np.asarray(value, dtype=dtype)
+            parts[section] = parts[section].replace(**{leaf: new})
+        return self.replace(**parts)
+
+
+def build(config: Config | Sequence[Config]) -> tuple[Design, Capacity]:
+    """Turn configurations into a `Design` of arrays and the `Capacity` that holds them.
+
+    Args:
+        config: one :class:`Config`, or a list of N (leaves then carry a leading axis `[N]`).
+
+    Returns:
+        `(design, capacity)`: NumPy leaves (float64, int32, bool); under JAX's default they become float32.
+
+    Raises:
+        ConfigError: an empty list, or something that is no `Config`.
+
+    >>> design, capacity = build([Config(), Config()])
+    >>> design.hardware.num_digital_units.shape, capacity.max_experts
+    ((2,), 16)
+    """
+    if isinstance(config, Config):
+        return _build_one(config, capacity_of(config)), capacity_of(config)
+    configs = list(config) if isinstance(config, Iterable) else [config]
+    if not configs or not all(isinstance(item, Config) for item in configs):
+        raise ConfigError(
+            "build needs a Config or a non-empty list of them; make one with pimjax.load_config"
+        )
+    capacity = capacity_of(configs[0])
+    for item in configs[1:]:
+        capacity = capacity.union(capacity_of(item))
+    designs = [_build_one(item, capacity) for item in configs]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *designs), capacity
+
+
+def capacity_of(config: Config) -> Capacity:
+    """The smallest `Capacity` for one configuration."""
+    model, plan, workload = config.model, config.plan, config.workload
+    experts = max(1, model.num_experts + plan.copies)
+    groups = max(plan.group_of_expert) + 1 if plan.group_of_expert else -(-experts // plan.group_size)
+    return Capacity(
+        max_tokens=workload.context_tokens,
+        max_experts=experts,
+        max_top_k=model.top_k,
+        max_layers=model.num_layers,
+        max_groups=groups,
+        max_slots=workload.context_tokens * min(model.top_k, experts),
+    )
+
+
+def needs_barrier(config: Config) -> bool:
+    """Whether slots wait for the whole window's routing (multiplexed-model rule `barrier = auto`)."""
+    if config.plan.barrier is not None:
+        if not config.plan.barrier and config.model.routing == "expert_choice":
+            raise ConfigError(
+                "plan.barrier: False is not accepted; expert choice needs every token's score before it can choose: "
+                "use null or true"
+            )
+        return config.plan.barrier
+    return config.model.routing == "expert_choice" or config.plan.policy != "token_wise"
+
+
+def _build_one(config: Config, capacity: Capacity) -> Design:
+    return Design(
+        hardware=_hardware(config),
+        model=_model(config),
+        workload=_workload(config),
+        plan=_plan(config, capacity),
+    )
+
+
+def _real(value: float) -> np.ndarray:
+    return np.asarray(value, np.float64)
+
+
+def _whole(value: int) -> np.ndarray:
+    return np.asarray(value, np.int32)
+
+
+def _hardware(config: Config) -> Hardware:
+    hardware = config.hardware
+    leaves = {}
+    for name in HardwareConfig.model_fields:
+        value = getattr(hardware, name)
+        leaves[name] = _real(ABSENT[name] if value is None else value)
+    return Hardware(
+        **leaves,
+        weight_slices=_real(config.numerics.weight_slices),
+        input_cycles=_real(config.numerics.input_cycles),
+    )
+
+
+def _model(config: Config) -> Model:
+    model = config.model
+    plain = [
+        "d_model",
+        "d_ff",
+        "vocab_size",
+        "num_layers",
+        "num_moe_layers",
+        "num_experts",
+        "top_k",
+        "num_heads",
+        "kv_lora_rank",
+        "q_lora_rank",
+        "rope_head_dim",
+        "nope_head_dim",
+        "v_head_dim",
+        "sliding_window",
+        "num_shared_experts",
+    ]
+    return Model(
+        **{name: _whole(getattr(model, name)) for name in plain},
+        last_layer_is_moe=np.asarray(model.is_moe_layer(model.num_layers - 1)),
+        num_windowed_layers=_whole(sum(model.is_windowed_layer(layer) for layer in range(model.num_layers))),
+        activation=_whole(model_section.ACTIVATIONS.index(model.activation)),
+        routing=_whole(model_section.ROUTING_KINDS.index(model.routing)),
+        attention=_whole(model_section.ATTENTION_KINDS.index(model.attention)),
+        num_kv_heads=_whole(model.kv_heads),
+        head_dim=_whole(model.head_width),
+        dense_d_ff=_whole(model.dense_width),
+        tied_embeddings=np.asarray(model.tied_embeddings),
+    )
+
+
+def _workload(config: Config) -> Workload:
+    workload = config.workload
+    plain = ["prompt_tokens", "generated_tokens", "batch_size", "activation_bytes", "score_bytes", "kv_bytes"]
+    return Workload(
+        **{name: _whole(getattr(workload, name)) for name in plain},
+        prefill=np.asarray(workload.prefill),
+        kv_cache=np.asarray(workload.kv_cache),
+        go_cache=_whole(workload_section.GO_CACHES.index(workload.go_cache)),
+        capacity_rule=_whole(workload_section.CAPACITY_RULES.index(workload.capacity_rule)),
+        semantics=_whole(workload_section.SEMANTICS.index(workload.semantics)),
+        max_context_tokens=_whole(workload.context_tokens),
+    )
+
+
+def _plan(config: Config, capacity: Capacity) -> Plan:
+    plan, experts = config.plan, config.model.num_experts + config.plan.copies
+    # Without an explicit map: neighbours share. `estimate` puts in the map that `plan.grouping` makes from the trace.
+    groups = plan.group_of_expert or tuple(expert // plan.group_size for expert in range(experts))
+    padded = np.full(capacity.max_experts, -1, np.int32)
+    padded[: len(groups)] = groups
+    sizes = np.bincount(np.asarray(groups, int)) if groups else np.array([1])
+    return Plan(
+        group_of_expert=padded,
+        num_groups=_whole(len(sizes) if groups else 0),
+        group_size=_whole(int(sizes.max())),
+        copies=_whole(plan.copies),
+        window_tokens=_whole(plan.window_tokens or 0),
+        barrier=np.asarray(needs_barrier(config)),
+        share=_whole(plan_section.SHARE_KINDS.index(plan.share)),
+        accumulate=_whole(plan_section.ACCUMULATE_KINDS.index(plan.accumulate)),
+        combine=_whole(plan_section.COMBINE_KINDS.index(plan.combine)),
+        input_hold=np.asarray(plan.input_hold),
+        router=_whole(plan_section.ROUTER_KINDS.index(plan.router)),
+        attention=_whole(plan_section.ATTENTION_LAWS.index(plan.attention)),
+        embedding=_whole(plan_section.EMBEDDING_KINDS.index(plan.embedding)),
+        dram_overlap=_whole(plan_section.OVERLAP_KINDS.index(plan.dram_overlap)),
+        energy_scale_with_sharing=np.asarray(plan.energy_scale_with_sharing),
+        whole_ns=np.asarray(plan.whole_ns),
+        tile=_whole(plan_section.TILE_KINDS.index(plan.tile)),
+        adc=_whole(plan_section.ADC_KINDS.index(plan.adc)),
+    )

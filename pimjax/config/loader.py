@@ -1,0 +1,236 @@
+"""YAML, presets and dotted overrides -> one validated :class:`Config`, with sentences for every mistake."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from pimjax.config.base import Section, field_facts
+from pimjax.config.config import SECTIONS, Config
+from pimjax.config.yaml_reader import read_yaml
+from pimjax.errors import ConfigError
+from pimjax.resources import config_folder
+
+_FACT_KEYS = {"value", "unit", "source", "range", "assumed", "note"}
+
+
+def list_presets(section: str | None = None) -> list[str]:
+    """Names of the shipped presets: whole configurations, or those of one section.
+
+    >>> "paper_reference" in list_presets()
+    True
+    """
+    folder = config_folder() / section if section else config_folder()
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def load_config(
+    path_or_preset: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Load a configuration from a YAML file, a shipped preset's name, or a mapping.
+
+    Args:
+        path_or_preset: path of a YAML file, a name from :func:`list_presets`, or a nested mapping.
+        overrides: dotted keys to values, applied last: `{"hardware.num_digital_units": 10}`.
+
+    Returns:
+        A frozen, validated :class:`Config`.
+
+    Raises:
+        ConfigError: names the key, the value and what is allowed.
+
+    >>> load_config("paper_reference", {"hardware.num_digital_units": 10}).hardware.num_digital_units
+    10.0
+    """
+    if isinstance(path_or_preset, Mapping):
+        data, where, folder = dict(path_or_preset), "<mapping>", None
+        lines: dict[str, int] = {}
+    else:
+        path = _find(str(path_or_preset), None)
+        data, lines = read_yaml(path)
+        where, folder = str(path), path.parent
+        data.setdefault("name", path.stem)
+    sources: dict[str, dict[str, Any]] = {}
+    content: dict[str, Any] = {}
+    for key, value in data.items():
+        if key in SECTIONS:
+            content[key] = _section(key, value, folder, sources, where)
+        else:
+            content[key] = value
+    for dotted, value in (overrides or {}).items():
+        _override(content, sources, dotted, value)
+    content.setdefault("sources", sources)
+    return _validate(content, where, lines)
+
+
+def _find(name: str, section: str | None, beside: Path | None = None) -> Path:
+    """The file a name or path means: an existing path, a file beside the including one, or a shipped preset."""
+    for candidate in (Path(name), *((beside / name,) if beside else ())):
+        if candidate.suffix in (".yaml", ".yml") and candidate.is_file():
+            return candidate
+    folder = config_folder() / section if section else config_folder()
+    preset = folder / f"{name}.yaml"
+    if preset.is_file() and "/" not in name and "\\" not in name:
+        return preset
+    known = list_presets(section)
+    hint = difflib.get_close_matches(name, known, 1)
+    label = f"{section} preset" if section else "configuration"
+    raise ConfigError(
+        f"{name!r} is neither a YAML file nor a shipped {label}"
+        + (f"; did you mean {hint[0]!r}?" if hint else "")
+        + f" Shipped: {', '.join(known) or 'none'}"
+    )
+
+
+def _section(
+    section: str, value: Any, folder: Path | None, sources: dict[str, dict[str, Any]], where: str
+) -> dict[str, Any]:
+    """Resolve one section: a preset's name, or a mapping that may start from `preset: name`."""
+    if isinstance(value, str):
+        path = _find(value, section, folder)
+        return _section(section, read_yaml(path)[0], path.parent, sources, str(path))
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            f"{where}: {section} is {value!r}; it must be the name of a preset ({', '.join(list_presets(section))}) "
+            "or a mapping of its keys"
+        )
+    resolved: dict[str, Any] = {}
+    value = dict(value)
+    preset = value.pop("preset", None)
+    if preset is not None:
+        if not isinstance(preset, str):
+            raise ConfigError(
+                f"{where}: {section}.preset is {preset!r}; it must be the name of a shipped preset or a file"
+            )
+        resolved = _section(section, preset, folder, sources, where)
+    facts = field_facts(SECTIONS[section])
+    for key, item in value.items():
+        if isinstance(item, Mapping) and "value" in item:
+            dotted = f"{section}.{key}"
+            unknown = set(item) - _FACT_KEYS
+            if unknown:
+                raise ConfigError(
+                    f"{where}: {dotted} has the unknown note {sorted(unknown)[0]!r}; allowed: {', '.join(sorted(_FACT_KEYS))}"
+                )
+            unit = facts.get(key, {}).get("unit")
+            if unit and "unit" in item and item["unit"] != unit:
+                raise ConfigError(
+                    f"{where}: {dotted} is given in {item['unit']!r}; its unit is {unit!r}: convert the value"
+                )
+            sources[dotted] = {name: item[name] for name in item if name != "value"}
+            item = item["value"]
+        resolved[key] = item
+    return resolved
+
+
+def _override(content: dict[str, Any], sources: dict[str, dict[str, Any]], dotted: str, value: Any) -> None:
+    *parents, leaf = str(dotted).split(".")
+    target: Any = content
+    for depth, parent in enumerate(parents):
+        if depth == 0 and parent not in SECTIONS:
+            raise ConfigError(unknown_key_sentence(dotted, value, parent, list(SECTIONS)))
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            raise ConfigError(
+                f"{dotted}: {'.'.join(parents[: depth + 1])} has no keys of its own; nothing to override"
+            )
+    sources.pop(dotted, None)
+    target[leaf] = value
+
+
+def unknown_key_sentence(dotted: str, value: Any, key: str, known: list[str]) -> str:
+    """The sentence for a key that does not exist, with the closest existing one."""
+    hint = difflib.get_close_matches(key, known, 1)
+    advice = f"did you mean {hint[0]!r}? " if hint else ""
+    shown = known if len(known) <= 12 else [*difflib.get_close_matches(key, known, 5, 0.2), "..."]
+    return f"{dotted}: unknown key (value {value!r}); {advice}allowed: {', '.join(shown)}"
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars and arrays as Python numbers and lists: the schema is strict about types."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _validate(content: dict[str, Any], where: str = "", lines: Mapping[str, int] | None = None) -> Config:
+    try:
+        return Config.model_validate(_plain(content))
+    except ValidationError as error:
+        raise ConfigError(sentence(error, where, lines or {})) from None
+
+
+def sentence(error: ValidationError, where: str, lines: Mapping[str, int]) -> str:
+    """One sentence for a pydantic error: where, key, value, what is allowed."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    # Literal unions and optional types add their own location parts; keep what names a key.
+    location = [
+        str(part)
+        for part in first["loc"]
+        if not str(part).startswith(("function-", "literal", "constrained"))
+    ]
+    dotted = ".".join(location)
+    line = next((lines[p] for p in (dotted, *(dotted.rsplit(".", n)[0] for n in (1, 2))) if p in lines), None)
+    prefix = (
+        f"{where}:{line}: " if line and where else (f"{where}: " if where and where != "<mapping>" else "")
+    )
+    value, kind, context = first.get("input"), first["type"], first.get("ctx", {})
+    if kind == "extra_forbidden":
+        text = unknown_key_sentence(dotted, value, location[-1], _known_keys(location))
+    elif kind == "value_error":
+        text = str(context["error"])
+    else:
+        text = f"{dotted}: {value!r} is not accepted; {_allowed(kind, context, first['msg'])}"
+    more = (
+        f" ({len(problems) - 1} more problem{'s' if len(problems) > 2 else ''})" if len(problems) > 1 else ""
+    )
+    return prefix + text + more
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    section: type[BaseModel] = Config
+    for part in location[:-1]:
+        info = section.model_fields.get(part)
+        inner = info.annotation if info else None
+        if not (isinstance(inner, type) and issubclass(inner, Section)):
+            return []
+        section = inner
+    return list(section.model_fields)
+
+
+def _allowed(kind: str, context: Mapping[str, Any], message: str) -> str:
+    match kind:
+        case "greater_than_equal":
+            return f"it must be at least {context['ge']:g}"
+        case "greater_than":
+            return f"it must be above {context['gt']:g}"
+        case "less_than_equal":
+            return f"it must be at most {context['le']:g}"
+        case "literal_error":
+            return f"allowed: {context['expected']}"
+        case "int_type" | "int_from_float":
+            return "it must be a whole number"
+        case "float_type":
+            return "it must be a number"
+        case "finite_number":
+            return "it must be a finite number"
+        case "bool_type":
+            return "it must be true or false"
+        case "string_type":
+            return "it must be text"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return "it must be a mapping of keys"
+        case _:
+            return message[0].lower() + message[1:]
