@@ -36,8 +36,7 @@ class MissingExtraError(PimjaxError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs the package {package!r}, which is not installed; "
-            f"run: pip install 'pimjax[{extra}]'"
+            f"{purpose} needs the package {package!r}, which is not installed; run: pip install 'pimjax[{extra}]'"
         )
         self.package = package
         self.extra = extra

@@ -81,7 +81,5 @@ class RunCost:
         jax.Array
     )  # [L] end of the last pass after t_ready, first pass of the run; 0 in the reference model
     tokens: jax.Array  # [] tokens the run emits (generated) or processes (prefill only)
-    pipeline_interval_ns: (
-        jax.Array
-    )  # [] slowest layer's time: throughput with one request in flight per layer
+    pipeline_interval_ns: jax.Array  # [] slowest layer's time: throughput with one request in flight per layer
     status: jax.Array  # [] int32 bits of pimjax.status

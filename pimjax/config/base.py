@@ -13,9 +13,7 @@ class Section(BaseModel):
     Host object: never enters a traced function. Its traced twin is built by :func:`pimjax.config.build.build`.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, strict=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, strict=True)
 
 
 def number(

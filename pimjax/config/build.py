@@ -44,9 +44,7 @@ class Capacity:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ConfigError(
-                    f"Capacity.{field.name} is {value!r}; it must be a whole number of at least 1"
-                )
+                raise ConfigError(f"Capacity.{field.name} is {value!r}; it must be a whole number of at least 1")
             object.__setattr__(self, field.name, _power_of_two(int(value)))
 
     def union(self, other: Capacity) -> Capacity:
@@ -82,9 +80,7 @@ class Design:
             if section not in parts or leaf not in names:
                 from pimjax.config.loader import unknown_key_sentence
 
-                raise ConfigError(
-                    unknown_key_sentence(dotted, value, leaf if section in parts else section, names)
-                )
+                raise ConfigError(unknown_key_sentence(dotted, value, leaf if section in parts else section, names))
             old = getattr(parts[section], leaf)
             dtype = np.asarray(old).dtype if not isinstance(old, jax.Array) else old.dtype
             if isinstance(value, jax.Array):
@@ -115,9 +111,7 @@ def build(config: Config | Sequence[Config]) -> tuple[Design, Capacity]:
         return _build_one(config, capacity_of(config)), capacity_of(config)
     configs = list(config) if isinstance(config, Iterable) else [config]
     if not configs or not all(isinstance(item, Config) for item in configs):
-        raise ConfigError(
-            "build needs a Config or a non-empty list of them; make one with pimjax.load_config"
-        )
+        raise ConfigError("build needs a Config or a non-empty list of them; make one with pimjax.load_config")
     capacity = capacity_of(configs[0])
     for item in configs[1:]:
         capacity = capacity.union(capacity_of(item))

@@ -53,9 +53,7 @@ class Config(Section):
         if groups is not None:
             wanted = self.model.num_experts + self.plan.copies
             if len(groups) != wanted:
-                raise ValueError(
-                    f"plan.group_of_expert has {len(groups)} entries but needs one per expert: {wanted}"
-                )
+                raise ValueError(f"plan.group_of_expert has {len(groups)} entries but needs one per expert: {wanted}")
             if min(groups) < 0 or sorted(set(groups)) != list(range(max(groups) + 1)):
                 raise ValueError(
                     "plan.group_of_expert must number the groups 0, 1, 2, ... without gaps; "

@@ -17,18 +17,12 @@ class HardwareConfig(Section):
     """Host description of a chip. Units are in the names; every number may be overridden, swept or tuned."""
 
     # --- crossbars -----------------------------------------------------------------------------------------
-    crossbar_rows: float = number(
-        256, unit="rows", about="Rows (inputs) of one crossbar", source=_HERMES, gt=0
-    )
-    crossbar_cols: float = number(
-        256, unit="columns", about="Columns (outputs) of one crossbar", source=_HERMES, gt=0
-    )
+    crossbar_rows: float = number(256, unit="rows", about="Rows (inputs) of one crossbar", source=_HERMES, gt=0)
+    crossbar_cols: float = number(256, unit="columns", about="Columns (outputs) of one crossbar", source=_HERMES, gt=0)
     tiles: float | None = number(
         None, unit="crossbars", about="Crossbars on the chip; null: as many as the mapping needs", source=_SIMULATOR, ge=1
     )  # fmt: skip
-    tiers: float = number(
-        1, unit="tiers", about="Stacked tiers per tile; one works at a time", source=_SIMULATOR, ge=1
-    )
+    tiers: float = number(1, unit="tiers", about="Stacked tiers per tile; one works at a time", source=_SIMULATOR, ge=1)
     mvm_latency_ns: float = number(
         130, unit="ns", about="One matrix-vector product of a full crossbar", spread=(100, 160),
         source=f"{_HERMES}: 2*256*256/1.008 TOPS", gt=0,
@@ -63,15 +57,9 @@ class HardwareConfig(Section):
     )  # fmt: skip
     # --- converters (used by the multiplexer's settling, the parametric tile and the numerics) ---------------
     adc_bits: float = number(8, unit="bit", about="ADC resolution", source=_HERMES, ge=1, le=16)
-    columns_per_adc: float = number(
-        1, unit="columns", about="Columns that take turns at one ADC", source=_HERMES, ge=1
-    )
-    node_nm: float = number(
-        14, unit="nm", about="Technology node (parametric tile)", source=_HERMES, ge=3, le=250
-    )
-    supply_v: float = number(
-        0.8, unit="V", about="Supply voltage (parametric tile)", source=_HERMES, ge=0.3, le=3.3
-    )
+    columns_per_adc: float = number(1, unit="columns", about="Columns that take turns at one ADC", source=_HERMES, ge=1)
+    node_nm: float = number(14, unit="nm", about="Technology node (parametric tile)", source=_HERMES, ge=3, le=250)
+    supply_v: float = number(0.8, unit="V", about="Supply voltage (parametric tile)", source=_HERMES, ge=0.3, le=3.3)
     # --- local accumulation ----------------------------------------------------------------------------------
     accumulator_lanes: float = number(
         64, unit="lanes", about="Adders per column strip for partial sums", spread=(16, 256), source=_NONE, assumed=True, gt=0
@@ -87,9 +75,7 @@ class HardwareConfig(Section):
     link_latency_ns_per_256: float = number(
         12, unit="ns", about="One block of 256 values over one hop", source=_SIMULATOR, ge=0
     )
-    link_energy_nj_per_256: float = number(
-        0.01293, unit="nJ", about="Energy of that transfer", source=_SIMULATOR, ge=0
-    )
+    link_energy_nj_per_256: float = number(0.01293, unit="nJ", about="Energy of that transfer", source=_SIMULATOR, ge=0)
     input_links: float | None = number(
         None, unit="links", about="Links that bring a token's activations in; null: one per row block",
         source=f"{_SIMULATOR}: unlimited communication", spread=(1, 16), assumed=True, gt=0,
@@ -111,21 +97,11 @@ class HardwareConfig(Section):
         1, unit="1", about="Scale of the MVM latency in passes with decode id 0 (reference model only)", source=_SIMULATOR, gt=0
     )  # fmt: skip
     # --- digital units -------------------------------------------------------------------------------------------
-    num_digital_units: float = number(
-        5, unit="units", about="Digital processing units", source=_SIMULATOR, ge=1
-    )
-    digital_unit_area_mm2: float = number(
-        1.25, unit="mm2", about="Area of one digital unit", source=_SURVEY, ge=0
-    )
-    add_latency_ns_per_256: float = number(
-        8, unit="ns", about="Addition per 256 values", source=_SIMULATOR, ge=0
-    )
-    add_latency_base_ns: float = number(
-        4, unit="ns", about="Fixed part of an addition", source=_SIMULATOR, ge=0
-    )
-    add_energy_nj_per_256: float = number(
-        0.00943, unit="nJ", about="Addition per 256 values", source=_SIMULATOR, ge=0
-    )
+    num_digital_units: float = number(5, unit="units", about="Digital processing units", source=_SIMULATOR, ge=1)
+    digital_unit_area_mm2: float = number(1.25, unit="mm2", about="Area of one digital unit", source=_SURVEY, ge=0)
+    add_latency_ns_per_256: float = number(8, unit="ns", about="Addition per 256 values", source=_SIMULATOR, ge=0)
+    add_latency_base_ns: float = number(4, unit="ns", about="Fixed part of an addition", source=_SIMULATOR, ge=0)
+    add_energy_nj_per_256: float = number(0.00943, unit="nJ", about="Addition per 256 values", source=_SIMULATOR, ge=0)
     norm_latency_ns_per_256: float = number(
         50, unit="ns", about="Normalisation per 256 values", source=_SIMULATOR, ge=0
     )
@@ -133,16 +109,10 @@ class HardwareConfig(Section):
         0.02096, unit="nJ", about="Normalisation per 256 values", source=_SIMULATOR, ge=0
     )
     relu_latency_ns: float = number(1, unit="ns", about="ReLU of any width", source=_SIMULATOR, ge=0)
-    relu_energy_nj_per_256: float = number(
-        0.00002, unit="nJ", about="ReLU per 256 values", source=_SIMULATOR, ge=0
-    )
-    gelu_latency_ns_per_256: float = number(
-        16, unit="ns", about="GELU per 256 values", source=_SIMULATOR, ge=0
-    )
+    relu_energy_nj_per_256: float = number(0.00002, unit="nJ", about="ReLU per 256 values", source=_SIMULATOR, ge=0)
+    gelu_latency_ns_per_256: float = number(16, unit="ns", about="GELU per 256 values", source=_SIMULATOR, ge=0)
     gelu_latency_base_ns: float = number(6, unit="ns", about="Fixed part of a GELU", source=_SIMULATOR, ge=0)
-    gelu_energy_nj_per_256: float = number(
-        0.00963, unit="nJ", about="GELU per 256 values", source=_SIMULATOR, ge=0
-    )
+    gelu_energy_nj_per_256: float = number(0.00963, unit="nJ", about="GELU per 256 values", source=_SIMULATOR, ge=0)
     swiglu_latency_ns_per_256: float = number(
         24, unit="ns", about="SwiGLU (activation and product) per 256 values", spread=(16, 40),
         source="GELU and addition laws of the authors' simulator", assumed=True, ge=0,
@@ -154,9 +124,7 @@ class HardwareConfig(Section):
         0.01906, unit="nJ", about="SwiGLU per 256 values: a GELU and one addition-sized product", spread=(0.01, 0.04),
         source="GELU and addition laws of the authors' simulator", assumed=True, ge=0,
     )  # fmt: skip
-    sampling_latency_ns: float = number(
-        10, unit="ns", about="Sampling the next token", source=_SIMULATOR, ge=0
-    )
+    sampling_latency_ns: float = number(10, unit="ns", about="Sampling the next token", source=_SIMULATOR, ge=0)
     router_values_per_ns: float = number(
         32, unit="1/ns", about="Multiply-adds per ns of a router on one digital unit", source="addition law: 256 values in 8 ns", gt=0
     )  # fmt: skip
@@ -167,9 +135,7 @@ class HardwareConfig(Section):
     num_attention_units: float = number(
         4, unit="units", about="Attention units; heads are dealt to them", source=_SIMULATOR, ge=1
     )
-    attention_unit_area_mm2: float = number(
-        5.0, unit="mm2", about="Area of one attention unit", source=_SURVEY, ge=0
-    )
+    attention_unit_area_mm2: float = number(5.0, unit="mm2", about="Area of one attention unit", source=_SURVEY, ge=0)
     attention_latency_ns_per_pair: float = number(
         4.1e-3, unit="ns", about="Linear law: per (query, key, channel)", source="3D-SiM attention table, linear in d", ge=0
     )  # fmt: skip
@@ -187,9 +153,7 @@ class HardwareConfig(Section):
         0.557225e-3, unit="nJ", about="Fitted law: L^2 d coefficient of energy", source=_SIMULATOR, ge=0
     )  # fmt: skip
     # --- memory --------------------------------------------------------------------------------------------------------
-    dram_bandwidth_gb_per_s: float = number(
-        5.332, unit="GB/s", about="DRAM bandwidth", source=_SIMULATOR, gt=0
-    )
+    dram_bandwidth_gb_per_s: float = number(5.332, unit="GB/s", about="DRAM bandwidth", source=_SIMULATOR, gt=0)
     dram_active_power_w: float = number(
         0.2467, unit="W", about="DRAM power while transferring", source=_SIMULATOR, ge=0
     )
@@ -225,9 +189,7 @@ class HardwareConfig(Section):
         26.25, unit="mm2", about="Area that unit_power_w belongs to (multiplexed model scales by area)",
         source="5 x 1.25 + 4 x 5 mm2", gt=0,
     )  # fmt: skip
-    reticle_area_mm2: float = number(
-        858, unit="mm2", about="Largest die", source="26 mm x 33 mm exposure field", gt=0
-    )
+    reticle_area_mm2: float = number(858, unit="mm2", about="Largest die", source="26 mm x 33 mm exposure field", gt=0)
     # --- writing weights ------------------------------------------------------------------------------------------------------
     program_pulse_mvms: float = number(
         25, unit="MVM times", about="One write pass of a row, in MVM latencies", spread=(20, 30),

@@ -29,9 +29,7 @@ def list_presets(section: str | None = None) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def load_config(
-    path_or_preset: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None
-) -> Config:
+def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Config:
     """Load a configuration from a YAML file, a shipped preset's name, or a mapping.
 
     Args:
@@ -138,9 +136,7 @@ def _override(content: dict[str, Any], sources: dict[str, dict[str, Any]], dotte
             raise ConfigError(unknown_key_sentence(dotted, value, parent, list(SECTIONS)))
         target = target.setdefault(parent, {})
         if not isinstance(target, dict):
-            raise ConfigError(
-                f"{dotted}: {'.'.join(parents[: depth + 1])} has no keys of its own; nothing to override"
-            )
+            raise ConfigError(f"{dotted}: {'.'.join(parents[: depth + 1])} has no keys of its own; nothing to override")
     sources.pop(dotted, None)
     target[leaf] = value
 
@@ -176,16 +172,10 @@ def sentence(error: ValidationError, where: str, lines: Mapping[str, int]) -> st
     problems = error.errors(include_url=False)
     first = problems[0]
     # Literal unions and optional types add their own location parts; keep what names a key.
-    location = [
-        str(part)
-        for part in first["loc"]
-        if not str(part).startswith(("function-", "literal", "constrained"))
-    ]
+    location = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "literal", "constrained"))]
     dotted = ".".join(location)
     line = next((lines[p] for p in (dotted, *(dotted.rsplit(".", n)[0] for n in (1, 2))) if p in lines), None)
-    prefix = (
-        f"{where}:{line}: " if line and where else (f"{where}: " if where and where != "<mapping>" else "")
-    )
+    prefix = f"{where}:{line}: " if line and where else (f"{where}: " if where and where != "<mapping>" else "")
     value, kind, context = first.get("input"), first["type"], first.get("ctx", {})
     if kind == "extra_forbidden":
         text = unknown_key_sentence(dotted, value, location[-1], _known_keys(location))
@@ -193,9 +183,7 @@ def sentence(error: ValidationError, where: str, lines: Mapping[str, int]) -> st
         text = str(context["error"])
     else:
         text = f"{dotted}: {value!r} is not accepted; {_allowed(kind, context, first['msg'])}"
-    more = (
-        f" ({len(problems) - 1} more problem{'s' if len(problems) > 2 else ''})" if len(problems) > 1 else ""
-    )
+    more = f" ({len(problems) - 1} more problem{'s' if len(problems) > 2 else ''})" if len(problems) > 1 else ""
     return prefix + text + more
 
 

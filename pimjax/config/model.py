@@ -29,16 +29,10 @@ class ModelConfig(Section):
     num_layers: int = option(1, about="Decoder layers", ge=1)
     num_experts: int = option(16, about="Routed experts per MoE layer; 0: dense model", ge=0)
     top_k: int = option(4, about="Experts per token (token choice) or on average (expert choice)", ge=1)
-    activation: Literal["relu", "gelu", "swiglu"] = option(
-        "relu", about="Activation of the feed-forward blocks"
-    )
-    routing: Literal["token_choice", "expert_choice"] = option(
-        "token_choice", about="Who chooses: tokens or experts"
-    )
+    activation: Literal["relu", "gelu", "swiglu"] = option("relu", about="Activation of the feed-forward blocks")
+    routing: Literal["token_choice", "expert_choice"] = option("token_choice", about="Who chooses: tokens or experts")
     # attention
-    attention: Literal["gqa", "mla"] = option(
-        "gqa", about="Grouped-query (gqa) or multi-head latent attention (mla)"
-    )
+    attention: Literal["gqa", "mla"] = option("gqa", about="Grouped-query (gqa) or multi-head latent attention (mla)")
     num_heads: int = option(32, about="Query heads", ge=1)
     num_kv_heads: int | None = option(None, about="Key/value heads; null: as many as query heads", ge=1)
     head_dim: int | None = option(None, about="Width of one head; null: d_model / num_heads", ge=1)
@@ -63,13 +57,9 @@ class ModelConfig(Section):
     expert_bias: bool = option(False, about="Biases on expert projections")
     router_bias: bool = option(False, about="Bias on the router")
     attention_sinks: bool = option(False, about="One learned sink logit per query head")
-    qk_norm: Literal["none", "head", "full"] = option(
-        "none", about="Normalisation weights on queries and keys"
-    )
+    qk_norm: Literal["none", "head", "full"] = option("none", about="Normalisation weights on queries and keys")
     published_parameters: float | None = option(None, about="Published parameter count", gt=0)
-    published_active_parameters: float | None = option(
-        None, about="Published parameters active per token", gt=0
-    )
+    published_active_parameters: float | None = option(None, about="Published parameters active per token", gt=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
@@ -123,10 +113,7 @@ class ModelConfig(Section):
         """Whether layer `layer` (from 0) attends within the sliding window only."""
         if not self.sliding_window:
             return False
-        return (
-            self.sliding_window_period == 1
-            or layer % self.sliding_window_period < self.sliding_window_period - 1
-        )
+        return self.sliding_window_period == 1 or layer % self.sliding_window_period < self.sliding_window_period - 1
 
     @property
     def num_moe_layers(self) -> int:

@@ -31,36 +31,22 @@ class PlanConfig(Section):
         None, about="Explicit group of each expert (or copy); overrides grouping", strict=False
     )
     copies: int = option(0, about="Duplicates of the hottest experts in spare crossbars", ge=0)
-    policy: Literal["token_wise", "compact", "reschedule", "packed"] = option(
-        "reschedule", about="Schedule policy"
-    )
+    policy: Literal["token_wise", "compact", "reschedule", "packed"] = option("reschedule", about="Schedule policy")
     max_open_tokens: int | None = option(
         None, about="packed: most tokens begun and not finished at once; null: no limit", ge=1
     )
-    window_tokens: int | None = option(
-        None, about="Tokens scheduled together; null: all tokens of the pass", ge=1
-    )
-    barrier: bool | None = option(
-        None, about="Wait for the whole window's routing; null: whenever the policy needs it"
-    )
+    window_tokens: int | None = option(None, about="Tokens scheduled together; null: all tokens of the pass", ge=1)
+    barrier: bool | None = option(None, about="Wait for the whole window's routing; null: whenever the policy needs it")
     share: Literal["position", "pair", "none"] = option(
         "position", about="Which crossbars of a group share peripherals"
     )
-    accumulate: Literal["local", "digital"] = option(
-        "local", about="Where partial sums of row blocks are added"
-    )
-    combine: Literal["digital", "inline"] = option(
-        "digital", about="Where expert outputs of a token are added"
-    )
+    accumulate: Literal["local", "digital"] = option("local", about="Where partial sums of row blocks are added")
+    combine: Literal["digital", "inline"] = option("digital", about="Where expert outputs of a token are added")
     input_hold: bool = option(False, about="A group keeps its last token's activations")
     router: Literal["crossbar", "digital"] = option("crossbar", about="Where the router's linear layer runs")
     attention: Literal["linear", "fit"] = option("linear", about="Latency and energy law of attention")
-    embedding: Literal["lookup", "crossbar"] = option(
-        "lookup", about="Token embedding from DRAM or on crossbars"
-    )
-    dram_overlap: Literal["none", "prefetch"] = option(
-        "none", about="Whether cached keys and values are read ahead"
-    )
+    embedding: Literal["lookup", "crossbar"] = option("lookup", about="Token embedding from DRAM or on crossbars")
+    dram_overlap: Literal["none", "prefetch"] = option("none", about="Whether cached keys and values are read ahead")
     energy_scale_with_sharing: bool = option(
         False, about="Scale MVM energy by 0.2 + 0.8/g as the authors do (published rows only)"
     )  # fmt: skip
@@ -69,9 +55,7 @@ class PlanConfig(Section):
     tile: Literal["calibrated", "parametric"] = option(
         "calibrated", about="Crossbar cost: measured, or from circuit parameters"
     )
-    adc: Literal["survey", "zigzag", "hermes", "table"] = option(
-        "hermes", about="ADC model of the parametric tile"
-    )
+    adc: Literal["survey", "zigzag", "hermes", "table"] = option("hermes", about="ADC model of the parametric tile")
 
     @model_validator(mode="after")
     def _consistent(self) -> PlanConfig:

@@ -97,9 +97,7 @@ def reference_config(**inputs: Any) -> Config:
         "hardware": {},
         # nhead has no effect there and need not divide d_model
         "model": {
-            "head_dim": max(1, width // heads)
-            if isinstance(heads, int) and isinstance(width, int) and heads > 0
-            else 1
+            "head_dim": max(1, width // heads) if isinstance(heads, int) and isinstance(width, int) and heads > 0 else 1
         },
         "workload": {
             "go_cache": "authors" if values["go"] else "none",

@@ -38,20 +38,12 @@ class WorkloadConfig(Section):
     """
 
     prompt_tokens: int = option(32, about="Tokens of the prompt", ge=1, le=1_048_576)
-    generated_tokens: int = option(
-        1, about="Tokens to generate; the prefill emits the first", ge=1, le=1_048_576
-    )
+    generated_tokens: int = option(1, about="Tokens to generate; the prefill emits the first", ge=1, le=1_048_576)
     prefill: bool = option(True, about="Whether the prefill pass is part of the run")
     kv_cache: bool = option(False, about="Keep keys and values of old tokens")
-    go_cache: Literal["none", "full", "threshold", "authors"] = option(
-        "none", about="Gate-output cache variant"
-    )
-    capacity_rule: Literal["growing", "frozen", "fixed"] = option(
-        "growing", about="Expert-choice capacity over time"
-    )
-    semantics: Literal["newest", "revise"] = option(
-        "newest", about="Whether old outputs follow later evictions"
-    )
+    go_cache: Literal["none", "full", "threshold", "authors"] = option("none", about="Gate-output cache variant")
+    capacity_rule: Literal["growing", "frozen", "fixed"] = option("growing", about="Expert-choice capacity over time")
+    semantics: Literal["newest", "revise"] = option("newest", about="Whether old outputs follow later evictions")
     max_context_tokens: int | None = option(
         None, about="Longest context the caches are sized for; null: this run's", ge=1
     )

@@ -37,9 +37,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
             raise ConfigError(f"{path}: is {size:,} bytes; a configuration may have at most {MAX_BYTES:,}")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}); give the path of a YAML file"
-        ) from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text; give a YAML file") from None
     return parse_yaml(text, str(path))

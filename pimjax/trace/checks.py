@@ -123,8 +123,8 @@ def check_gate_scores(values: Any, shape: tuple[int, ...], num_tokens: int) -> H
     if bad.any():
         layer, token, expert = (int(i) for i in np.argwhere(bad)[0])
         raise TraceError(
-            f"gate_scores[{layer}, {token}, {expert}] is {scores[layer, token, expert]}: scores of real tokens "
-            "must be finite (NaN cannot be compared); repair the recording or drop the token"
+            f"gate_scores[{layer}, {token}, {expert}] is {scores[layer, token, expert]}: "
+            "scores of real tokens must be finite (NaN cannot be compared); repair the recording or drop the token"
         )
     scores[:, num_tokens:] = -np.inf
     return scores

@@ -19,6 +19,7 @@ key                    array                        meaning
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -201,7 +202,7 @@ def _from_arrays(
     traces = [
         _one({key: array[:, a:b] for key, array in per_token.items()}, num_experts, a) for a, b in spans
     ]
-    return stack_traces(traces).replace(metadata=metadata.select(chosen))
+    return dataclasses.replace(stack_traces(traces), metadata=metadata.select(chosen))
 
 
 def _one(part: dict[str, HostArray], num_experts: int, start: int) -> RoutingTrace:
