@@ -124,7 +124,7 @@ def check_gate_scores(values: Any, shape: tuple[int, ...], num_tokens: int) -> H
         layer, token, expert = (int(i) for i in np.argwhere(bad)[0])
         raise TraceError(
             f"gate_scores[{layer}, {token}, {expert}] is {scores[layer, token, expert]}: "
-            "scores of real tokens must be finite (NaN cannot be compared); repair the recording or drop the token"
+            "scores of real tokens must be finite, because NaN cannot be compared"
         )
     scores[:, num_tokens:] = -np.inf
     return scores
