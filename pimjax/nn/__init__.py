@@ -1,0 +1,1 @@
+"""Flax layers and small language models, exact or through crossbars."""
