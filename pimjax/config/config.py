@@ -72,6 +72,9 @@ class Config(Section):
         return self
 
     def digest(self) -> str:
-        """Hash of everything that decides a result (not name, description or sources): 16 hex digits."""
-        content = self.model_dump(mode="json", exclude={"name", "description", "sources"})
+        """Hash of everything that decides a result (not names, descriptions or sources): 16 hex digits."""
+        remarks = {"source", "published_parameters", "published_active_parameters"}
+        content = self.model_dump(
+            mode="json", exclude={"name": True, "description": True, "sources": True, "model": remarks}
+        )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -25,7 +25,11 @@ def render_yaml(config: Config) -> str:
     ]
     if config.description:
         lines.append(f"description: {_scalar(config.description)}")
-    lines.append(_commented("", "chip_model", config.chip_model, "multiplexed: the physical chip; reference: the authors' simulator"))
+    lines.append(
+        _commented(
+            "", "chip_model", config.chip_model, "multiplexed: the physical chip; reference: the authors' simulator"
+        )
+    )
     for name in SECTIONS:
         section = getattr(config, name)
         lines += ["", f"{name}:"]
@@ -55,7 +59,11 @@ def _scalar(value: Any) -> str:
     """A value on one line of YAML (JSON is YAML, and plain words need no quotes)."""
     if isinstance(value, str):
         plain = value.replace("_", "").replace("-", "").replace(" ", "")
-        safe = plain.isalnum() and not plain[0].isdigit() and value.lower() not in {"null", "true", "false", "yes", "no", "on", "off"}
+        safe = (
+            plain.isalnum()
+            and not plain[0].isdigit()
+            and value.lower() not in {"null", "true", "false", "yes", "no", "on", "off"}
+        )
         return value if safe else json.dumps(value)
     if isinstance(value, float):
         return repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)

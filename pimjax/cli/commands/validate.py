@@ -1,0 +1,43 @@
+"""`pimjax validate`: is this configuration acceptable, and what does it amount to?"""
+
+from __future__ import annotations
+
+import typer
+
+from pimjax.cli.options import ConfigArgument, JsonOption, SetOption, parse_overrides
+from pimjax.cli.output import emit_json, shown, stdout
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("validate")(validate)
+
+
+def validate(config: ConfigArgument, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """Check a configuration without running it; exit code 2 and one sentence if something is wrong.
+
+    [dim]Example:[/dim]  pimjax validate my_chip.yaml
+    """
+    from pimjax.config import build, load_config, parameter_count
+
+    loaded = load_config(config, parse_overrides(settings))
+    _, capacity = build(loaded)
+    count = parameter_count(loaded.model)
+    facts = {
+        "valid": True,
+        "name": loaded.name,
+        "digest": loaded.digest(),
+        "chip_model": loaded.chip_model,
+        "parameters": count.total,
+        "active_parameters": count.active,
+        "moe_layers": loaded.model.num_moe_layers,
+        "capacity": vars(capacity),
+    }
+    if as_json:
+        emit_json(facts)
+        return
+    stdout.print(
+        f"{loaded.name}: valid ({loaded.chip_model} chip, {shown(count.total / 1e9)} G parameters, "
+        f"{shown(count.active / 1e9)} G active, {loaded.model.num_moe_layers} MoE layers, digest {loaded.digest()})",
+        markup=False, soft_wrap=True,
+    )  # fmt: skip

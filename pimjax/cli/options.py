@@ -1,0 +1,40 @@
+"""Options that several commands share, and how `--set key=value` is read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from pimjax.errors import ConfigError
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key by dotted path, e.g. hardware.num_digital_units=10."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else.")]
+ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file or name of a preset.")]
+
+
+def parse_overrides(settings: list[str] | None) -> dict[str, Any]:
+    """`["hardware.tiles=100"]` -> `{"hardware.tiles": 100}`; values are read as YAML.
+
+    Raises:
+        ConfigError: a setting has no `=`.
+
+    >>> parse_overrides(["hardware.mvm_latency_ns=1e2", "plan.policy=packed"])
+    {'hardware.mvm_latency_ns': 100.0, 'plan.policy': 'packed'}
+    """
+    from pimjax.config.yaml_reader import parse_yaml
+
+    overrides = {}
+    for setting in settings or ():
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(
+                f"--set {setting!r} is not KEY=VALUE; write for example --set hardware.num_digital_units=10"
+            )
+        overrides[key.strip()] = parse_yaml(f"value: {value}", f"--set {key.strip()}")[0]["value"]
+    return overrides

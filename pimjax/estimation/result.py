@@ -1,0 +1,154 @@
+"""`Estimate`: what one run of a chip costs, with breakdowns and derived metrics."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from pimjax import status as status_bits
+from pimjax.array_typing import ArrayLike
+from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost
+
+#: Fields of :class:`Estimate` that are one number each, in the order in which they are shown.
+SCALARS = (
+    "latency_ns",
+    "energy_nj",
+    "area_mm2",
+    "flops",
+    "power_w",
+    "edp_nj_ns",
+    "tokens_per_s",
+    "pipeline_tokens_per_s",
+    "gops",
+    "gops_per_w",
+    "gops_per_mm2",
+    "gops_per_w_per_mm2",
+    "moe_latency_ns",
+    "moe_area_mm2",
+    "moe_gops_per_w_per_mm2",
+    "crossbars",
+    "dies",
+    "peak_memory_bytes",
+)
+
+
+@struct.dataclass
+class Estimate:
+    """Cost of one run (or of a batch: every leaf then carries the leading axes).
+
+    Axes: `C` = len(COMPONENTS), `O` = len(OP_KINDS), `L` layers. NumPy from host functions, JAX arrays from kernels.
+    DRAM area and any interconnect beyond the links are not included.
+    """
+
+    latency_ns: Any  # [] first to last event of the run
+    energy_nj: Any  # []
+    area_mm2: Any  # [] chip: crossbars, units, buffers
+    flops: Any  # [] useful floating-point operations
+    power_w: Any  # [] mean over the run
+    edp_nj_ns: Any  # [] energy x latency
+    tokens_per_s: Any  # [] one request (or batch) in flight
+    pipeline_tokens_per_s: Any  # [] one request in flight per layer: the slowest layer's rate
+    gops: Any  # [] useful operations per ns
+    gops_per_w: Any  # []
+    gops_per_mm2: Any  # [] over the chip area
+    gops_per_w_per_mm2: Any  # [] over the chip area
+    moe_latency_ns: Any  # [] expert phases
+    moe_area_mm2: Any  # [] experts' crossbars with shared peripherals
+    moe_gops_per_w_per_mm2: Any  # [] the run's operations per energy, over the MoE area
+    crossbars: Any  # [] crossbars the mapping needs
+    dies: Any  # [] reticles the area fills
+    peak_memory_bytes: Any  # [] exact in event, an upper bound otherwise
+    critical_ns: Any  # [C] share of the latency, sums to latency_ns
+    busy_ns: Any  # [C] sum of durations
+    component_energy_nj: Any  # [C]
+    component_area_mm2: Any  # [C]
+    op_counts: Any  # [O]
+    moe_last_pass_ns: Any  # [L]
+    status: Any  # [] int32, bits of pimjax.status
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python numbers and dictionaries, as `--json` prints them. Not for batches."""
+        out: dict[str, Any] = {name: _plain(getattr(self, name)) for name in SCALARS}
+        for name in ("critical_ns", "busy_ns", "component_energy_nj", "component_area_mm2"):
+            out[name] = _named(COMPONENTS, getattr(self, name))
+        out["op_counts"] = {key: int(value) for key, value in _named(OP_KINDS, self.op_counts).items()}
+        out["moe_last_pass_ns"] = [_plain(value) for value in np.asarray(self.moe_last_pass_ns)]
+        out["status"] = int(np.asarray(self.status))
+        out["status_text"] = status_bits.describe(self.status)
+        return out
+
+    def raise_if_bad(self) -> Estimate:
+        """Raise `CapacityError` with advice if any lane's numbers must not be used; returns self otherwise."""
+        status_bits.raise_if_bad(self.status)
+        return self
+
+
+def _plain(value: Any) -> float | int | None:
+    number = float(np.asarray(value))
+    if not math.isfinite(number):
+        return None  # JSON has no NaN or infinity
+    return int(number) if number == int(number) and abs(number) < 2**53 and number.is_integer() else number
+
+
+def _named(names: tuple[str, ...], values: Any) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in zip(names, np.asarray(values), strict=True)}
+
+
+def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> jax.Array:
+    """`numerator / denominator`, 0 where the denominator is 0; safe under differentiation."""
+    denominator = jnp.asarray(denominator)
+    safe = jnp.where(denominator > 0, denominator, 1)
+    return jnp.where(denominator > 0, numerator / safe, 0)
+
+
+def from_run_cost(cost: RunCost, reticle_area_mm2: ArrayLike) -> Estimate:
+    """Derive every metric of an :class:`Estimate` from primitive costs. Kernel: pure and unbatched.
+
+    Args:
+        cost: what a chip model returned.
+        reticle_area_mm2: largest die [mm2].
+    """
+    energy = jnp.sum(cost.component_energy_nj)
+    area = jnp.sum(cost.component_area_mm2)
+    gops_per_w = _ratio(cost.flops, energy)  # operations per nJ = GOPS/W
+    gops = _ratio(cost.flops, cost.latency_ns)
+    dies = jnp.ceil(area / reticle_area_mm2)
+    finite = jnp.isfinite(cost.latency_ns) & jnp.isfinite(energy) & jnp.isfinite(area)
+    status = (
+        cost.status
+        | jnp.where(finite, 0, status_bits.NON_FINITE)
+        | jnp.where(dies > 1, status_bits.MULTI_DIE, 0)
+        | jnp.where((cost.latency_ns <= 0) | (energy <= 0), status_bits.IMPOSSIBLE, 0)
+    )
+    return Estimate(
+        latency_ns=cost.latency_ns,
+        energy_nj=energy,
+        area_mm2=area,
+        flops=cost.flops,
+        power_w=_ratio(energy, cost.latency_ns),
+        edp_nj_ns=energy * cost.latency_ns,
+        tokens_per_s=1e9 * _ratio(cost.tokens, cost.latency_ns),
+        pipeline_tokens_per_s=1e9 * _ratio(cost.tokens, cost.pipeline_interval_ns),
+        gops=gops,
+        gops_per_w=gops_per_w,
+        gops_per_mm2=_ratio(gops, area),
+        gops_per_w_per_mm2=_ratio(gops_per_w, area),
+        moe_latency_ns=cost.moe_latency_ns,
+        moe_area_mm2=cost.moe_area_mm2,
+        moe_gops_per_w_per_mm2=_ratio(gops_per_w, cost.moe_area_mm2),
+        crossbars=cost.crossbars,
+        dies=dies,
+        peak_memory_bytes=cost.peak_memory_bytes,
+        critical_ns=cost.critical_ns,
+        busy_ns=cost.busy_ns,
+        component_energy_nj=cost.component_energy_nj,
+        component_area_mm2=cost.component_area_mm2,
+        op_counts=cost.op_counts,
+        moe_last_pass_ns=cost.moe_last_pass_ns,
+        status=status.astype(jnp.int32),
+    )
