@@ -86,6 +86,7 @@ def run(
         np.full(size, -1, np.int64),
         np.full(size, -1, np.int64),
         np.full(size, -1, np.int64),
+        np.zeros(size),
     )
     scratch = (
         np.zeros(size, np.int64),
@@ -100,14 +101,14 @@ def run(
     else:
         # Plain lists: indexing a NumPy array element by element is several times slower.
         lists = [array.tolist() for array in outputs]
-        retired, steps = event_loop(
-            *(array.tolist() for array in inputs), *options, *lists, *(array.tolist() for array in scratch)
-        )
+        arguments: list[Any] = [array.tolist() for array in inputs]
+        arguments += [*options, *lists, *(array.tolist() for array in scratch)]
+        retired, steps = event_loop(*arguments)
         columns = [np.array(values, like.dtype) for values, like in zip(lists, outputs, strict=True)]
     if retired != size:
         raise PimjaxError(f"{size - retired} of {size} jobs never became ready: they wait for each other in a circle")
-    start_ns, finish_ns, start_step, finish_step, cause = columns
-    return EventLog(jobs, start_ns, finish_ns, start_step, finish_step, cause, num_steps=int(steps))
+    start_ns, finish_ns, start_step, finish_step, cause, step_ns = columns
+    return EventLog(jobs, start_ns, finish_ns, start_step, finish_step, cause, step_ns[:steps])
 
 
 def _priority_rank(jobs: JobGraph) -> np.ndarray[Any, Any]:

@@ -56,7 +56,7 @@ class EventLog:
         finish_step: int64 [jobs], number of the step at whose end it finished.
         cause: int64 [jobs], the job whose end let this one start (its last predecessor, or the job that held its
             resource), -1 for jobs that started at time 0.
-        num_steps: number of steps, i.e. of instants at which something finished.
+        step_ns: float64 [steps], length of each step; a step ends when something finishes.
     """
 
     jobs: JobGraph = field(repr=False)
@@ -65,18 +65,17 @@ class EventLog:
     start_step: HostArray = field(repr=False)
     finish_step: HostArray = field(repr=False)
     cause: HostArray = field(repr=False)
-    num_steps: int
+    step_ns: HostArray = field(repr=False)
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps, i.e. of instants at which something finished."""
+        return len(self.step_ns)
 
     @property
     def makespan_ns(self) -> float:
         """Time at which the last job finished, ns."""
         return float(self.finish_ns.max(initial=0.0))
-
-    def step_times_ns(self) -> HostArray:
-        """float64 [steps]: time at the end of each step."""
-        times = np.zeros(self.num_steps)
-        times[self.finish_step] = self.finish_ns
-        return times
 
     def busy_ns(self) -> HostArray:
         """float64 [resources]: sum of the durations that ran on each resource."""

@@ -29,6 +29,7 @@ def event_loop(
     start_step,
     finish_step,
     cause,
+    step_ns,
     job_at,
     ready_step,
     free,
@@ -48,6 +49,7 @@ def event_loop(
         tolerance: ns within which absolute finish times are one instant.
         start_ns, finish_ns, start_step, finish_step: results [jobs].
         cause: int [jobs], the job whose end let this one start, or -1.
+        step_ns: float [jobs], length of each step; entries after the last step stay.
         job_at: int [jobs], job at a position; ready_step: int [jobs].
         free: int [resources], idle servers; last_retired: int [resources], initially -1.
     """
@@ -136,6 +138,7 @@ def event_loop(
         if stepwise:
             advance = min(left)
             now += advance
+            step_ns[step] = advance
             kept = 0
             for batch in range(len(left)):
                 remaining = left[batch]
@@ -150,6 +153,7 @@ def event_loop(
                 left.pop()
                 members.pop()
         else:
+            step_ns[step] = events[0][0] - now
             now = events[0][0]
             while len(events) > 0 and events[0][0] <= now + tolerance:
                 done.append(heappop(events)[1])
