@@ -1,7 +1,8 @@
 """The parts of one MoE decoder layer as pure functions, unbatched, so that caches and crossbars can reuse them.
 
 Every matrix is ``[out, in]`` and every product goes through a :data:`LinearFunction`, so a crossbar model replaces all
-of them by passing one function. Shapes: ``T`` tokens, ``d`` model width, ``h`` heads, ``f`` expert width, ``E`` experts.
+of them by passing one function. Shapes: ``T`` tokens, ``d`` model width, ``h`` heads, ``f`` expert width,
+``E`` experts.
 """
 
 from __future__ import annotations

@@ -18,13 +18,9 @@ def as_layers(values: Any, name: str, meaning: str) -> HostArray:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise TraceError(
-            f"{name} is ragged: its rows have different lengths, but it must be {meaning}"
-        ) from error
+        raise TraceError(f"{name} is ragged: its rows have different lengths, but it must be {meaning}") from error
     if array.dtype == object:
-        raise TraceError(
-            f"{name} is ragged or holds objects: it must be a rectangular array of numbers, {meaning}"
-        )
+        raise TraceError(f"{name} is ragged or holds objects: it must be a rectangular array of numbers, {meaning}")
     if array.ndim not in (2, 3):
         raise TraceError(f"{name} has shape {list(array.shape)}: it must be {meaning}")
     if 0 in array.shape:
@@ -40,9 +36,7 @@ def check_num_tokens(num_tokens: int | None, rows: int) -> int:
         return rows
     count = int(num_tokens)
     if count != num_tokens or not 1 <= count <= rows:
-        raise TraceError(
-            f"num_tokens is {num_tokens}: it must be a whole number from 1 to the {rows} rows given"
-        )
+        raise TraceError(f"num_tokens is {num_tokens}: it must be a whole number from 1 to the {rows} rows given")
     return count
 
 
@@ -58,9 +52,7 @@ def check_choices(values: Any, num_tokens: int | None = None) -> tuple[HostArray
     array = as_layers(values, "choices", LAYER_TOKEN_EXPERT)
     if array.dtype != np.bool_:
         if not np.issubdtype(array.dtype, np.number) or not np.isin(array, (0, 1)).all():
-            raise TraceError(
-                f"choices must hold only 0 and 1 (or booleans), but holds {_first_not_binary(array)}"
-            )
+            raise TraceError(f"choices must hold only 0 and 1 (or booleans), but holds {_first_not_binary(array)}")
         array = array.astype(np.bool_)
     count = check_num_tokens(num_tokens, array.shape[1])
     cleared = array.copy()
@@ -76,9 +68,7 @@ def check_expert_ids(values: Any, num_experts: int, num_tokens: int | None = Non
     experts = check_num_experts(num_experts)
     top_k = array.shape[2]
     if top_k > experts:
-        raise TraceError(
-            f"expert_ids gives k = {top_k} experts per token, but there are only num_experts = {experts}"
-        )
+        raise TraceError(f"expert_ids gives k = {top_k} experts per token, but there are only num_experts = {experts}")
     count = check_num_tokens(num_tokens, array.shape[1])
     used = array[:, :count]
     outside = (used < 0) | (used >= experts)

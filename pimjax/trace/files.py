@@ -126,9 +126,7 @@ def save_traces(trace: RoutingTrace, path: str | os.PathLike[str]) -> None:
         arrays["gate_scores"] = half if (half.astype(np.float32) == scores).all() else scores
     clash = sorted(_ROUTING_KEYS & set(trace.metadata))
     if clash:
-        raise TraceError(
-            f"metadata key {clash[0]!r} is reserved for the routing itself: rename it before saving"
-        )
+        raise TraceError(f"metadata key {clash[0]!r} is reserved for the routing itself: rename it before saving")
     write_npz(path, {**arrays, **trace.metadata})
 
 
@@ -164,30 +162,22 @@ def _offsets(arrays: dict[str, HostArray], rows: int) -> list[int]:
     return wide.tolist()
 
 
-def _from_arrays(
-    arrays: dict[str, HostArray], requests: Any, max_tokens: int | None, max_bytes: int
-) -> RoutingTrace:
+def _from_arrays(arrays: dict[str, HostArray], requests: Any, max_tokens: int | None, max_bytes: int) -> RoutingTrace:
     rows = _num_rows(arrays)
     _check_version(arrays)
     if 0 in arrays.get("expert_ids", arrays.get("choices", np.ones(1))).shape:
         raise TraceError("the trace is empty: it needs at least one layer, token and expert")
     offsets = _offsets(arrays, rows)
     num_experts = _experts(arrays)
-    per_token = {
-        key: arrays[key] for key in ("expert_ids", "choices", "topk_weights", "gate_scores") if key in arrays
-    }
+    per_token = {key: arrays[key] for key in ("expert_ids", "choices", "topk_weights", "gate_scores") if key in arrays}
     for key, array in per_token.items():
         if array.ndim != 3 or array.shape[1] != rows:
-            raise TraceError(
-                f"{key} has shape {list(array.shape)}, but the file has {rows} tokens on its second axis"
-            )
+            raise TraceError(f"{key} has shape {list(array.shape)}, but the file has {rows} tokens on its second axis")
     metadata = TraceMetadata({key: value for key, value in arrays.items() if key not in _ROUTING_KEYS})
     total = len(offsets) - 1
     for key in PER_REQUEST_KEYS:
         if key in metadata and np.shape(metadata[key]) != (total,):
-            raise TraceError(
-                f"{key} has shape {list(np.shape(metadata[key]))}, but the file has {total} requests"
-            )
+            raise TraceError(f"{key} has shape {list(np.shape(metadata[key]))}, but the file has {total} requests")
     chosen = _select(requests, total, metadata)
     limit = None if max_tokens is None else check_max_tokens(max_tokens)
     spans = [(offsets[r], min(offsets[r + 1], offsets[r] + (limit or rows))) for r in chosen]
@@ -199,9 +189,7 @@ def _from_arrays(
             f"{len(spans)} requests padded to {longest} tokens would take {padded:,} bytes, more than the "
             f"{max_bytes:,} allowed: pass requests= or max_tokens=, or a larger max_bytes"
         )
-    traces = [
-        _one({key: array[:, a:b] for key, array in per_token.items()}, num_experts, a) for a, b in spans
-    ]
+    traces = [_one({key: array[:, a:b] for key, array in per_token.items()}, num_experts, a) for a, b in spans]
     return dataclasses.replace(stack_traces(traces), metadata=metadata.select(chosen))
 
 

@@ -112,15 +112,12 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, object]) -> Non
     objects = [key for key, value in plain.items() if value.dtype.hasobject]
     if objects:
         raise TraceError(
-            f"metadata {objects[0]!r} cannot be stored: only numbers, strings and rectangular "
-            "arrays of them can"
+            f"metadata {objects[0]!r} cannot be stored: only numbers, strings and rectangular arrays of them can"
         )
     try:
         handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".partial")
     except OSError as error:
-        raise TraceError(
-            f"{target} cannot be written ({error.strerror}): choose a folder that exists"
-        ) from error
+        raise TraceError(f"{target} cannot be written ({error.strerror}): choose a folder that exists") from error
     try:
         with os.fdopen(handle, "wb") as stream:
             np.savez_compressed(stream, **plain)  # pyrefly: ignore

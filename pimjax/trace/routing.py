@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.struct
@@ -133,9 +134,7 @@ class RoutingTrace:
         choices = np.zeros((layers, tokens, experts), np.bool_)
         np.put_along_axis(choices[:, :count], ids[:, :count], True, axis=-1)
         if gate_scores is not None and topk_weights is not None:
-            raise TraceError(
-                "give gate_scores (of all experts) or topk_weights (of the chosen ones), not both"
-            )
+            raise TraceError("give gate_scores (of all experts) or topk_weights (of the chosen ones), not both")
         if topk_weights is not None:
             weights = as_layers(topk_weights, "topk_weights", LAYER_TOKEN_CHOICE)
             if weights.shape != ids.shape:
@@ -144,9 +143,7 @@ class RoutingTrace:
                     "they must be equal"
                 )
             if not np.issubdtype(weights.dtype, np.floating):
-                raise TraceError(
-                    f"topk_weights must be floating-point numbers, but its dtype is {weights.dtype}"
-                )
+                raise TraceError(f"topk_weights must be floating-point numbers, but its dtype is {weights.dtype}")
             gate_scores = np.zeros(choices.shape, np.float32)
             np.put_along_axis(gate_scores[:, :count], ids[:, :count], weights[:, :count], axis=-1)
         scores = None if gate_scores is None else check_gate_scores(gate_scores, choices.shape, count)
@@ -164,9 +161,15 @@ class RoutingTrace:
         if not -self.num_requests <= index < self.num_requests:
             raise TraceError(f"request {index} does not exist: the trace holds {self.num_requests} requests")
         position = index % self.num_requests
-        return jax.tree.map(lambda leaf: leaf[position, ...], self).replace(
-            metadata=self.metadata.select([position])
-        )
+        return jax.tree.map(lambda leaf: leaf[position, ...], self).replace(metadata=self.metadata.select([position]))
+
+    def with_metadata(self, metadata: Mapping[str, Any]) -> RoutingTrace:
+        """The same trace with other notes.
+
+        >>> RoutingTrace.from_choices([[1]]).with_metadata({"model": "tiny"}).metadata["model"]
+        'tiny'
+        """
+        return dataclasses.replace(self, metadata=TraceMetadata(metadata))
 
     def trim(self, max_tokens: int | None = None) -> RoutingTrace:
         """Without padding that no request needs, and with at most `max_tokens` tokens of each request.
@@ -238,9 +241,7 @@ def stack_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:
     orders = [trace.expert_order for trace in traces]
     widths = {order.shape[-1] for order in orders if order is not None}
     if len(widths) > 1:
-        raise TraceError(
-            f"requests of different top k cannot be stacked: k is {sorted(widths)}, it must be equal"
-        )
+        raise TraceError(f"requests of different top k cannot be stacked: k is {sorted(widths)}, it must be equal")
     notes = dict(traces[0].metadata)
     for key in PER_REQUEST_KEYS:
         if all(key in trace.metadata for trace in traces):
