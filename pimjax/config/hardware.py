@@ -161,10 +161,10 @@ class HardwareConfig(Section):
         0.1297, unit="W", about="DRAM power when a cache lives there", source=_SIMULATOR, ge=0
     )
     kv_prefetch_bytes: float = number(
-        65536, unit="bytes", about="KV bytes that may be read ahead (dram_overlap = prefetch)", source=_NONE, assumed=True, ge=0
+        65536, unit="bytes", about="KV bytes that may be read ahead (dram_overlap = prefetch)", spread=(0, 1_048_576), source=_NONE, assumed=True, ge=0
     )  # fmt: skip
     sram_cache_bytes: float = number(
-        0, unit="bytes", about="On-chip SRAM in front of the DRAM for KV and gate-output caches", source=_NONE, assumed=True, ge=0
+        0, unit="bytes", about="On-chip SRAM in front of the DRAM for KV and gate-output caches", spread=(0, 8_388_608), source=_NONE, assumed=True, ge=0
     )  # fmt: skip
     sram_bandwidth_gb_per_s: float = number(
         64, unit="GB/s", about="Bandwidth of the SRAM caches", spread=(32, 256), source=_NONE, assumed=True, gt=0

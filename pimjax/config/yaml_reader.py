@@ -50,7 +50,11 @@ def parse_yaml(text: str, name: str = "<text>") -> tuple[dict[str, Any], dict[st
     {'hardware': {'mvm_latency_ns': 100.0}}
     """
     try:
-        for event in yaml.parse(text, Loader=_Loader):
+        depth = 0
+        for event in yaml.parse(text, Loader=_Loader):  # streaming: hostile nesting ends here, before it costs time
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise ConfigError(f"{name}: is nested too deeply; at most {MAX_DEPTH} levels are accepted")
             if isinstance(event, yaml.AliasEvent):
                 line = event.start_mark.line + 1
                 raise ConfigError(
@@ -61,23 +65,19 @@ def parse_yaml(text: str, name: str = "<text>") -> tuple[dict[str, Any], dict[st
         lines: dict[str, int] = {}
         if node is None:
             return {}, lines
-        _walk(node, "", lines, name, 0)
+        _walk(node, "", lines, name)
         data = loader.construct_document(node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark is not None else name
         problem = getattr(error, "problem", None) or "cannot be parsed"
         raise ConfigError(f"{where}: is not valid YAML ({problem})") from None
-    except RecursionError:
-        raise ConfigError(f"{name}: is nested too deeply; at most {MAX_DEPTH} levels are accepted") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: must be a mapping of keys to values, but it is a {type(data).__name__}")
     return data, lines
 
 
-def _walk(node: yaml.Node, prefix: str, lines: dict[str, int], name: str, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise ConfigError(f"{name}: is nested too deeply; at most {MAX_DEPTH} levels are accepted")
+def _walk(node: yaml.Node, prefix: str, lines: dict[str, int], name: str) -> None:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             path = f"{prefix}.{key.value}" if prefix else str(key.value)
@@ -86,7 +86,7 @@ def _walk(node: yaml.Node, prefix: str, lines: dict[str, int], name: str, depth:
                     f"{name}:{key.start_mark.line + 1}: key {path!r} appears twice (first on line {lines[path]}); keep one"
                 )
             lines[path] = key.start_mark.line + 1
-            _walk(value, path, lines, name, depth + 1)
+            _walk(value, path, lines, name)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _walk(value, f"{prefix}.{index}", lines, name, depth + 1)
+            _walk(value, f"{prefix}.{index}", lines, name)
