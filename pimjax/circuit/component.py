@@ -1,0 +1,108 @@
+"""What a component costs, and the machine-readable register of all components.
+
+A component is a pure function that returns a :class:`Component` for ONE unit (one converter, one adder, one
+row driver). The decorator :func:`component` records what a user must know before believing it: the action that the
+energy is charged for, the technology and validity range, and the source. Docs and ``--explain`` print that register.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import jax.numpy as jnp
+
+from pimjax.circuit.constants import CONSTANTS, Real, Sourced
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+class Component(NamedTuple):
+    """Cost of one unit.
+
+    Attributes:
+      area_mm2: silicon of one unit [mm2].
+      energy_nj: energy of one action of one unit [nJ].
+      latency_ns: time of one action [ns].
+    """
+
+    area_mm2: Real
+    energy_nj: Real
+    latency_ns: Real
+
+
+@dataclasses.dataclass(frozen=True)
+class ComponentInfo:
+    """What is documented about a component; one entry of :data:`CATALOGUE`."""
+
+    name: str
+    action: str
+    node: str
+    validity: str
+    source: str
+    analog: bool
+    constants: tuple[str, ...]
+    function: str
+
+
+CATALOGUE: dict[str, ComponentInfo] = {}
+
+
+def component(
+    name: str,
+    *,
+    action: str,
+    node: str,
+    validity: str,
+    source: str,
+    analog: bool,
+    constants: tuple[Sourced, ...] = (),
+) -> Callable[[_F], _F]:
+    """Enter the decorated cost function in :data:`CATALOGUE` and return it unchanged."""
+
+    def register(function: _F) -> _F:
+        if name in CATALOGUE:
+            raise ValueError(f"component {name!r} is registered twice")
+        CATALOGUE[name] = ComponentInfo(
+            name,
+            action,
+            node,
+            validity,
+            source,
+            analog,
+            tuple(item.name for item in constants),
+            f"{function.__module__}.{function.__qualname__}",
+        )
+        return function
+
+    return register
+
+
+def soft_maximum(first: Real, second: Real, temperature: Real) -> Real:
+    """Smooth maximum ``t log(exp(a/t) + exp(b/t))``: never below the exact one, at most ``t ln 2`` above it."""
+    return temperature * jnp.logaddexp(first / temperature, second / temperature)
+
+
+def soft_minimum(first: Real, second: Real, temperature: Real) -> Real:
+    """Smooth minimum ``-t log(exp(-a/t) + exp(-b/t))``: never above the exact one, at most ``t ln 2`` below it."""
+    return -soft_maximum(-first, -second, temperature)
+
+
+def catalogue_markdown() -> str:
+    """The register of components and of constants as two Markdown tables, for the documentation."""
+    lines = [
+        "| component | one action | node | validity | analog | source |",
+        "|---|---|---|---|---|---|",
+    ]
+    for info in CATALOGUE.values():
+        row = (info.name, info.action, info.node, info.validity, "yes" if info.analog else "no", info.source)
+        lines.append("| " + " | ".join(row) + " |")
+    lines += ["", "| constant | value | range | unit | quality | source |", "|---|---|---|---|---|---|"]
+    for item in CONSTANTS.values():
+        mark = " [U]" if item.quality == "U" else ""
+        lines.append(
+            f"| {item.name} | {item.value:g}{mark} | {item.low:g} to {item.high:g} | {item.unit} | "
+            f"{item.quality} | {item.source} |"
+        )
+    return "\n".join(lines) + "\n"
