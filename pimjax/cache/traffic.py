@@ -1,0 +1,292 @@
+"""Bytes that the caches hold and move, per layer and sequence: every formula in one place, usable under jit.
+
+Lengths, widths and counts are data (scalars or arrays that broadcast); results are floating point because a run's
+bytes exceed 32-bit integers. Sources: the definitions of the gate-output cache's ``full`` and ``threshold`` variants
+are this project's; ``authors`` is the accounting of the simulator behind arXiv 2602.10254 (see
+:mod:`pimjax.cache.reference_traffic`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from pimjax.array_typing import Array, ArrayLike
+from pimjax.cache.reference_traffic import reference_gate_output_bytes
+from pimjax.config.workload import GO_CACHES
+
+NONE, FULL, THRESHOLD, AUTHORS = (GO_CACHES.index(name) for name in ("none", "full", "threshold", "authors"))
+
+
+class Traffic(NamedTuple):
+    """Bytes of one layer and sequence: `read` and `written` by the step or prefill, `resident` after it."""
+
+    read: Array
+    written: Array
+    resident: Array
+
+    def __add__(self, other: Traffic) -> Traffic:  # type: ignore[override]  # not the concatenation of tuples
+        """Traffic of two caches together."""
+        return Traffic(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+@struct.dataclass
+class CacheWidths:
+    """Bytes per value and the width of an output row; scalars, data.
+
+    Attributes:
+      score_bytes: ``b_s``, per gate score.
+      activation_bytes: ``b_a``, per activation value.
+      d_model: ``d``, values per output row.
+    """
+
+    score_bytes: ArrayLike = 2
+    activation_bytes: ArrayLike = 1
+    d_model: ArrayLike = 4096
+
+
+def _float(value: ArrayLike) -> Array:
+    return jnp.asarray(value).astype(float)
+
+
+def _select(variant: ArrayLike, full: Traffic, threshold: Traffic, authors: Traffic) -> Traffic:
+    code = jnp.asarray(variant)
+    return Traffic(
+        *(
+            jnp.where(code == FULL, a, jnp.where(code == THRESHOLD, b, jnp.where(code == AUTHORS, c, 0.0)))
+            for a, b, c in zip(full, threshold, authors, strict=True)
+        )
+    )
+
+
+def list_update_accesses(largest_capacity: ArrayLike) -> Array:
+    """Scores read, and as many written, when a sorted list of ``C_max`` takes one: ``ceil(log2(C_max + 1))``.
+
+    >>> list_update_accesses(jnp.array([1, 3, 4, 128])).tolist()
+    [1, 2, 3, 8]
+    """
+    return 32 - jax.lax.clz(jnp.asarray(largest_capacity, jnp.int32))  # the bit length, exact
+
+
+def gate_output_prefill(
+    variant: ArrayLike,
+    widths: CacheWidths,
+    *,
+    prompt_tokens: ArrayLike,
+    num_experts: ArrayLike,
+    capacity: ArrayLike,
+    largest_capacity: ArrayLike,
+) -> Traffic:
+    """Gate-output cache traffic of a prefill of ``P`` tokens.
+
+    Full: writes ``P E b_s + E C(P) d b_a``. Threshold: writes the ``min(P, C_max)`` best scores of each expert once.
+    Authors and none: nothing.
+
+    Args:
+      variant: index into ``GO_CACHES`` ("none", "full", "threshold", "authors").
+      widths: bytes per value.
+      prompt_tokens: ``P``.
+      num_experts: ``E``.
+      capacity: ``C(P)``.
+      largest_capacity: ``C_max = C(L_max)``.
+
+    Returns:
+      bytes; the threshold lists are allocated whole.
+
+    >>> bytes_ = gate_output_prefill(
+    ...     FULL, CacheWidths(2, 1, 64), prompt_tokens=8, num_experts=4, capacity=2, largest_capacity=4
+    ... )
+    >>> float(bytes_.written), float(bytes_.resident)
+    (576.0, 576.0)
+    """
+    prompt, experts = _float(prompt_tokens), _float(num_experts)
+    score, row = _float(widths.score_bytes), _float(widths.d_model) * widths.activation_bytes
+    held = prompt * experts * score + experts * capacity * row
+    lists = experts * jnp.minimum(prompt, _float(largest_capacity)) * score
+    zero = jnp.zeros_like(held)
+    return _select(
+        variant,
+        Traffic(zero, held, held),
+        Traffic(zero, lists, experts * largest_capacity * score),
+        Traffic(zero, zero, zero),
+    )
+
+
+def gate_output_step(
+    variant: ArrayLike,
+    widths: CacheWidths,
+    *,
+    num_tokens: ArrayLike,
+    num_experts: ArrayLike,
+    admitted: ArrayLike,
+    taken: ArrayLike,
+    capacity: ArrayLike,
+    largest_capacity: ArrayLike,
+) -> Traffic:
+    """Gate-output cache traffic of the decode step that brings the sequence to ``L`` tokens.
+
+    Full: reads ``L E b_s``, writes ``E b_s + n d b_a``, holds ``L E b_s + E C(L) d b_a``. Threshold: reads ``E b_s``,
+    and each list that takes the score adds ``ceil(log2(C_max + 1)) b_s`` read and written; holds ``E C_max b_s``.
+    Authors: reads ``L E + E d`` (one byte per value), writes nothing.
+
+    Args:
+      variant: index into ``GO_CACHES``.
+      widths: bytes per value.
+      num_tokens: ``L``, the new token included.
+      num_experts: ``E``.
+      admitted: ``n``, experts that admit the new token (a count, or its mean ``E C(L)/L``).
+      taken: threshold lists that store the new score (a count, or its mean ``E min(1, C_max/L)``).
+      capacity: ``C(L)``.
+      largest_capacity: ``C_max = C(L_max)``.
+
+    >>> counts = dict(num_tokens=33, num_experts=16, admitted=4, taken=5, capacity=9, largest_capacity=16)
+    >>> step = gate_output_step(THRESHOLD, CacheWidths(), **counts)
+    >>> float(step.read), float(step.written), float(step.resident)
+    (82.0, 50.0, 512.0)
+    """
+    length, experts = _float(num_tokens), _float(num_experts)
+    score, row = _float(widths.score_bytes), _float(widths.d_model) * widths.activation_bytes
+    updates = _float(taken) * list_update_accesses(largest_capacity) * score
+    authors = reference_gate_output_bytes(length, num_experts, widths.d_model)
+    return _select(
+        variant,
+        Traffic(
+            length * experts * score,
+            experts * score + _float(admitted) * row,
+            length * experts * score + experts * capacity * row,
+        ),
+        Traffic(experts * score + updates, updates, experts * largest_capacity * score),
+        Traffic(authors, jnp.zeros_like(authors), authors),
+    )
+
+
+def summed_outputs(widths: CacheWidths, num_tokens: ArrayLike, *, new_tokens: ArrayLike = 1) -> Traffic:
+    """Traffic of the gate-output cache without KV cache: the MoE outputs, summed over experts, of all tokens.
+
+    Attention recomputes all ``L`` tokens, so a step reads their ``L`` summed outputs (``L d b_a``) instead of running
+    their experts; each new token's row is written once. A prefill (`new_tokens` = ``L``) reads nothing.
+
+    >>> float(summed_outputs(CacheWidths(d_model=64), 8).read)
+    512.0
+    """
+    length, new = _float(num_tokens), _float(new_tokens)
+    row = _float(widths.d_model) * widths.activation_bytes
+    return Traffic(jnp.where(new == length, 0.0, length * row), new * row, length * row)
+
+
+def kv_prefill(token_bytes: ArrayLike, prompt_tokens: ArrayLike, window: ArrayLike = 0) -> Traffic:
+    """KV traffic of a prefill: every token's keys and values written once; attention reads them on the chip.
+
+    Args:
+      token_bytes: bytes per token and layer, see :func:`pimjax.cache.kv_layout.kv_token_bytes`.
+      prompt_tokens: ``P``.
+      window: tokens that a windowed layer sees; 0: no window. Older rows are overwritten.
+
+    >>> float(kv_prefill(8192, 32).written)
+    262144.0
+    """
+    per_token = _float(token_bytes)
+    written = per_token * prompt_tokens
+    return Traffic(jnp.zeros_like(written), written, per_token * visible_tokens(prompt_tokens, window))
+
+
+def kv_step(token_bytes: ArrayLike, num_tokens: ArrayLike, window: ArrayLike = 0) -> Traffic:
+    """KV traffic of the decode step at length ``L``: ``min(L, window)`` tokens read, one written.
+
+    >>> float(kv_step(8192, 33).read)
+    270336.0
+    """
+    per_token = _float(token_bytes)
+    seen = per_token * visible_tokens(num_tokens, window)
+    return Traffic(seen, per_token + jnp.zeros_like(seen), seen)
+
+
+def visible_tokens(num_tokens: ArrayLike, window: ArrayLike = 0) -> Array:
+    """Tokens whose keys a query at length ``L`` sees: ``min(L, window)``; window 0 means all.
+
+    >>> visible_tokens(jnp.array([3, 9]), 4).tolist()
+    [3, 4]
+    """
+    length = jnp.asarray(num_tokens)
+    return jnp.where(jnp.asarray(window) > 0, jnp.minimum(length, window), length)
+
+
+def sum_visible_tokens(first: ArrayLike, last: ArrayLike, window: ArrayLike = 0) -> Array:
+    """Closed form of the sum of ``visible_tokens(L)`` for ``L = first..last`` (0 if `last` < `first`), floating point.
+
+    >>> float(sum_visible_tokens(2, 5, 4))
+    13.0
+    """
+    low, high = _float(first), _float(last)
+    cap = jnp.where(jnp.asarray(window) > 0, _float(window), high)
+    knee = jnp.clip(jnp.minimum(high, cap), low - 1, None)  # lengths up to here are below the window
+    rising = (knee - low + 1) * (knee + low) / 2
+    return jnp.where(high < low, 0.0, rising + (high - knee) * cap)
+
+
+class DecodeWork(NamedTuple):
+    """Tokens that a decode step processes, and which stored rows it reads.
+
+    Attributes:
+      attention_queries: tokens that go through q/k/v/o and attention.
+      router_tokens: tokens that go through the router.
+      expert_tokens: tokens offered to the experts.
+      reads_kv: bool, keys and values of old tokens come from the cache.
+      reads_summed_outputs: bool, MoE outputs of old tokens come from the cache.
+    """
+
+    attention_queries: Array
+    router_tokens: Array
+    expert_tokens: Array
+    reads_kv: Array
+    reads_summed_outputs: Array
+
+
+def decode_work(
+    num_tokens: ArrayLike, *, kv_cache: ArrayLike, go_cache: ArrayLike, expert_choice: ArrayLike
+) -> DecodeWork:
+    """What the cache flags save in a decode step at length ``L``.
+
+    Expert choice: without a gate-output cache the router needs all hidden states, so all ``L`` tokens are recomputed
+    and the KV cache saves nothing; gate-output alone: attention and router for ``L`` tokens, experts for one; both: one
+    token. Token choice: the gate-output cache is void, the KV cache alone means one token.
+
+    Args:
+      num_tokens: ``L``.
+      kv_cache, go_cache, expert_choice: bools, data (`go_cache`: any variant but "none").
+
+    >>> work = decode_work(33, kv_cache=False, go_cache=True, expert_choice=True)
+    >>> int(work.attention_queries), int(work.expert_tokens), bool(work.reads_summed_outputs)
+    (33, 1, True)
+    """
+    length = jnp.asarray(num_tokens)
+    kv, chooses = jnp.asarray(kv_cache, bool), jnp.asarray(expert_choice, bool)
+    go = jnp.asarray(go_cache, bool) & chooses
+    single = kv & (go | ~chooses)
+    one = jnp.ones_like(length)
+    attention = jnp.where(single, one, length)
+    experts = jnp.where(single | go, one, length)
+    return DecodeWork(attention, attention, experts, single, go & ~kv)
+
+
+__all__ = [
+    "AUTHORS",
+    "FULL",
+    "NONE",
+    "THRESHOLD",
+    "CacheWidths",
+    "DecodeWork",
+    "Traffic",
+    "decode_work",
+    "gate_output_prefill",
+    "gate_output_step",
+    "kv_prefill",
+    "kv_step",
+    "list_update_accesses",
+    "sum_visible_tokens",
+    "summed_outputs",
+    "visible_tokens",
+]
