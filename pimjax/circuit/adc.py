@@ -51,7 +51,7 @@ def adc(
     >>> round(float(unit.latency_ns), 3)
     130.0
     """
-    survey = adc_survey(bits, rate_gsps=rate_gsps, node_nm=node_nm, exact=exact, constants=constants)
+    survey = adc_survey(bits, rate_gsps=rate_gsps, node_nm=node_nm, vdd_v=vdd_v, exact=exact, constants=constants)
     zigzag = adc_zigzag(bits, rows=rows, vdd_v=vdd_v, constants=constants)
     hermes = adc_hermes_cco(bits, input_bits=cycle_bits, vdd_v=vdd_v, node_nm=node_nm, exact=exact, constants=constants)
     dtype = jnp.result_type(kind, bits, rows, node_nm, vdd_v)

@@ -3,7 +3,7 @@
 Measured: 256 converters on a 4 um pitch, 300 ps per LSB, more than 420 levels, 0.8 V, 14 nm, 130 ns and 12.48 nJ per
 256 x 256 MVM (JSSC 57(4) 2022, doi 10.1109/JSSC.2022.3140414). Derived: output encoding takes 60-70 % of tile energy
 and ADC with support circuits over 40 % of tile area in such tiles (Nature Electronics 2025,
-doi 10.1038/s41928-025-01537-5), hence 31.7 pJ and 991 um2 per converter.
+doi 10.1038/s41928-025-01537-5), hence 31.7 pJ and 990.6 um2 per converter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ENERGY_8_BIT = sourced(
     "adc_hermes.energy_8_bit_pj", 31.7, "pJ", low=29.2, high=34.2, quality="D", source=_TILE + " (60-70 %)"
 )
 AREA_8_BIT = sourced(
-    "adc_hermes.area_8_bit_um2", 991.0, "um2", low=743.0, high=1486.0, quality="D", source=_TILE + " (30-60 %)"
+    "adc_hermes.area_8_bit_um2", 990.6, "um2", low=743.0, high=1486.0, quality="D", source=_TILE + " (30-60 %)"
 )
 TIME_PER_LEVEL = sourced(
     "adc_hermes.time_per_level_ns", 0.3, "ns", low=0.27, high=0.33, quality="M", source=_JSSC + ": 300 ps/LSB"
@@ -68,7 +68,7 @@ def adc_hermes_cco(
 
     >>> unit = adc_hermes_cco(8.0, input_bits=8.0)
     >>> [round(float(x), 3) for x in (unit.area_mm2 * 1e6, unit.energy_nj * 1e3, unit.latency_ns)]
-    [991.0, 31.7, 130.0]
+    [990.6, 31.7, 130.0]
     """
     bits = jnp.asarray(bits)
     pulse = jnp.exp2(jnp.asarray(input_bits) - 1.0) / value(PULSE_CLOCK, constants)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from pimjax.circuit.component import Component, component, soft_minimum
 from pimjax.circuit.constants import Constants, Real, sourced, value
+from pimjax.circuit.scaling import nominal_vdd_v
 
 _PLUGIN = "Accelergy ADC plug-in adc_data/model.yaml, regression on the Murmann ADC survey 1997-2023"
 ENERGY_SPREAD = sourced(
@@ -56,13 +57,15 @@ def adc_survey(
     *,
     rate_gsps: Real,
     node_nm: Real,
+    vdd_v: Real | None = None,
     exact: bool = False,
     constants: Constants | None = None,
 ) -> Component:
     """One converter of `bits` at `rate_gsps` [GS/s] in `node_nm` [nm].
 
     Smooth by default: a linear ceiling on the figure of merit (no ``ceil`` of the bits) and a soft minimum;
-    ``exact=True`` is the plug-in's piecewise form. Latency is one sample period.
+    ``exact=True`` is the plug-in's piecewise form. Latency is one sample period. The regression has no supply
+    voltage: with `vdd_v` given its energy is multiplied by ``(vdd / nominal vdd of the node)^2``, else left alone.
 
     >>> unit = adc_survey(8.0, rate_gsps=7.7e-3, node_nm=14.0, exact=True)
     >>> round(float(unit.energy_nj) * 1e3, 3), round(float(unit.area_mm2) * 1e6)  # pJ, um2
@@ -86,5 +89,7 @@ def adc_survey(
     )
     log_area_um2 = AREA_INTERCEPT + AREA_NODE * jnp.log(node_nm) + AREA_RATE * log_rate + AREA_ENERGY * log_energy_pj
     energy_nj = 1e-3 * jnp.exp(log_energy_pj) * value(ENERGY_SPREAD, constants)
+    if vdd_v is not None:
+        energy_nj = energy_nj * (vdd_v / nominal_vdd_v(node_nm)) ** 2
     area_mm2 = 1e-6 * jnp.exp(log_area_um2) * value(AREA_SPREAD, constants)
     return Component(area_mm2, energy_nj, 1.0 / rate_gsps)

@@ -5,9 +5,8 @@ array, hence 130 ns, 12.48 nJ and 0.634 mm2. No area or energy breakdown of this
 used below are those of the tile-design perspective (doi 10.1038/s41928-025-01537-5) and the shareable fraction of
 arXiv 2602.10254. The scales are what is left between our counted parts and these shares:
 
-- cells and converter, area: their unit areas are shares of the core, so they contain their wiring; the scale takes
-  out the wiring factor that the tile adds to every part.
-- converter, energy: likewise for the control factor.
+- cells and converter: their unit costs are derived from shares of this core, so the factors are 1 but for rounding
+  (the cell's area has the wiring factor taken out). They move when another shareable fraction is asked for.
 - cells, energy: mean conductance and read voltage are assumptions; the scale says how far off they are together.
 - everything else, area and energy: pulse-width drivers, local digital units, calibration DACs and references of the
   core are not counted as parts; the scale is large because of that.
@@ -22,7 +21,7 @@ import jax
 
 from pimjax.circuit.cell_array import CELL_KINDS
 from pimjax.circuit.constants import Constants, Real, sourced, value
-from pimjax.circuit.tile import PARTS, TileCost, TileParameters, parametric_tile
+from pimjax.circuit.tile import CONTROL_ENERGY, PARTS, WIRING_AREA, TileCost, TileParameters, parametric_tile
 
 HERMES_LATENCY_NS, HERMES_ENERGY_NJ, HERMES_AREA_MM2 = 130.0, 12.48, 0.634
 
@@ -90,26 +89,25 @@ class TileScale(NamedTuple):
     reason: str
 
 
-def _scales(constants: Constants | None) -> dict[str, float]:
+def _scales(constants: Constants | None) -> dict[str, Real]:
     with jax.enable_x64(True):
         area, energy, latency_ns = jax.tree.map(float, _bare_parts(constants))
-    wiring = sum(area.values()) / (sum(area.values()) - area["wiring_control"])
-    control = sum(energy.values()) / (sum(energy.values()) - energy["wiring_control"])
+    wiring, control = value(WIRING_AREA, constants), value(CONTROL_ENERGY, constants)
+    others = [part for part in PARTS if part not in ("cells", "adc", "wiring_control")]
     cell_share = 1.0 - value(HERMES_SHAREABLE, constants)
     # The converter keeps its part (a half) of the shared periphery when s is varied.
     adc_share = value(HERMES_ADC_AREA_SHARE, constants) * (1.0 - cell_share) / HERMES_SHAREABLE.value
-    other_area = sum(area[part] for part in PARTS if part not in ("cells", "adc", "wiring_control"))
-    other_energy = sum(energy[part] for part in PARTS if part not in ("cells", "adc", "wiring_control"))
+    other_share = 1.0 - cell_share - adc_share
     cell_energy_share = value(HERMES_CELL_ENERGY_SHARE, constants)
     adc_energy_share = value(HERMES_ADC_ENERGY_SHARE, constants)
-    area_budget, energy_budget = HERMES_AREA_MM2 / wiring, HERMES_ENERGY_NJ / control
+    other_energy_share = 1.0 - cell_energy_share - adc_energy_share
     return {
-        "cell_area_scale": area_budget * cell_share / area["cells"],
-        "adc_area_scale": area_budget * adc_share / area["adc"],
-        "other_area_scale": area_budget * (1.0 - cell_share - adc_share) / other_area,
-        "cell_energy_scale": energy_budget * cell_energy_share / energy["cells"],
-        "adc_energy_scale": energy_budget * adc_energy_share / energy["adc"],
-        "other_energy_scale": energy_budget * (1.0 - cell_energy_share - adc_energy_share) / other_energy,
+        "cell_area_scale": HERMES_AREA_MM2 * cell_share / (wiring * area["cells"]),
+        "adc_area_scale": HERMES_AREA_MM2 * adc_share / area["adc"],
+        "other_area_scale": HERMES_AREA_MM2 * other_share / (wiring * sum(area[part] for part in others)),
+        "cell_energy_scale": HERMES_ENERGY_NJ * cell_energy_share / (control * energy["cells"]),
+        "adc_energy_scale": HERMES_ENERGY_NJ * adc_energy_share / energy["adc"],
+        "other_energy_scale": HERMES_ENERGY_NJ * other_energy_share / (control * sum(energy[part] for part in others)),
         "latency_scale": HERMES_LATENCY_NS / latency_ns,
     }
 
@@ -126,11 +124,11 @@ def _bare_parts(
 
 
 _REASONS = {
-    "cell_area_scale": "cell area is derived as (1 - s) of the core, wiring included; the tile adds wiring again",
-    "adc_area_scale": "converter area is 40 % of the core with its support circuits, wiring included",
+    "cell_area_scale": "the cell area constant is (1 - s) of the core at s = 0.8 less wiring; another s rescales it",
+    "adc_area_scale": "the converter area constant is 40 % of the core at s = 0.8, half of the periphery at any s",
     "other_area_scale": "PWM generation, local digital units, references and calibration DACs are not counted parts",
     "cell_energy_scale": "assumed mean conductance and read voltage against the published 15-20 % array share",
-    "adc_energy_scale": "converter energy is 60-70 % of the tile with its control; the tile adds control again",
+    "adc_energy_scale": "the converter energy constant is 65 % of the measured MVM energy",
     "other_energy_scale": "PWM clock tree, input distribution and local digital units are not counted parts",
     "latency_scale": "the row driver's gate delay (0.1 ns) lies inside the measured 130 ns",
 }

@@ -90,3 +90,18 @@ def analog_area_factor(node_nm: Real, from_nm: Real, constants: Constants | None
     Analog energy is never scaled with the node (ZigZag-IMC's rule).
     """
     return jnp.exp(value(ANALOG_AREA_EXPONENT, constants) * jnp.log(node_nm / from_nm))
+
+
+_NOMINAL_VDD_NODES = (7.0, 10.0, 14.0, 22.0, 32.0, 45.0, 65.0, 90.0, 130.0)
+_NOMINAL_VDD_V = (0.7, 0.75, 0.8, 0.85, 0.9, 1.0, 1.1, 1.2, 1.3)
+
+
+def nominal_vdd_v(node_nm: Real) -> Real:
+    """Nominal logic supply of a node [V], NeuroSim's table, linear in log(node) between entries.
+
+    >>> round(float(nominal_vdd_v(14.0)), 3)
+    0.8
+    """
+    node = jnp.asarray(node_nm)
+    grid = jnp.asarray(np.log(np.asarray(_NOMINAL_VDD_NODES)), node.dtype)
+    return jnp.interp(jnp.log(node), grid, jnp.asarray(_NOMINAL_VDD_V, node.dtype))

@@ -48,7 +48,7 @@ CONTROL_ENERGY = sourced(
     low=1.05,
     high=1.6,
     quality="U",
-    source="assumed: clock, references and control on top of the counted parts",
+    source="assumed: clock and control on top of the counted parts (converters contain theirs)",
 )
 
 
@@ -234,7 +234,8 @@ def parametric_tile(parameters: TileParameters, *, exact: bool = False, constant
     }
     register_area = 2.0 * p.rows * input_word.area_mm2 + p.cols * output_word.area_mm2
     register_energy = p.rows * input_word.energy_nj + p.cols * output_word.energy_nj
-    rows["registers"] = (jnp.ones_like(p.rows), register_area, register_energy, zero)
+    one = jnp.ones_like(p.rows)
+    rows["registers"] = (one, jnp.asarray(register_area), jnp.asarray(register_energy), zero)
 
     groups = {"cells": "cell", "adc": "adc"}
     counts, areas, energies, times = [], [], [], []
@@ -244,14 +245,14 @@ def parametric_tile(parameters: TileParameters, *, exact: bool = False, constant
         areas.append(count * area * getattr(p, f"{group}_area_scale"))
         energies.append(energy * getattr(p, f"{group}_energy_scale"))
         times.append(time * p.latency_scale)
-    # Wiring and control are proportional to what they serve; the cells keep their part of the wiring when shared.
+    # Converter figures come from silicon that contains its wiring, clocks and references; the counted parts do not.
     wiring = value(WIRING_AREA, constants)
     control = value(CONTROL_ENERGY, constants)
+    converters = list(rows).index("adc")
     cells_area = areas[0] * wiring
-    parts_area = sum(areas)
-    counts.append(jnp.ones_like(p.rows))
-    areas.append((wiring - 1.0) * parts_area)
-    energies.append((control - 1.0) * sum(energies))
+    counts.append(one)
+    areas.append((wiring - 1.0) * (sum(areas) - areas[converters]))
+    energies.append((control - 1.0) * (sum(energies) - energies[converters]))
     times.append(zero)
 
     part_area = jnp.stack(areas)
