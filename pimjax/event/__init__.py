@@ -11,6 +11,7 @@ from pimjax.event.jobs import require_capacity as require_capacity
 from pimjax.event.jobs import unlimited as unlimited
 from pimjax.event.log import CriticalPath as CriticalPath
 from pimjax.event.log import EventLog as EventLog
+from pimjax.event.memory import FROM_THE_START as FROM_THE_START
 from pimjax.event.memory import Buffers as Buffers
 from pimjax.event.memory import live_bytes as live_bytes
 from pimjax.event.memory import peak_bytes as peak_bytes

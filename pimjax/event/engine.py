@@ -27,7 +27,10 @@ def compiled_loop() -> Callable[..., tuple[int, int]]:
         import numba
     except ImportError:
         raise MissingExtraError("numba", "fast", "The compiled event engine") from None
-    return numba.njit(cache=True)(event_loop)
+    try:
+        return numba.njit(cache=True)(event_loop)
+    except RuntimeError:  # no folder that numba may write its cache to
+        return numba.njit(event_loop)
 
 
 def run(

@@ -98,15 +98,19 @@ class EventLog:
             path.append(job)
             job = int(cause[job])
         chain = np.array(path[::-1], np.int64)
-        before = chain[:-1]
-        after = chain[1:]
         waited = np.zeros(len(chain), bool)
-        waited[1:] = [not self._follows(a, b) for a, b in zip(before, after, strict=True)]
+        if len(chain) > 1:
+            waited[1:] = ~self._are_successors(chain[:-1], chain[1:])
         return CriticalPath(chain, self.jobs.duration[chain], waited, self.jobs.kind[chain], self.jobs.kinds)
 
-    def _follows(self, job: int, other: int) -> bool:
+    def _are_successors(self, jobs: HostArray, others: HostArray) -> HostArray:
+        """bool [pairs]: whether there is an edge from each job to the other."""
         offsets = self.jobs.successor_offsets
-        return bool(np.any(self.jobs.successors[offsets[job] : offsets[job + 1]] == other))
+        counts = offsets[jobs + 1] - offsets[jobs]
+        pair = np.repeat(np.arange(len(jobs)), counts)
+        edge = np.arange(len(pair)) + np.repeat(offsets[jobs] - np.cumsum(counts) + counts, counts)
+        hits = pair[self.jobs.successors[edge] == others[pair]]
+        return np.bincount(hits, minlength=len(jobs)) > 0
 
     def to_perfetto(self, path: str | Path) -> Path:
         """Write the run in the Chrome trace format that https://ui.perfetto.dev opens; returns the path.

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from pimjax.chips.reference import costs
 from pimjax.chips.reference.choices import PassChoices
 from pimjax.chips.reference.mapping import LayerTiles, Mapping
-from pimjax.chips.reference.memory import BufferWriter, consumer_groups
+from pimjax.chips.reference.memory import consumer_groups
 from pimjax.chips.reference.parameters import Pass, ReferenceParameters
-from pimjax.event import Buffers, JobGraph, JobGraphBuilder, exclusive, pool, unlimited
-from pimjax.event.memory import FROM_THE_START
+from pimjax.chips.reference.writer import Linear, OperatorWriter
+from pimjax.event import FROM_THE_START, Buffers, JobGraph
 
 HostArray = np.ndarray[Any, Any]
 
@@ -23,7 +23,7 @@ class ReferenceGraph:
     """A chain of passes, ready to run.
 
     Attributes:
-        jobs: the graph; kinds are `costs.OP_KINDS`.
+        jobs: the graph; kinds are the fields of `costs.PassCounts`.
         buffers: scratchpad buffers, or None if they were not asked for.
         attention: int64 [passes, layers], the attention jobs.
         sampling: int64 [passes], the last job of each pass.
@@ -53,7 +53,11 @@ def build_graph(
         mapping: tiles of the model.
         passes: the passes, in order.
         choices: experts of each of these passes.
-        with_memory: also collect the buffers; raises `PimjaxError` where the authors' bookkeeping does.
+        with_memory: also collect the buffers.
+
+    Raises:
+        PimjaxError: the memory of this run cannot be tracked by the authors' rules (see `consumer_groups`).
+        CapacityError: more operations than the engine accepts.
 
     >>> from pimjax.chips.reference.choices import draw_choices, shape_choices
     >>> from pimjax.chips.reference.mapping import map_model
@@ -63,250 +67,153 @@ def build_graph(
     >>> graph.jobs.num_jobs
     811
     """
-    writer = _Writer(p, mapping, with_memory)
+    writer = OperatorWriter(p, mapping.tiles, with_memory)
+    written: list[_PassWriter] = []
     for work, experts in zip(passes, choices, strict=True):
-        writer.write_pass(work, experts)
+        current = _PassWriter(p, mapping, writer, work)
+        current.write(experts, written[-1].sampling if written else None)
+        written.append(current)
+    jobs, buffers = writer.build()
     return ReferenceGraph(
-        jobs=writer.build(),
-        buffers=writer.buffers.build() if with_memory else None,
-        attention=np.array(writer.attention, np.int64).reshape(len(passes), p.layers),
-        sampling=np.array(writer.sampling, np.int64),
+        jobs=jobs,
+        buffers=buffers,
+        attention=np.array([one.attention for one in written], np.int64),
+        sampling=np.array([one.sampling for one in written], np.int64),
     )
 
 
-class _Linear(NamedTuple):
-    """A written linear layer: `transfers` and `tiles` [..., rows, cols], `results` [..., cols], their bytes [cols]."""
+class _PassWriter:
+    """Writes one pass: embedding, layers, head. Arrays have one entry per token, [n], unless stated."""
 
-    transfers: HostArray | None
-    tiles: HostArray
-    results: HostArray
-    result_bytes: HostArray
-    has_tiles_only: bool
-
-
-class _Writer:
-    """Writes passes into a builder. A job's successors are visited digital ones first, then transfers into tiles."""
-
-    def __init__(self, p: ReferenceParameters, mapping: Mapping, with_memory: bool) -> None:
+    def __init__(self, p: ReferenceParameters, mapping: Mapping, writer: OperatorWriter, work: Pass) -> None:
         self.p = p
         self.mapping = mapping
-        self.with_memory = with_memory
-        resources = (
-            unlimited("links"),
-            exclusive("tile", mapping.tiles),
-            pool("digital unit", p.dpus),
-            pool("attention unit", p.mhas),
-        )
-        self.builder = JobGraphBuilder(costs.OP_KINDS, resources)
-        self.digital = self.builder.resource("digital unit")
-        self.buffers = BufferWriter()
-        self.attention: list[int] = []
-        self.sampling: list[int] = []
-        self.rows = costs.count_blocks(p).d_rows
-        self._transfer_edges: list[tuple[Any, Any]] = []
-
-    def build(self) -> JobGraph:
-        for producers, consumers in self._transfer_edges:
-            self.builder.connect(producers, consumers)
-        return self.builder.build()
-
-    # --- small parts -------------------------------------------------------------------------------------------------
-
-    def unit(self, kind: str, duration: float, token: HostArray) -> HostArray:
-        """Jobs on the digital units, one per entry of `token`."""
-        return self.builder.add(kind, duration, self.digital, token=token)
-
-    def linear(self, tiles: HostArray, width: int, token: HostArray, *, transfers: bool = True, sampled: bool = False):
-        """A linear layer for every leading index of `tiles` [..., rows, cols]; `width`: its output values.
-
-        `sampled`: its only consumer is the sampling operation, to which one row block sends without a transfer.
-        """
-        p, add, connect = self.p, self.builder.add, self.builder.connect
-        token = token.reshape(token.shape + (1,) * (tiles.ndim - token.ndim))
-        rows, cols = tiles.shape[-2:]
-        used = np.full(cols, p.tier_cols)
-        used[-1] = width - (cols - 1) * p.tier_cols
-        moved = None
-        if transfers:
-            moved = add("communication_in", np.full(tiles.shape, costs.comm_in_ns(p)), 0, token=token)
-        products = add("tier_linear", self.mvm_ns, self.builder.resource("tile", tiles), token=token)
-        if moved is not None:
-            connect(moved, products)
-        if rows == 1 and sampled:
-            return _Linear(moved, products, products[..., 0, :], np.zeros(cols), True)
-        out = add("communication_out", np.full(tiles.shape, costs.comm_ns(p)), 0, token=token)
-        connect(products, out)
-        if rows == 1:
-            return _Linear(moved, products, out[..., 0, :], used, True)
-        chain_shape = (*tiles.shape[:-2], rows - 1, cols)
-        chain = self.unit("digital_add", costs.add_ns(p.tier_cols), np.broadcast_to(token, chain_shape))
-        connect(out[..., :1, :], chain[..., :1, :])
-        connect(out[..., 1:, :], chain)
-        connect(chain[..., :-1, :], chain[..., 1:, :])
-        if self.with_memory:
-            first = np.concatenate([chain[..., :1, :], chain], axis=-2)
-            self.buffers.add(used, products, first[..., None])
-            self.buffers.add(p.tier_cols, chain[..., :-1, :], chain[..., 1:, :, None])
-        return _Linear(moved, products, chain[..., -1, :], np.full(cols, p.tier_cols), False)
-
-    def consume(self, linear: _Linear, consumers: HostArray, readers: HostArray | None = None) -> None:
-        """All column results of `linear` [..., cols] go to `consumers` [..., m] (same leading axes, or none).
-
-        `readers`: who frees the buffers, where that is not the consumers (behind a transfer).
-        """
-        self.builder.connect(linear.results[..., :, None], consumers[..., None, :])
-        if self.with_memory and linear.result_bytes.any():
-            producers = linear.tiles[..., 0, :] if linear.has_tiles_only else linear.results
-            held = consumers if readers is None else readers
-            self.buffers.add(linear.result_bytes, producers, held[..., None, :])
-
-    def feed(self, producers: HostArray, linears: list[_Linear], size: int, what: str, digital: Any = ()) -> None:
-        """`producers` [n] feed the tiles of `linears` ([n, ..., rows, cols]) and were connected to `digital` [n]."""
-        count = len(producers)
-        for linear in linears:
-            assert linear.transfers is not None
-            moved = linear.transfers.reshape(count, -1)
-            self._transfer_edges.append((producers[:, None], moved))
-        if self.with_memory:
-            consumers = [
-                block
-                for linear in linears
-                for block in np.moveaxis(linear.tiles.reshape(count, -1, *linear.tiles.shape[-2:]), 1, 0)
-            ]
-            groups = -(-size // self.p.tier_rows)
-            last = consumer_groups(consumers, groups, what)[:, -1, :]
-            self.buffers.add(size, producers, np.concatenate([last, *(one[:, None] for one in digital)], axis=1))
-
-    def hold(self, size: int, producers: HostArray, *readers: HostArray) -> None:
-        """Results [n] that only digital jobs read; `readers` are arrays [n]."""
-        if self.with_memory:
-            self.buffers.add(size, producers, np.stack(np.broadcast_arrays(*readers), axis=-1))
-
-    # --- a pass ------------------------------------------------------------------------------------------------------
-
-    def write_pass(self, work: Pass, choices: PassChoices) -> None:
-        """Append one pass."""
-        p, d = self.p, self.p.d_model
-        self.mvm_ns = float(costs.mvm_ns(p, work.decode_id))
+        self.writer = writer
         self.work = work
         self.token = np.arange(work.tokens)
-        stream = self.write_embedding()
-        norm = stream
-        mixtures = iter(choices)
-        for layer in range(p.layers):
-            tiles = self.mapping.layers[layer]
-            if layer:
-                norm = self.unit("layer_norm", costs.norm_ns(d), self.token)
-                self.builder.connect(stream, norm)
-            mixed = self.write_attention(tiles, norm)
-            summed = self.unit("digital_add", costs.add_ns(d), self.token)
-            self.consume(mixed, summed[:, None])
-            self.builder.connect(stream, summed)
-            if layer:
-                self.hold(d, stream, norm, summed)
-                self.feed(norm, self.query_key_value, d, "a normalised vector")
-            else:
-                self.feed(stream, self.query_key_value, d, "an embedded token", [summed])
-            experts = next(mixtures) if p.is_moe(layer) else None
-            stream = self.write_feed_forward(tiles, experts, summed)
-        self.write_head(stream)
+        self.mvm_ns = float(costs.mvm_ns(p, work.decode_id))
+        self.norm_ns = costs.norm_ns(p.d_model)
+        self.add_ns = costs.add_ns(p.d_model)
+        self.attention: list[int] = []
+        self.sampling = -1
 
-    def write_embedding(self) -> HostArray:
-        """Reads of the one table row, [n, 1, cols], and the addition that starts the residual stream [n]."""
-        p = self.p
-        tiles = np.broadcast_to(self.mapping.embedding, (self.work.tokens, *self.mapping.embedding.shape))
-        reads = self.linear(tiles, p.d_model, self.token, transfers=not self.work.first)
+    def write(self, choices: PassChoices, previous_sampling: int | None) -> None:
+        """Append the pass; `choices` has one array [n, k] per layer with experts."""
+        stream = self._embedding(previous_sampling)
+        of_layer = iter(choices)
+        for layer in range(self.p.layers):
+            tiles = self.mapping.layers[layer]
+            experts = next(of_layer) if self.p.is_moe(layer) else None
+            summed = self._attention(tiles, stream, normed=layer > 0)
+            stream = self._feed_forward(tiles, experts, summed)
+        self._head(stream)
+
+    def _linear(self, blocks: HostArray, width: int, **options: Any) -> Linear:
+        """A linear layer that every token of the pass visits on the same tiles [rows, cols]."""
+        tiles = np.broadcast_to(blocks, (self.work.tokens, *blocks.shape))
+        return self.writer.linear(tiles, width, self.token, self.mvm_ns, **options)
+
+    def _embedding(self, previous_sampling: int | None) -> HostArray:
+        """Reads of the one table row and the additions that start the residual stream."""
+        writer, p = self.writer, self.p
+        reads = self._linear(self.mapping.embedding, p.d_model, transfers=not self.work.first)
         if not self.work.first:
-            self.feed_embedding(reads)
-        stream = self.unit("digital_add", costs.add_ns(p.d_model), self.token)
-        self.consume(reads, stream[:, None])
+            if previous_sampling is not None:
+                writer.feed_all(previous_sampling, reads)
+            if writer.buffers is not None:
+                size = costs.MULTINOMIAL_SIZE
+                producer = FROM_THE_START if previous_sampling is None else previous_sampling
+                last = consumer_groups(list(reads.tiles), -(-size // p.tier_rows), "the sampled token")[-1]
+                writer.buffers.add(size, producer, last)
+        stream = writer.digital("add_model", self.add_ns, self.token)
+        writer.consume(reads, stream[:, None])
         return stream
 
-    def feed_embedding(self, reads: _Linear) -> None:
-        """The sampling operation of the pass before starts all reads of this one, token by token."""
-        size = costs.MULTINOMIAL_SIZE
-        assert reads.transfers is not None
-        if self.sampling:
-            self._transfer_edges.append((self.sampling[-1], reads.transfers.ravel()))
-        if self.with_memory:
-            groups = -(-size // self.p.tier_rows)
-            last = consumer_groups(list(reads.tiles), groups, "the sampled token")[-1]
-            producer = self.sampling[-1] if self.sampling else FROM_THE_START
-            self.buffers.add(size, np.array([producer]), last[None])
-
-    def write_attention(self, tiles: LayerTiles, norm: HostArray) -> _Linear:
-        """q, k, v of every token, the attention barrier, and the out-projection, whose results are returned."""
-        p, d, count = self.p, self.p.d_model, self.work.tokens
-        self.query_key_value = [
-            self.linear(np.broadcast_to(block, (count, *block.shape)), d, self.token) for block in tiles.qkv
-        ]
+    def _attention(self, tiles: LayerTiles, stream: HostArray, *, normed: bool) -> HostArray:
+        """Norm (not in layer 0), q, k, v, the barrier, out-projection; returns the residual additions."""
+        writer, p, d = self.writer, self.p, self.p.d_model
+        source = stream
+        if normed:
+            source = writer.digital("layer_norm", self.norm_ns, self.token)
+            writer.connect(stream, source)
+        query_key_value = [self._linear(blocks, d) for blocks in tiles.qkv]
         compute, read = costs.attention_ns(p, self.work.length, self.work.decode and p.kv)
-        barrier = self.builder.add("mha", float(read + compute), self.builder.resource("attention unit"))
+        barrier = writer.attention(float(read + compute))
         self.attention.append(int(barrier[0]))
-        for linear in self.query_key_value:
-            self.consume(linear, barrier)
-        out = self.linear(np.broadcast_to(tiles.out, (count, *tiles.out.shape)), d, self.token)
-        assert out.transfers is not None
-        self._transfer_edges.append((barrier[0], out.transfers.ravel()))
-        if self.with_memory:
-            groups = consumer_groups([out.tiles], self.rows, "the attention output")
-            self.buffers.add(d, np.broadcast_to(barrier[:, None], groups.shape[:2]), groups)
-        return out
+        for linear in query_key_value:
+            writer.consume(linear, barrier)
+        out = self._linear(tiles.out, d)
+        writer.feed_all(barrier[0], out)
+        if writer.buffers is not None:
+            rows = tiles.out.shape[0]
+            groups = consumer_groups([out.tiles], rows, "the attention output")  # each holds the whole vector
+            writer.buffers.add(d, np.broadcast_to(barrier, groups.shape[:2]), groups)
+        summed = writer.digital("add_model", self.add_ns, self.token)
+        writer.consume(out, summed[:, None])
+        writer.connect(stream, summed)
+        if normed:
+            writer.hold(d, stream, source, summed)
+            writer.feed(source, query_key_value, d, "a normalised vector")
+        else:
+            writer.feed(source, query_key_value, d, "an embedded token", [summed])
+        return summed
 
-    def write_feed_forward(self, tiles: LayerTiles, experts: HostArray | None, summed: HostArray) -> HostArray:
-        """Norm, router and experts (or one dense network) and the residual addition [n], which is returned."""
-        p, d, f, token = self.p, self.p.d_model, self.p.d_ff, self.token
-        count = self.work.tokens
-        norm = self.unit("layer_norm", costs.norm_ns(d), token)
-        self.builder.connect(summed, norm)
-        names = np.zeros((count, 1), np.int64) if experts is None else experts
-        slots = names.shape[1]
-        router = None
-        if tiles.router is not None:
-            router = self.linear(np.broadcast_to(tiles.router, (count, *tiles.router.shape)), p.experts, token)
-        up = self.linear(tiles.up[names], f, token)
-        relu = self.unit("digital_relu", costs.RELU_NS, np.broadcast_to(token[:, None], (count, slots)))
-        self.consume(up, relu[..., None])
-        down = self.linear(tiles.down[names], d, token)
-        self.feed(norm, ([router] if router else []) + [up], d, "a normalised vector")
-        flat = down._replace(
+    def _feed_forward(self, tiles: LayerTiles, experts: HostArray | None, summed: HostArray) -> HostArray:
+        """Norm, router and experts (or the one dense network); returns the residual additions."""
+        writer, p, d, f, token = self.writer, self.p, self.p.d_model, self.p.d_ff, self.token
+        norm = writer.digital("layer_norm", self.norm_ns, token)
+        writer.connect(summed, norm)
+        router = None if tiles.router is None else self._linear(tiles.router, p.experts)
+        networks = np.zeros((len(token), 1), np.int64) if experts is None else experts  # [n, slots]
+        up = writer.linear(tiles.up[networks], f, token, self.mvm_ns)
+        relu = writer.digital("digital_relu", costs.RELU_NS, np.broadcast_to(token[:, None], networks.shape))
+        writer.consume(up, relu[..., None])
+        down = writer.linear(tiles.down[networks], d, token, self.mvm_ns)
+        assert down.transfers is not None
+        per_network = down._replace(
             transfers=down.transfers.reshape(-1, *down.transfers.shape[2:]),
             tiles=down.tiles.reshape(-1, *down.tiles.shape[2:]),
         )
-        self.feed(relu.ravel(), [flat], f, "an activation")
+        writer.feed(norm, [up] if router is None else [router, up], d, "a normalised vector")
+        writer.feed(relu.ravel(), [per_network], f, "an activation")
 
-        residual: HostArray
-        if slots == 1:
-            residual = self.unit("digital_add", costs.add_ns(d), token)
-            self.consume(down, residual[:, None, None])
-            if router is not None:
-                self.consume(router, residual[:, None])
+        if router is not None and networks.shape[1] > 1:
+            chain = self._accumulate(down, router)
+            residual = writer.digital("add_model", self.add_ns, token)
+            writer.connect(chain[:, -1], residual)
+            writer.hold(f, chain[:, :-1], chain[:, 1:])
+            writer.hold(f, chain[:, -1], residual)
         else:
-            chain = self.unit("digital_add", costs.add_ns(f), np.broadcast_to(token[:, None], (count, slots - 1)))
-            into = np.concatenate([chain[:, :1], chain], axis=1)  # slots 0 and 1 meet in the first addition
-            self.consume(down, into[..., None])
-            assert router is not None
-            self.consume(router, chain)
-            self.builder.connect(chain[:, :-1], chain[:, 1:])
-            residual = self.unit("digital_add", costs.add_ns(d), token)
-            self.builder.connect(chain[:, -1], residual)
-            self.hold(f, chain[:, :-1], chain[:, 1:])
-            self.hold(f, chain[:, -1], residual)
-        self.builder.connect(summed, residual)
-        self.hold(d, summed, norm, residual)
+            residual = writer.digital("add_model", self.add_ns, token)
+            writer.consume(down, residual[:, None, None])
+            if router is not None:
+                writer.consume(router, residual[:, None])
+        writer.connect(summed, residual)
+        writer.hold(d, summed, norm, residual)
         return residual
 
-    def write_head(self, stream: HostArray) -> None:
+    def _accumulate(self, down: Linear, router: Linear) -> HostArray:
+        """Chain of additions over the expert slots, [n, slots - 1]: of hidden width, as the authors have it."""
+        slots = down.results.shape[1]
+        token = np.broadcast_to(self.token[:, None], (len(self.token), slots - 1))
+        chain = self.writer.digital("add_hidden", costs.add_ns(self.p.d_ff), token)
+        into = np.concatenate([chain[:, :1], chain], axis=1)  # slots 0 and 1 meet in the first addition
+        self.writer.consume(down, into[..., None])
+        self.writer.consume(router, chain)
+        self.writer.connect(chain[:, :-1], chain[:, 1:])
+        return chain
+
+    def _head(self, stream: HostArray) -> None:
         """Final norm, vocabulary head and sampling, for the last token only."""
-        p, d = self.p, self.p.d_model
-        token = self.token[-1:]
-        norm = self.unit("layer_norm", costs.norm_ns(d), token)
-        self.builder.connect(stream[-1:], norm)
-        self.hold(d, stream[-1:], norm)
-        head = self.linear(self.mapping.head[None], p.vocab, token, sampled=True)
-        self.feed(norm, [head], d, "a normalised vector")
-        gathered = self.builder.add("communication_norm", costs.comm_ns(p), 0, token=token)
-        sampled = self.unit("multinomial", costs.MULTINOMIAL_NS, token)
-        self.consume(head, gathered[:, None], sampled[:, None])
-        self.builder.connect(gathered, sampled)
-        self.sampling.append(int(sampled[0]))
+        writer, p, d = self.writer, self.p, self.p.d_model
+        token, stream = self.token[-1:], stream[-1:]
+        norm = writer.digital("layer_norm", self.norm_ns, token)
+        writer.connect(stream, norm)
+        writer.hold(d, stream, norm)
+        head = writer.linear(self.mapping.head[None], p.vocab, token, self.mvm_ns, sampled=True)
+        writer.feed(norm, [head], d, "a normalised vector")
+        gathered = writer.gather(token)
+        sampled = writer.digital("multinomial", costs.MULTINOMIAL_NS, token)
+        writer.consume(head, gathered[:, None], sampled[:, None])
+        writer.connect(gathered, sampled)
+        self.sampling = int(sampled[0])

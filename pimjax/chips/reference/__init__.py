@@ -1,0 +1,1 @@
+"""The authors' simulator: exact on the event engine, and its fast models."""
