@@ -1,0 +1,65 @@
+"""What the fluid and closed fidelities know of a run's routing: a pytree of counts, free of hardware.
+
+Axes: `L` model layers padded to the capacity (layers without experts hold zeros), `G` groups, `S` slots, `K` sampled
+lengths, `Q` kinds of one-token windows. Every leaf is an array; stack two schedules of equal shapes with
+`jax.tree.map` to batch them.
+"""
+
+from __future__ import annotations
+
+import jax
+from flax import struct
+
+
+@struct.dataclass
+class PassWindows:
+    """MoE windows of one pass (or the mean over several passes: then counts are fractions)."""
+
+    tokens: jax.Array  # [] tokens offered to the experts in one pass
+    passes: jax.Array  # [L] expert passes
+    makespan: jax.Array  # [L] slots of all windows
+    loads: jax.Array  # [L] token loads
+    first_loads: jax.Array  # [L] loads of the first slot
+    load_hist: jax.Array  # [L, G+1] later slots by their loads; the first slot of a later window counts as 0 loads
+    busy_hist: jax.Array  # [L, G+1, G+1] the same slots by (loads, busy groups); zeros where out_links is unlimited
+    open_max: jax.Array  # [L] most tokens begun and not finished
+    tail_results: jax.Array  # [L, W] most results that one token still gets in the last 1, 2, .. W slots
+    unrouted: jax.Array  # [L] tokens that no expert takes
+
+
+@struct.dataclass
+class SlotProfile:
+    """Slot by slot, for the fluid recurrence; zeros from the makespan on."""
+
+    loads: jax.Array  # [L, S]
+    returns: jax.Array  # [L, S] passes that start in the slot
+    ends: jax.Array  # [L, S] tokens whose last pass starts in the slot
+    opens: jax.Array  # [L, S] first slot of a window
+
+
+@struct.dataclass
+class TokenSteps:
+    """Decode steps of one sequence, by kind: each kind is a window of one token."""
+
+    share: jax.Array  # [L, Q] fraction of the steps
+    slots: jax.Array  # [Q]
+    passes: jax.Array  # [Q]
+    first: jax.Array  # [Q] results of the first slot
+    last: jax.Array  # [Q] results of the last slot
+
+
+@struct.dataclass
+class MultiplexedSchedule:
+    """Routing of one run as counts; made by :func:`pimjax.chips.multiplexed.schedule_inputs`."""
+
+    is_moe: jax.Array  # [L] bool, layer has routed experts
+    is_windowed: jax.Array  # [L] bool, attention of the layer sees a sliding window
+    group_sizes: jax.Array  # [L, G] members of each group; 0: no such group
+    prompt: PassWindows  # one prefill pass
+    prompt_profile: SlotProfile | None  # fluid only
+    step: PassWindows  # one decode step with caches, all sequences: mean over the steps
+    token_steps: TokenSteps  # the same for a single sequence, exactly
+    taken: jax.Array  # [L] threshold lists that take a new score, mean over steps and sequences
+    lengths: jax.Array  # [K] lengths at which recomputed passes were sampled
+    weights: jax.Array  # [K] decode steps that each sample stands for; sums to the number of decode steps
+    recomputed: PassWindows  # [K, ...] decode passes that recompute the whole prefix
