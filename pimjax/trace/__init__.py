@@ -1,5 +1,6 @@
 """Routing traces: which token visits which expert. Pytree, files, routers, generators, fitting."""
 
+from pimjax.trace.defaults import RECORDED_ROUTERS, default_trace, default_trace_path, default_traces
 from pimjax.trace.files import load_traces, save_traces
 from pimjax.trace.metadata import TraceMetadata
 from pimjax.trace.rounding import gate_scores, round_to_float16
@@ -12,19 +13,55 @@ from pimjax.trace.routers import (
     token_choice,
 )
 from pimjax.trace.routing import RoutingTrace, stack_traces
+from pimjax.trace.statistics import (
+    TraceStatistics,
+    coactivation,
+    coactivation_excess,
+    expert_loads,
+    load_imbalance,
+    shared_experts,
+    trace_statistics,
+)
+from pimjax.trace.synthetic import (
+    GeneratorParameters,
+    dirichlet_popularity,
+    generator_parameters,
+    synthesize_expert_choice,
+    synthesize_token_choice,
+    synthetic_logits,
+    zipf_popularity,
+)
 
 __all__ = [
     "CAPACITY_RULES",
+    "RECORDED_ROUTERS",
+    "GeneratorParameters",
     "RoutingTrace",
     "TokenChoice",
     "TraceMetadata",
+    "TraceStatistics",
     "causal_expert_choice",
+    "coactivation",
+    "coactivation_excess",
+    "default_trace",
+    "default_trace_path",
+    "default_traces",
+    "dirichlet_popularity",
     "expert_capacity",
     "expert_choice",
+    "expert_loads",
     "gate_scores",
+    "generator_parameters",
+    "load_imbalance",
     "load_traces",
     "round_to_float16",
     "save_traces",
+    "shared_experts",
     "stack_traces",
+    "synthesize_expert_choice",
+    "synthesize_token_choice",
+    "synthetic_logits",
     "token_choice",
+    "trace_statistics",
+    "zipf_popularity",
 ]

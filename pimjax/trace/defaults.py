@@ -1,0 +1,53 @@
+"""The routing traces that come with the package: routers of two small language models that the project trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pimjax.errors import TraceError
+from pimjax.resources import data_folder
+from pimjax.trace.files import load_traces
+from pimjax.trace.routing import RoutingTrace
+
+RecordedRouter = Literal["token_choice", "expert_choice"]
+RECORDED_ROUTERS: tuple[RecordedRouter, ...] = ("token_choice", "expert_choice")
+
+
+def default_trace_path(router: str = "token_choice") -> Path:
+    """The shipped ``.npz`` file of one router kind.
+
+    Raises:
+      TraceError: no such kind.
+    """
+    if router not in RECORDED_ROUTERS:
+        raise TraceError(f"no recorded traces of router {router!r}: there are {', '.join(RECORDED_ROUTERS)}")
+    return data_folder() / f"traces_{router}.npz"
+
+
+def default_traces(
+    router: str = "token_choice", requests: int | list[int] | None = None, max_tokens: int | None = None
+) -> RoutingTrace:
+    """Recorded requests, stacked ``[R, ...]``: 12 requests of 128 to 256 tokens, 3 layers, 16 experts, k = 4.
+
+    Made by ``benchmarks/train_language_models.py`` from held-out help topics of Python; seeds and hashes are in
+    ``metadata``. Under "token_choice" only the scores of chosen experts are kept (others 0); "expert_choice" was
+    recorded with the causal rule at every position and keeps all scores.
+
+    Args:
+      router: "token_choice" or "expert_choice".
+      requests, max_tokens: as in :func:`~pimjax.trace.load_traces`.
+
+    >>> default_traces("expert_choice").choices.shape
+    (12, 3, 256, 16)
+    """
+    return load_traces(default_trace_path(router), requests, max_tokens)
+
+
+def default_trace(router: str = "token_choice") -> RoutingTrace:
+    """The first recorded request of a router kind, not stacked: the input where a user names none.
+
+    >>> default_trace().choices.shape
+    (3, 128, 16)
+    """
+    return default_traces(router, 0).request(0).trim()
