@@ -69,7 +69,7 @@ def full_prefill(scores: Array, num_tokens: ArrayLike, law: CapacityLaw, *, max_
     count = jnp.asarray(num_tokens, jnp.int32)
     rows = scores.shape[0]
     keys, in_use = incoming_keys(scores, law.num_experts, jnp.arange(rows, dtype=jnp.int32) < count)
-    member = expert_choice(scores, capacity_at(law, count), num_tokens=count) & in_use[None, :]
+    member = expert_choice(scores, capacity_at(law, count), num_tokens=count) & in_use
     below = ((0, max_tokens - rows), (0, 0))
     member = jnp.pad(member, below)
     return FullState(jnp.pad(keys, below, constant_values=EMPTY), member, member, count)
@@ -142,7 +142,6 @@ def full_step(
     real, revising = jnp.asarray(is_token), jnp.asarray(revise)
     rows = state.keys.shape[0]
     keys, in_use = incoming_keys(scores, law.num_experts, real)
-    in_use = in_use & real
     overflow = real & (state.num_tokens >= rows)
     length = state.num_tokens + real.astype(jnp.int32)
     capacity = capacity_at(law, length)
@@ -196,7 +195,7 @@ def full_step(
         bytes_stored=jnp.where(real, traffic.written + hidden, 0.0),
         bytes_evicted=dropped.sum(dtype=jnp.int32) * row_bytes,
         bytes_resident=traffic.resident + length * hidden,
-        status=step_status(scores, law.num_experts, real, overflow),
+        status=step_status(scores, in_use, overflow),
     )
     return after, FullStep(step, evicted_token, readmitted_token)
 

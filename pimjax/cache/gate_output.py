@@ -130,9 +130,10 @@ def prompt_admissions(gate_scores: Array, law: CapacityLaw) -> Array:
     >>> prompt_admissions(scores, capacity_law(2, 1, max_tokens=3, prompt_tokens=3)).astype(int).tolist()
     [[1, 0], [1, 1], [0, 1]]
     """
-    in_use = jnp.arange(gate_scores.shape[-1]) < law.num_experts
     prompt = law.prompt_tokens
-    return expert_choice(gate_scores, capacity_at(law, prompt), num_tokens=prompt) & in_use[None, :]
+    column = jax.lax.broadcasted_iota(jnp.int32, gate_scores.shape, 1)
+    chosen = expert_choice(gate_scores, capacity_at(law, prompt), num_tokens=prompt)
+    return chosen & (column < law.num_experts)
 
 
 __all__ = ["Variant", "gate_output_decode", "gate_output_init", "gate_output_request", "prompt_admissions"]

@@ -23,7 +23,7 @@ def score_keys(scores: Array) -> Array:
     the memory, and makes "one float16 step apart" a difference of 1. Both zeros give the same key.
 
     Args:
-      scores: floats of any shape, without NaN (see :func:`has_nan`).
+      scores: floats of any shape, without NaN.
 
     Returns:
       uint16 of the same shape; larger key, larger score; never :data:`EMPTY`.
@@ -39,18 +39,6 @@ def score_keys(scores: Array) -> Array:
     half = (rounded + 0.0).astype(jnp.float16)  # + 0.0: minus zero becomes zero
     bits = jax.lax.bitcast_convert_type(half, jnp.uint16)
     return jnp.where(bits >= _SIGN, ~bits, bits | jnp.uint16(_SIGN))
-
-
-def has_nan(scores: Array, num_experts: Any, is_token: Any = True) -> Array:
-    """Whether a score that counts is NaN; bool ``[]``.
-
-    Args:
-      scores: ``[..., E]``.
-      num_experts: int, experts in use; later columns are padding.
-      is_token: bool, broadcast against the leading axes; rows that are padding do not count.
-    """
-    column = jnp.arange(scores.shape[-1]) < num_experts
-    return (jnp.isnan(scores).any(axis=-1, where=column) & is_token).any()
 
 
 def check_scores(scores: Any) -> HostArray:
@@ -72,4 +60,4 @@ def check_scores(scores: Any) -> HostArray:
     return host
 
 
-__all__ = ["EMPTY", "check_scores", "has_nan", "score_keys"]
+__all__ = ["EMPTY", "check_scores", "score_keys"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from pimjax import status
 from pimjax.array_typing import Array, ArrayLike
-from pimjax.cache.score_keys import EMPTY, has_nan, score_keys
+from pimjax.cache.score_keys import EMPTY, score_keys
 
 
 class GateOutputStep(NamedTuple):
@@ -48,24 +49,27 @@ class GateOutputStep(NamedTuple):
 
 
 def incoming_keys(scores: Array, num_experts: ArrayLike, is_token: ArrayLike) -> tuple[Array, Array]:
-    """Keys of the new scores, :data:`EMPTY` for padding, and the mask of experts in use.
+    """Keys of the new scores, :data:`EMPTY` for padding, and the mask of scores that count.
 
     Args:
       scores: ``[..., E]`` gate scores.
-      num_experts: int.
-      is_token: bool of the leading axes.
+      num_experts: int ``[]``, experts in use; later columns are padding.
+      is_token: bool of the leading axes; false rows are padding.
+
+    Returns:
+      uint16 and bool, both of the shape of `scores`.
     """
-    in_use = jnp.arange(scores.shape[-1], dtype=jnp.int32) < num_experts
-    real = in_use & jnp.asarray(is_token)[..., None]
-    return jnp.where(real, score_keys(scores), jnp.uint16(EMPTY)), in_use
+    column = jax.lax.broadcasted_iota(jnp.int32, scores.shape, scores.ndim - 1)
+    rows = jnp.broadcast_to(jnp.expand_dims(jnp.asarray(is_token), -1), scores.shape)
+    counts = (column < num_experts) & rows
+    return jnp.where(counts, score_keys(scores), jnp.uint16(EMPTY)), counts
 
 
-def step_status(scores: Array, num_experts: ArrayLike, is_token: ArrayLike, too_short: ArrayLike) -> Array:
-    """Status bits of a step: NaN scores and a state too short for what it must hold."""
-    nan = has_nan(scores, num_experts, jnp.asarray(is_token))
-    return jnp.where(nan, status.NON_FINITE, 0).astype(jnp.int32) | jnp.where(
-        jnp.asarray(too_short), status.CAPACITY_EXCEEDED, 0
-    ).astype(jnp.int32)
+def step_status(scores: Array, counts: Array, too_short: ArrayLike) -> Array:
+    """Status bits of a step, int32 ``[]``: a NaN among the scores that count, a state too short for its content."""
+    nan = jnp.where((jnp.isnan(scores) & counts).any(), status.NON_FINITE, status.OK)
+    short = jnp.where(jnp.asarray(too_short), status.CAPACITY_EXCEEDED, status.OK)
+    return (nan | short).astype(jnp.int32)
 
 
 def is_padding(scores: Array) -> Array:

@@ -104,7 +104,6 @@ def threshold_step(
     widths = CacheWidths() if widths is None else widths
     real = jnp.asarray(is_token)
     keys, in_use = incoming_keys(scores, law.num_experts, real)
-    in_use = in_use & real
     places = state.keys.shape[-1]
     length = state.num_tokens + real.astype(jnp.int32)
     capacity, limit = capacity_at(law, length), largest_capacity(law)
@@ -148,7 +147,7 @@ def threshold_step(
         bytes_stored=taken.sum(dtype=jnp.int32) * score_bytes,
         bytes_evicted=displaced.sum(dtype=jnp.int32) * score_bytes,
         bytes_resident=traffic.resident,
-        status=step_status(scores, law.num_experts, real, limit > places),
+        status=step_status(scores, in_use, limit > places),
     )
     return ThresholdState(inserted, length), step
 

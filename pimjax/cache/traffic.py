@@ -22,15 +22,14 @@ NONE, FULL, THRESHOLD, AUTHORS = (GO_CACHES.index(name) for name in ("none", "fu
 
 
 class Traffic(NamedTuple):
-    """Bytes of one layer and sequence: `read` and `written` by the step or prefill, `resident` after it."""
+    """Bytes of one layer and sequence: `read` and `written` by the step or prefill, `resident` after it.
+
+    Two caches together: ``jax.tree.map(jnp.add, one, other)``.
+    """
 
     read: Array
     written: Array
     resident: Array
-
-    def __add__(self, other: Traffic) -> Traffic:  # type: ignore[override]  # not the concatenation of tuples
-        """Traffic of two caches together."""
-        return Traffic(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 @struct.dataclass
