@@ -169,7 +169,7 @@ BAD: list[tuple[str, tuple[str, ...]]] = [
     ("workload: {go_cache: half}", ("workload.go_cache", "half", "threshold")),
     ("workload: {capacity_rule: shrinking}", ("workload.capacity_rule", "shrinking", "growing")),
     ("workload: {semantics: oldest}", ("workload.semantics", "oldest", "newest")),
-    ("workload: {max_context_tokens: 8}", ("workload.max_context_tokens", "8", "32")),
+    ("workload: {max_context_tokens: 8}", ("workload.max_context_tokens", "8", "128")),
     ("workload: {batch_size: 0}", ("workload.batch_size", "0", "at least 1")),
     ("workload: {trace: {kind: guessed}}", ("workload.trace.kind", "guessed", "recorded")),
     ("workload: {trace: {seed: -1}}", ("workload.trace.seed", "-1", "at least 0")),

@@ -214,6 +214,7 @@ def _workload(config: Config) -> Workload:
     plain = ["prompt_tokens", "generated_tokens", "batch_size", "activation_bytes", "score_bytes", "kv_bytes"]
     return Workload(
         **{name: _whole(getattr(workload, name)) for name in plain},
+        prompt_tokens=_whole(workload.num_prompt_tokens),
         prefill=np.asarray(workload.prefill),
         kv_cache=np.asarray(workload.kv_cache),
         go_cache=_whole(workload_section.GO_CACHES.index(workload.go_cache)),

@@ -22,6 +22,7 @@ class TraceSpec(Section):
         "recorded", about="The shipped recorded trace, or a synthetic generator"
     )
     seed: int = option(0, about="Seed of the generator", ge=0)
+    tokens: int = option(128, about="Tokens to generate where workload.prompt_tokens is null", ge=1, le=1_048_576)
     requests: int = option(1, about="Requests to generate or take", ge=1)
     zipf_exponent: float = option(0.7, about="Exponent of the Zipf generator", ge=0)
     dirichlet_concentration: float = option(1.0, about="Concentration of the Dirichlet generator", gt=0)
@@ -37,7 +38,9 @@ class WorkloadConfig(Section):
     `generated_tokens` - 1 decode passes.
     """
 
-    prompt_tokens: int = option(32, about="Tokens of the prompt", ge=1, le=1_048_576)
+    prompt_tokens: int | None = option(
+        None, about="Tokens of the prompt; null: what the trace has beyond the generated ones", ge=1, le=1_048_576
+    )
     generated_tokens: int = option(1, about="Tokens to generate; the prefill emits the first", ge=1, le=1_048_576)
     prefill: bool = option(True, about="Whether the prefill pass is part of the run")
     kv_cache: bool = option(False, about="Keep keys and values of old tokens")
@@ -75,7 +78,7 @@ class WorkloadConfig(Section):
         """Longest context the caches are sized for."""
         if self.max_context_tokens is not None:
             return self.max_context_tokens
-        return self.prompt_tokens + self.generated_tokens - 1
+        return self.num_prompt_tokens + self.generated_tokens - 1
 
 
 @struct.dataclass
