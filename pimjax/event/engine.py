@@ -14,8 +14,8 @@ from pimjax.event.jobs import JobGraph
 from pimjax.event.log import EventLog
 from pimjax.event.loop import event_loop
 
-COMPILE_FROM_JOBS = 100_000
-"""Graphs from this size on are worth loading the compiled loop for, if numba is there."""
+COMPILE_FROM_JOBS = 1_000_000
+"""Graphs from this size on are worth the seconds that compiling the loop takes, if numba is there."""
 
 Arithmetic = Literal["absolute", "stepwise"]
 
@@ -49,8 +49,9 @@ def run(
             exactly, as the authors' simulator does: bit for bit its latencies, and independent of when a graph
             starts, but slower where jobs of very many different durations run at once.
         tie_tolerance_ns: see above, ns; unused when stepwise.
-        compiled: True or False, or None for compiled if numba is installed and the graph has at least
-            `COMPILE_FROM_JOBS` jobs. Both ways run the same source and give the same numbers.
+        compiled: True or False; None compiles (if numba is installed) for graphs of at least `COMPILE_FROM_JOBS`
+            jobs, and uses the compiled loop wherever this process has it already. Both ways run the same source and
+            give the same numbers.
 
     Returns:
         The log, float64.
@@ -71,7 +72,8 @@ def run(
     jobs.validate()
     size = jobs.num_jobs
     if compiled is None:
-        compiled = size >= COMPILE_FROM_JOBS and importlib.util.find_spec("numba") is not None
+        loaded = compiled_loop.cache_info().currsize > 0
+        compiled = loaded or (size >= COMPILE_FROM_JOBS and importlib.util.find_spec("numba") is not None)
 
     inputs = (
         jobs.duration.astype(np.float64),

@@ -173,18 +173,22 @@ class JobGraphBuilder:
     def __init__(self, kinds: Sequence[str], resources: Sequence[ResourceGroup]) -> None:
         self.kinds = tuple(kinds)
         self.resources = tuple(resources)
-        self._first = {}
+        self._first: dict[str, tuple[int, int]] = {}
         first = 0
         for group in self.resources:
-            self._first[group.name] = first
+            self._first[group.name] = first, group.count
             first += group.count
         self._columns: list[tuple[HostArray, ...]] = []
         self._edges: list[tuple[HostArray, HostArray]] = []
         self.num_jobs = 0
 
     def resource(self, name: str, index: Any = 0) -> Any:
-        """Flat index of resource `index` (an int or an array) of the group called `name`."""
-        return self._first[name] + index
+        """Flat index of resource `index` (an int or an array) of group `name`; `PimjaxError` past the last one."""
+        first, count = self._first[name]
+        position = np.asarray(index)
+        if position.size and not (position.min() >= 0 and position.max() < count):
+            raise PimjaxError(f"resource {name!r} was asked for {index}: it has the indices 0..{count - 1}")
+        return first + (index if position.ndim == 0 else position)
 
     def add(self, kind: str, duration: Any, resource: Any, *, sequence: Any = 0, token: Any = 0) -> HostArray:
         """Add a block of jobs; returns their indices, int64, of the broadcast shape (at least one axis).

@@ -11,6 +11,9 @@ from heapq import heappop, heappush
 SHIFT = 32
 MASK = (1 << SHIFT) - 1
 _UNLIMITED, _EXCLUSIVE = 0, 1  # disciplines; everything else is a pool
+# Retirement keys: class in the bits from 60 on, pool in the middle, a position or a turn in the low 32.
+_CLASS = 60
+_ON_UNLIMITED, _ON_EXCLUSIVE, _STARTED_EARLIER, _STARTED_NOW = 0, 1, 2, 3
 
 
 def event_loop(
@@ -57,7 +60,10 @@ def event_loop(
     resources = len(discipline)
     position = [0 for _ in range(jobs)]
     turn = [0 for _ in range(jobs)]  # order of starting, over the whole run
+    job_of_turn = [0 for _ in range(jobs)]
     turns = 0
+    running = [0 for _ in range(resources)]  # job on an exclusive resource
+    # A list is made with one entry and emptied where a compiler must know what it holds.
     queues = [[0] for _ in range(resources)]
     arrivals = [[0] for _ in range(resources)]
     head = [0 for _ in range(resources)]
@@ -72,7 +78,7 @@ def event_loop(
     members = [[0] for _ in range(0)]
     started = [0 for _ in range(0)]
     done = [0 for _ in range(0)]
-    order = [(0, 0) for _ in range(0)]
+    order = [0 for _ in range(0)]  # heap of retirement keys
     count = 0
     for job in range(jobs):
         if waiting_for[job] == 0:
@@ -104,7 +110,9 @@ def event_loop(
                 job = job_at[heappop(queue) & MASK]
                 free[place] -= 1
                 turn[job] = turns
+                job_of_turn[turns] = job
                 turns += 1
+                running[place] = job
                 if ready_step[job] != step:
                     cause[job] = last_retired[place]
                 started.append(job)
@@ -160,27 +168,31 @@ def event_loop(
 
         # Order of retirement at one instant.
         if len(done) > 1:
-            order.clear()
             for job in done:
                 place = resource[job]
-                kind = discipline[place]
-                if kind == _UNLIMITED:
-                    key = position[job]
-                elif kind == _EXCLUSIVE:
+                if discipline[place] == _UNLIMITED:
+                    key = (_ON_UNLIMITED << _CLASS) | position[job]
+                elif discipline[place] == _EXCLUSIVE:
                     line = arrivals[place]
                     first = head[place]
                     while finish_step[line[first]] >= 0:
                         first += 1
                     head[place] = first
-                    key = (1 << 60) | position[line[first]]
+                    key = (_ON_EXCLUSIVE << _CLASS) | position[line[first]]
                 elif start_step[job] != step:
-                    key = (2 << 60) | (place << SHIFT) | position[job]
+                    key = (_STARTED_EARLIER << _CLASS) | (place << SHIFT) | position[job]
                 else:
-                    key = (3 << 60) | (place << SHIFT) | turn[job]
-                order.append((key, job))
-            order.sort()
-            for index in range(len(order)):
-                done[index] = order[index][1]
+                    key = (_STARTED_NOW << _CLASS) | (place << SHIFT) | turn[job]
+                heappush(order, key)
+            for index in range(len(done)):
+                key = heappop(order)
+                group = key >> _CLASS
+                if group == _ON_EXCLUSIVE:
+                    done[index] = running[resource[job_at[key & MASK]]]
+                elif group == _STARTED_NOW:
+                    done[index] = job_of_turn[key & MASK]
+                else:
+                    done[index] = job_at[key & MASK]
 
         # Retire, and make successors ready.
         for job in done:
