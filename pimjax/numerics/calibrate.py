@@ -1,0 +1,86 @@
+"""Choosing ADC ranges from data: the largest signal, a percentile, or the range of least squared error."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from pimjax.array_typing import Array
+from pimjax.errors import NumericsError
+from pimjax.numerics.adc import quantise
+from pimjax.numerics.encode import code_of, cut, piece_weights, to_integers
+from pimjax.numerics.program import Programmed, into_blocks, program, weight_code
+from pimjax.numerics.settings import Crossbar, as_arrays, check_crossbar, is_concrete
+
+METHODS = ("max", "percentile", "mse")
+SCOPES = ("slice", "column", "column_and_block")
+
+
+def analog_sums(stored: Programmed, inputs: Array, crossbar: Crossbar) -> Array:
+    """Signals [slices, cycles, blocks, out, batch] before the ADC, in units of `adc_range`, without read noise."""
+    x_code = code_of(crossbar.input_bits, crossbar.cycle_bits, crossbar.input_offset)
+    integers = to_integers(inputs.astype(stored.cells.dtype), x_code)
+    cycles = into_blocks(cut(integers, x_code, crossbar.max_cycles), crossbar.rows, axis=1)
+    sums = jnp.einsum("sbor,cbrn->scbon", stored.cells, cycles, precision="highest")
+    return sums / (weight_code(crossbar).full * x_code.full)
+
+
+def calibrate_adc_range(
+    weights: Array,
+    inputs: Array,
+    crossbar: Crossbar,
+    *,
+    method: str = "percentile",
+    percentile: float = 99.99,
+    scope: str = "slice",
+    key: Array | None = None,
+    candidates: int = 48,
+) -> Crossbar:
+    """The same crossbar with `adc_range` fitted to `weights` [out, in] driven by sample `inputs` [in, batch].
+
+    Methods: "max" covers every signal seen; "percentile" this share of their magnitudes; "mse" the least squared
+    difference between signal and conversion, cycles weighted by their place value squared, among `candidates` ranges
+    in equal ratios from the largest signal down to 1/64 of it. Scope: one range per "slice" [slices], per "column"
+    [slices, out], or "column_and_block" [slices, blocks, out]. All of `inputs` x slices x cycles is held in memory: a
+    few hundred vectors are enough. A `key` (consumed) calibrates on cells with programming noise.
+    Raises NumericsError for unknown names.
+
+    >>> crossbar = Crossbar.create(rows=4)
+    >>> weights, inputs = jnp.full((2, 4), 1.0), jnp.full((4, 1), 0.5)
+    >>> calibrate_adc_range(weights, inputs, crossbar, method="max").adc_range.round(3).tolist()  # 4 x 64 / 127
+    [2.016000032424927]
+    """
+    if method not in METHODS:
+        raise NumericsError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
+    if scope not in SCOPES:
+        raise NumericsError(f"scope is {scope!r}; it must be one of {', '.join(SCOPES)}")
+    if not 0 < percentile <= 100:
+        raise NumericsError(f"percentile is {percentile}; it must be above 0 and at most 100")
+    if is_concrete(crossbar):
+        check_crossbar(crossbar)
+    weights, inputs = jnp.asarray(weights), jnp.asarray(inputs)
+    settings = as_arrays(crossbar, weights.dtype)
+    sums = analog_sums(program(weights, settings, key=key), inputs, settings)
+    # Samples last: [slices, scope axes.., samples].
+    if scope == "slice":
+        grouped = sums.reshape(sums.shape[0], -1)
+    elif scope == "column":
+        grouped = jnp.moveaxis(sums, 3, 1).reshape(sums.shape[0], sums.shape[3], -1)
+    else:
+        grouped = jnp.moveaxis(sums, 1, 3).reshape(*sums.shape[:1], *sums.shape[2:4], -1)
+    magnitude = jnp.abs(grouped)
+    top = jnp.max(magnitude, axis=-1)
+    if method == "max":
+        limit = top
+    elif method == "percentile":
+        limit = jnp.percentile(magnitude, percentile, axis=-1)
+    else:
+        x_code = code_of(settings.input_bits, settings.cycle_bits, settings.input_offset)
+        places = piece_weights(x_code, settings.max_cycles)
+        weight = jnp.broadcast_to((places / places.max())[None, :, None, None, None] ** 2, sums.shape)
+        limit = _least_squares(grouped, _regroup(weight, scope, grouped.shape), top, settings, candidates)
+    # A slice nobody drives still needs a range: one cell.
+    limit = jnp.where(limit > 0, limit, 1.0)
+    return dataclasses.replace(settings, adc_range=limit)

@@ -1,0 +1,151 @@
+"""Writing weights into crossbars: from real matrices to the cell values that every later read sees."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from pimjax.array_typing import Array
+from pimjax.numerics import faults, noise
+from pimjax.numerics.device import Device
+from pimjax.numerics.encode import Code, code_of, cut, to_integers
+from pimjax.numerics.settings import Crossbar
+from pimjax.numerics.sharing import Converters, draw_converters
+from pimjax.numerics.wire import effective_conductance
+
+
+@struct.dataclass
+class Programmed:
+    """A weight matrix as it lies in the crossbars; made by :func:`program`, read by :func:`.mvm.read`.
+
+    Cell values are in code units (1 is one level of the cell), blocks are runs of `rows` consecutive inputs; the last
+    block is filled up with cells that conduct nothing.
+    """
+
+    num_inputs: int = struct.field(pytree_node=False)
+    cells: Array  # [slices, blocks, out, rows] positive minus negative device
+    read_variance: Array | None  # [slices, blocks, out, rows] code units squared; None without a key
+    digital_sum: Array  # [out] sum over the inputs of the stored integers, known exactly to the digital side
+    converters: Converters | None  # gain and offset errors; None: no errors
+
+
+def weight_code(crossbar: Crossbar) -> Code:
+    """How weights are cut into cells."""
+    return code_of(crossbar.weight_bits, crossbar.cell_bits, crossbar.weight_offset)
+
+
+def is_exact(device: Device) -> Array:
+    """Whether cells, without random effects, hold exactly the integers written: bool []."""
+    drifts = (device.drift_scale != 0) & (device.drift_time_s > device.drift_start_s)
+    return (device.off_conductance == 0) & ~drifts
+
+
+def program(weights: Array, crossbar: Crossbar, *, key: Array | None = None) -> Programmed:
+    """Write `weights` [out, in] (values in [-1, 1]) into tiles of `crossbar` (settings as arrays).
+
+    With a `key` (consumed): stuck cells, programming noise, drift and converter errors are drawn once, here.
+    Without: only what is deterministic (conductance window, mean drift, wires).
+    Differentiable in: weights (straight-through), device levels.
+    """
+    code = weight_code(crossbar)
+    integers = to_integers(weights, code)
+    pieces = cut(integers, code, crossbar.max_slices)  # [slices, out, in]
+    device = crossbar.device
+    if key is None and crossbar.wire_sweeps == 0:
+        # Only the branch taken runs: ideal cells cost no logarithms.
+        cells = jax.lax.cond(
+            is_exact(device),
+            lambda pieces: pieces,
+            lambda pieces: _difference(pieces, code, crossbar),
+            pieces,
+        )
+        return _programmed(cells, None, integers + code.offset, crossbar, None)
+
+    keys = (None, None) if key is None else tuple(jax.random.split(key))
+    (positive, negative), targets = _planes(pieces, code, crossbar, keys[0])
+    variance = None
+    if key is not None:
+        variance = code.full**2 * (
+            noise.read_deviation(positive, device, target=targets[0]) ** 2
+            + noise.read_deviation(negative, device, target=targets[1]) ** 2
+        )
+    if crossbar.wire_sweeps:
+        positive, negative = _behind_wires(positive, crossbar), _behind_wires(negative, crossbar)
+    return _programmed((positive - negative) * code.full, variance, integers + code.offset, crossbar, keys[1])
+
+
+def _planes(
+    pieces: Array, code: Code, crossbar: Crossbar, key: Array | None
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Conductances and targets of the positive and the negative devices, each [slices, out, in]."""
+    keys = (None, None) if key is None else tuple(jax.random.split(key))
+    # An offset code has no negative devices at all.
+    sides = ((1, 1.0, keys[0]), (-1, 1 - crossbar.weight_offset, keys[1]))
+    targets, planes = [], []
+    for sign, present, side_key in sides:
+        target = faults.in_window(jnp.maximum(sign * pieces, 0) / code.full, crossbar.device)
+        targets.append(target)
+        planes.append(_written(target, crossbar.device, side_key) * present)
+    return (planes[0], planes[1]), (targets[0], targets[1])
+
+
+def _written(target: Array, device: Device, key: Array | None) -> Array:
+    keys = (None, None, None) if key is None else tuple(jax.random.split(key, 3))
+    conductance = noise.programmed(target, device, key=keys[0])
+    conductance = noise.drifted(conductance, device, target=target, key=keys[1])
+    return faults.stuck(conductance, device, key=keys[2])
+
+
+def _difference(pieces: Array, code: Code, crossbar: Crossbar) -> Array:
+    (positive, negative), _ = _planes(pieces, code, crossbar, None)
+    return (positive - negative) * code.full
+
+
+def _programmed(
+    cells: Array, variance: Array | None, stored: Array, crossbar: Crossbar, key: Array | None
+) -> Programmed:
+    slices, out, num_inputs = cells.shape
+    blocks = -(-num_inputs // crossbar.rows)
+    converters = None
+    if key is not None:
+        converters = draw_converters(crossbar, (slices, blocks, out), key=key, dtype=cells.dtype)
+    return Programmed(
+        num_inputs=num_inputs,
+        cells=into_blocks(cells, crossbar.rows, axis=2),
+        read_variance=None if variance is None else into_blocks(variance, crossbar.rows, axis=2),
+        digital_sum=jnp.sum(stored, axis=1),
+        converters=converters,
+    )
+
+
+def into_blocks(matrix: Array, rows: int, *, axis: int) -> Array:
+    """Cut `axis` (inputs) into blocks of `rows`, zero-filled: [s, out, in] -> [s, blocks, out, rows] (axis 2) or
+    [c, in, batch] -> [c, blocks, rows, batch] (axis 1). A single block keeps its own length."""
+    length = matrix.shape[axis]
+    blocks = -(-length // rows)
+    rows = min(rows, length)
+    widths = [(0, 0)] * matrix.ndim
+    widths[axis] = (0, blocks * rows - length)
+    padded = jnp.pad(matrix, widths) if widths[axis][1] else matrix
+    shape = (*matrix.shape[:axis], blocks, rows, *matrix.shape[axis + 1 :])
+    return jnp.moveaxis(padded.reshape(shape), axis, 1)
+
+
+def _behind_wires(plane: Array, crossbar: Crossbar) -> Array:
+    """Replace every tile's conductances by what its wires leave of them; [slices, out, in]."""
+    out = plane.shape[1]
+    tiles = into_blocks(plane, crossbar.rows, axis=2)  # [s, blocks, out, rows]
+    slices, blocks, _, rows = tiles.shape
+    widths = -(-out // crossbar.cols)
+    cols = min(crossbar.cols, out)
+    tiles = jnp.pad(tiles, ((0, 0), (0, 0), (0, widths * cols - out), (0, 0)))
+    tiles = tiles.reshape(slices * blocks * widths, cols, rows)
+    solved = jax.lax.map(
+        lambda g: effective_conductance(
+            g, wire_row=crossbar.wire_row, wire_col=crossbar.wire_col, max_iterations=crossbar.wire_sweeps
+        ),
+        tiles,
+    )
+    solved = solved.reshape(slices, blocks, widths * cols, rows)[:, :, :out]
+    return jnp.moveaxis(solved, 1, 2).reshape(slices, out, blocks * rows)[:, :, : plane.shape[2]]
