@@ -2,7 +2,10 @@
 
 from pimjax.trace.defaults import RECORDED_ROUTERS, default_trace, default_trace_path, default_traces
 from pimjax.trace.files import load_traces, save_traces
+from pimjax.trace.fitting import GeneratorFit, fit_generator, load_generator, save_generator
+from pimjax.trace.generators import GENERATORS, generate_from_parameters, generate_traces
 from pimjax.trace.metadata import TraceMetadata
+from pimjax.trace.paper import synthesize_paper
 from pimjax.trace.rounding import gate_scores, round_to_float16
 from pimjax.trace.routers import (
     CAPACITY_RULES,
@@ -34,7 +37,9 @@ from pimjax.trace.synthetic import (
 
 __all__ = [
     "CAPACITY_RULES",
+    "GENERATORS",
     "RECORDED_ROUTERS",
+    "GeneratorFit",
     "GeneratorParameters",
     "RoutingTrace",
     "TokenChoice",
@@ -50,15 +55,21 @@ __all__ = [
     "expert_capacity",
     "expert_choice",
     "expert_loads",
+    "fit_generator",
     "gate_scores",
+    "generate_from_parameters",
+    "generate_traces",
     "generator_parameters",
+    "load_generator",
     "load_imbalance",
     "load_traces",
     "round_to_float16",
+    "save_generator",
     "save_traces",
     "shared_experts",
     "stack_traces",
     "synthesize_expert_choice",
+    "synthesize_paper",
     "synthesize_token_choice",
     "synthetic_logits",
     "token_choice",
