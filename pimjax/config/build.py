@@ -211,7 +211,7 @@ def _model(config: Config) -> Model:
 
 def _workload(config: Config) -> Workload:
     workload = config.workload
-    plain = ["prompt_tokens", "generated_tokens", "batch_size", "activation_bytes", "score_bytes", "kv_bytes"]
+    plain = ["generated_tokens", "batch_size", "activation_bytes", "score_bytes", "kv_bytes"]
     return Workload(
         **{name: _whole(getattr(workload, name)) for name in plain},
         prompt_tokens=_whole(workload.num_prompt_tokens),

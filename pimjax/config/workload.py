@@ -63,15 +63,17 @@ class WorkloadConfig(Section):
                 f"workload.prefill is false and workload.generated_tokens is {self.generated_tokens}: no pass is left to run; "
                 "set prefill to true or generate at least 2 tokens"
             )
-        if (
-            self.max_context_tokens is not None
-            and self.max_context_tokens < self.prompt_tokens + self.generated_tokens - 1
-        ):
+        reached = self.num_prompt_tokens + self.generated_tokens - 1
+        if self.max_context_tokens is not None and self.max_context_tokens < reached:
             raise ValueError(
-                f"workload.max_context_tokens is {self.max_context_tokens} but prompt and generation reach "
-                f"{self.prompt_tokens + self.generated_tokens - 1} tokens"
+                f"workload.max_context_tokens is {self.max_context_tokens} but prompt and generation reach {reached} tokens"
             )
         return self
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Tokens of the prompt, or of the generator's trace where the prompt's length is left to the trace."""
+        return self.prompt_tokens if self.prompt_tokens is not None else self.trace.tokens
 
     @property
     def context_tokens(self) -> int:
