@@ -10,9 +10,8 @@ import jax.numpy as jnp
 
 from pimjax.array_typing import Array
 from pimjax.schedule.load_matrix import compact_makespan, load_matrix, token_wise_makespan
-from pimjax.schedule.place import place
-from pimjax.schedule.placement import loads_per_slot
 from pimjax.schedule.policies import INTERVAL_POLICIES
+from pimjax.schedule.policies.packed import pack
 from pimjax.schedule.request import resolve
 from pimjax.schedule.union import union_length
 
@@ -67,7 +66,7 @@ def schedule_cost(
         num_groups=num_groups,
         max_slots=max_slots,
         max_open_tokens=max_open_tokens,
-        needs_slots=policy not in INTERVAL_POLICIES,
+        needs_slots=False,
     )
     return _cost(
         request.choices,
@@ -77,12 +76,11 @@ def schedule_cost(
         jnp.int32(request.max_slots),
         policy=request.policy,
         num_groups=request.num_groups,
-        table_slots=request.table_slots,
     )
 
 
-@functools.partial(jax.jit, static_argnames=("policy", "num_groups", "table_slots"))
-def _cost(choices, groups, num_tokens, max_open_tokens, limit, *, policy, num_groups, table_slots):
+@functools.partial(jax.jit, static_argnames=("policy", "num_groups"))
+def _cost(choices, groups, num_tokens, max_open_tokens, limit, *, policy, num_groups):
     loads = load_matrix(choices, groups, num_groups, num_tokens)
     tokens, experts = choices.shape
     bound = tokens * experts
@@ -93,9 +91,8 @@ def _cost(choices, groups, num_tokens, max_open_tokens, limit, *, policy, num_gr
         makespan = compact_makespan(loads)
         transfers = union_length(start, stop, max_start=bound, max_length=experts).sum(dtype=jnp.int32)
     else:
-        placement = place(loads, num_tokens, max_open_tokens, policy=policy, bound=bound, num_slots=table_slots)
-        makespan = placement.makespan
-        transfers = loads_per_slot(placement).sum(dtype=jnp.int32)
+        state = pack(loads, max_open_tokens, None, bound)
+        makespan, transfers = state.slot, state.loads
     return ScheduleCost(flag_overflow(makespan, groups, num_tokens, tokens, num_groups, limit), transfers)
 
 

@@ -37,7 +37,7 @@ def place(
     """
     if policy in INTERVAL_POLICIES:
         return place_intervals(*INTERVAL_POLICIES[policy](loads, num_tokens, bound), num_slots)
-    return place_packed(loads, max_open_tokens, num_slots)
+    return place_packed(loads, max_open_tokens, num_slots, bound)
 
 
 __all__ = ["place"]

@@ -65,8 +65,10 @@ def slots_of(queues):
     return slots
 
 
-def schedule_slots(choices, groups, policy, num_groups, num_tokens):
-    """Slot table of a published policy."""
+def schedule_slots(choices, groups, policy, num_groups, num_tokens, limit=None):
+    """Slot table of a policy."""
+    if policy == "packed":
+        return packed_slots(load_table(choices, groups, num_groups, num_tokens), limit)
     return slots_of(QUEUES[policy](load_table(choices, groups, num_groups, num_tokens)))
 
 
@@ -89,3 +91,42 @@ def summary_of(slots, num_groups):
         "slot_loads": loads,
         "slot_returns": returns,
     }
+
+
+def packed_slots(table, limit=None):
+    """The packed policy, token by token and group by group. `limit`: most open tokens."""
+    owed = table.copy()
+    tokens, groups = table.shape
+    target = int(table.sum(axis=0).max(initial=0))
+    begun, slots = set(), []
+    big = 2 * (tokens * groups * max(1, int(table.max(initial=1)))) + 1
+    while owed.any():
+        left = max(target - len(slots), 1)
+        row = np.full(groups, IDLE)
+        opened = sum(bool(owed[t].any()) for t in begun)
+        while True:
+            rest = owed.sum(axis=0)
+            best, choice = -1, None
+            for t in range(tokens):
+                needs = owed[t] > 0
+                gets = needs & (row == IDLE)
+                if not gets.any() or (limit is not None and t not in begun and opened >= limit):
+                    continue
+                whole = not (needs & (owed[t] == owed[t].max()) & (row != IDLE)).any()
+                urgent = (gets & (rest >= left)).any()
+                if not whole and not urgent:
+                    continue
+                value = int(rest[gets].sum()) + 2 * big * whole
+                if t in begun:
+                    value += left if limit is None else big
+                if value > best:
+                    best, choice = value, (t, gets)
+            if choice is None:
+                break
+            t, gets = choice
+            opened += t not in begun
+            begun.add(t)
+            row[gets] = t
+            owed[t, gets] -= 1
+        slots.append(row)
+    return np.array(slots, int).reshape(len(slots), groups)
