@@ -1,0 +1,186 @@
+"""A configuration of the `reference` chip as inputs of the exact simulator, and its result as a `RunCost`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pimjax.chips.reference.event import ReferenceResult, simulate
+from pimjax.chips.reference.parameters import ReferenceParameters
+from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS, OP_INDEX, OP_KINDS, RunCost
+from pimjax.config.config import Config
+from pimjax.config.hardware import HardwareConfig
+from pimjax.errors import ConfigError
+
+#: Hardware numbers that the simulator takes; every other one of `hardware` is a constant of it.
+_TAKEN = {
+    "crossbar_rows": "tier_rows",
+    "crossbar_cols": "tier_cols",
+    "tiles": "tiles",
+    "tiers": "tiers",
+    "num_digital_units": "dpus",
+    "num_attention_units": "mhas",
+    "mvm_latency_ns": "mvm_latency",
+    "mvm_energy_nj": "mvm_energy",
+    "comm_factor": "comm_factor",
+    "mvm_factor": "mvm_factor",
+}
+_WHOLE = {"tier_rows", "tier_cols", "tiles", "tiers", "dpus", "mhas"}
+#: Constants of the simulator that a configuration could ask to change, with no effect in it.
+_FIXED = [
+    "link_latency_ns_per_256",
+    "link_energy_nj_per_256",
+    "add_latency_ns_per_256",
+    "add_latency_base_ns",
+    "add_energy_nj_per_256",
+    "norm_latency_ns_per_256",
+    "norm_energy_nj_per_256",
+    "relu_latency_ns",
+    "relu_energy_nj_per_256",
+    "sampling_latency_ns",
+    "attention_fit_linear",
+    "attention_fit_quadratic",
+    "attention_fit_energy_nj",
+    "dram_bandwidth_gb_per_s",
+    "dram_active_power_w",
+    "dram_idle_power_w",
+    "unit_power_w",
+]
+
+
+def reference_parameters(config: Config) -> ReferenceParameters:
+    """Inputs of the exact simulator.
+
+    Raises:
+        ConfigError: the configuration asks for something that the simulator does not have.
+
+    >>> from pimjax.config import reference_config
+    >>> reference_parameters(reference_config(dpus=7)).dpus
+    7
+    """
+    hardware, model, workload, plan = config.hardware, config.model, config.workload, config.plan
+    for name in _FIXED:
+        value, fixed = getattr(hardware, name), HardwareConfig.model_fields[name].default
+        if value != fixed:
+            raise ConfigError(
+                f"hardware.{name}: {value!r} has no effect in the exact engine of chip_model 'reference', which fixes it "
+                f"at {fixed!r}; use fidelity fluid or closed, or chip_model 'multiplexed'"
+            )
+    if not plan.whole_ns:
+        raise ConfigError(
+            "plan.whole_ns: False is not what the exact engine of chip_model 'reference' does (it rounds up to whole "
+            "ns); use true, or fidelity fluid or closed"
+        )
+    if model.activation != "relu" or model.first_dense_layers or model.num_shared_experts or model.attention != "gqa":
+        raise ConfigError(
+            f"model: activation {model.activation!r}, first_dense_layers {model.first_dense_layers}, num_shared_experts "
+            f"{model.num_shared_experts}, attention {model.attention!r} are beyond chip_model 'reference', which knows "
+            "ReLU experts and plain attention only; use chip_model 'multiplexed'"
+        )
+    numbers: dict[str, Any] = {theirs: getattr(hardware, ours) for ours, theirs in _TAKEN.items()}
+    for name in _WHOLE & {key for key, value in numbers.items() if value is not None}:
+        if numbers[name] != int(numbers[name]):
+            ours = next(key for key, theirs in _TAKEN.items() if theirs == name)
+            raise ConfigError(f"hardware.{ours}: {numbers[name]!r} must be a whole number for fidelity 'event'")
+        numbers[name] = int(numbers[name])
+    return ReferenceParameters(
+        **numbers,
+        d_model=model.d_model,
+        d_ff=model.d_ff,
+        vocab=model.vocab_size,
+        layers=model.num_layers,
+        k=model.top_k,
+        experts=model.num_experts,
+        frequency=model.moe_frequency,
+        start_len=workload.num_prompt_tokens,
+        new_length=workload.generated_tokens,
+        kv=workload.kv_cache,
+        go=workload.go_cache != "none",
+        prefill=workload.prefill,
+        nhead=model.num_heads,
+        seed=workload.trace.seed,
+    )
+
+
+def simulate_config(
+    config: Config,
+    expert_choices: Sequence[Sequence[int]] | None = None,
+    *,
+    seed: int = 0,
+    max_layers: int = 1,
+    **options: Any,
+) -> tuple[RunCost, ReferenceResult]:
+    """Exact costs of a `reference` configuration as a `RunCost` (NumPy, float64), and the simulator's own result.
+
+    Args:
+        config: a configuration of chip model `reference`.
+        expert_choices, seed: as in :func:`pimjax.chips.reference.event.simulate`.
+        max_layers: padded length of per-layer arrays.
+        **options: further options of `simulate`.
+    """
+    parameters = reference_parameters(config)
+    result = simulate(parameters, expert_choices, seed=seed, **options)
+    hardware = config.hardware
+    area = np.zeros(len(COMPONENTS))
+    needed, expert_tiles = crossbar_counts(config)
+    area[COMPONENT_INDEX["moe_crossbars"]] = expert_tiles * hardware.core_area_mm2
+    area[COMPONENT_INDEX["dense_crossbars"]] = (needed - expert_tiles) * hardware.core_area_mm2
+    area[COMPONENT_INDEX["digital_units"]] = hardware.num_digital_units * hardware.digital_unit_area_mm2
+    area[COMPONENT_INDEX["attention_units"]] = hardware.num_attention_units * hardware.attention_unit_area_mm2
+    energy = dict(result.energy_breakdown_nj)
+    energy["dram_go"] = 0.0  # recorded by the authors' breakdown, never part of their total
+    decoded = config.workload.generated_tokens if config.workload.prefill else config.workload.generated_tokens - 1
+    only_prefill = config.workload.generated_tokens == 1
+    cost = RunCost(
+        latency_ns=np.float64(result.latency_ns),
+        flops=np.float64(result.flops),
+        peak_memory_bytes=np.float64(np.nan if result.peak_memory_bytes is None else result.peak_memory_bytes),
+        crossbars=np.float64(needed),
+        critical_ns=_spread(result.critical_ns),
+        busy_ns=_spread(result.busy_ns),
+        component_energy_nj=_spread(energy),
+        component_area_mm2=area,
+        op_counts=_spread(result.op_counts, OP_INDEX, len(OP_KINDS)),
+        moe_latency_ns=np.float64(0),
+        moe_energy_nj=np.float64(0),
+        moe_flops=np.float64(0),
+        moe_area_mm2=np.float64(area[COMPONENT_INDEX["moe_crossbars"]]),
+        moe_last_pass_ns=np.zeros(max_layers),
+        tokens=np.float64(parameters.start_len if only_prefill else decoded),
+        pipeline_interval_ns=np.float64(result.latency_ns),
+        status=np.int32(0),
+    )
+    return cost, result
+
+
+def crossbar_counts(config: Config) -> tuple[int, int]:
+    """Crossbars that the authors' mapping needs, and those of the experts among them.
+
+    >>> from pimjax.config import reference_config
+    >>> crossbar_counts(reference_config())
+    (6592, 1536)
+    """
+    hardware, model, workload = config.hardware, config.model, config.workload
+    rows, cols = int(hardware.crossbar_rows), int(hardware.crossbar_cols)
+
+    def blocks(inputs: int, outputs: int) -> int:
+        return -(-inputs // rows) * -(-outputs // cols)
+
+    d, f = model.d_model, model.d_ff
+    positions = workload.num_prompt_tokens + workload.generated_tokens
+    feed_forward = blocks(d, f) + blocks(f, d)
+    moe_layers = model.num_moe_layers
+    experts = moe_layers * model.num_experts * feed_forward
+    layers = model.num_layers * 4 * blocks(d, d) + moe_layers * blocks(d, max(1, model.num_experts))
+    dense = (model.num_layers - moe_layers) * feed_forward
+    tables = blocks(model.vocab_size, d) + blocks(positions, d) + blocks(d, model.vocab_size)
+    return experts + layers + dense + tables, experts
+
+
+def _spread(values: Any, index: Any = COMPONENT_INDEX, size: int = len(COMPONENTS)) -> np.ndarray:
+    out = np.zeros(size)
+    for name, value in values.items():
+        out[index[name]] = value
+    return out

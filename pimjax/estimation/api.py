@@ -1,0 +1,115 @@
+"""`estimate`: one configuration, one request (or batch of them), at one of three fidelities, in float64."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from pimjax.chips.multiplexed import schedule_inputs, simulate
+from pimjax.chips.reference.config import simulate_config
+from pimjax.chips.run_cost import RunCost
+from pimjax.config.build import Capacity, Design, build
+from pimjax.config.config import Config
+from pimjax.errors import ConfigError, TraceError
+from pimjax.estimation.kernel import FIDELITIES, estimate_kernel
+from pimjax.estimation.result import Estimate, from_run_cost
+from pimjax.estimation.routing import resolve
+from pimjax.trace.routing import RoutingTrace
+
+
+def estimate(
+    config: Config,
+    trace: RoutingTrace | None = None,
+    fidelity: str = "fluid",
+    *,
+    expert_choices: Sequence[Sequence[int]] | None = None,
+    seed: int = 0,
+) -> Estimate:
+    """Area, latency and energy of one run. Host function: float64, NumPy in and out.
+
+    Args:
+        config: from :func:`pimjax.load_config` or :func:`pimjax.reference_config`.
+        trace: routing of the request; None: what `workload.trace` describes. Where `workload.prompt_tokens` is null
+            the trace's length decides. Without effect on the fluid and closed fidelities of the `reference` chip.
+        fidelity: "event" (exact), "fluid", or "closed".
+        expert_choices: `reference` chip only: one entry of k distinct ids per (pass, MoE layer, token).
+        seed: `reference` chip only: for drawing experts where none are given.
+
+    Returns:
+        An :class:`Estimate` of float64 NumPy arrays.
+
+    Raises:
+        ConfigError: unknown fidelity, or something the chip model does not have.
+        TraceError: the trace does not fit the model.
+        CapacityError: too large for the event engine.
+
+    >>> import pimjax
+    >>> float(estimate(pimjax.load_config("paper_reference"), fidelity="event").latency_ns)
+    244282.5
+    """
+    if not isinstance(config, Config):
+        raise ConfigError(f"config is a {type(config).__name__}; make one with pimjax.load_config")
+    if fidelity not in FIDELITIES:
+        raise ConfigError(f"fidelity: {fidelity!r} is unknown; allowed: {', '.join(FIDELITIES)}")
+    if config.chip_model == "reference":
+        return _reference(config, trace, fidelity, expert_choices, seed)
+    if expert_choices is not None:
+        raise ConfigError("expert_choices belongs to chip_model 'reference'; give the multiplexed chip a trace")
+    config, requests = resolve(config, trace)
+    if fidelity == "event":
+        with jax.enable_x64(True):
+            return _host(from_run_cost(simulate(config, requests).cost, config.hardware.reticle_area_mm2))
+    design, capacity = build(config)
+    schedule = schedule_inputs(config, requests, fidelity=fidelity, capacity=capacity)
+    return run_kernel(design, schedule, capacity, config.chip_model, fidelity)
+
+
+def run_kernel(design: Design, schedule: Any, capacity: Capacity, chip_model: str, fidelity: str) -> Estimate:
+    """`estimate_kernel` compiled and run in float64; NumPy out."""
+    with jax.enable_x64(True):
+        return _host(_compiled(capacity, chip_model, fidelity)(design, schedule))
+
+
+@functools.cache
+def _compiled(capacity: Capacity, chip_model: str, fidelity: str) -> Any:
+    return jax.jit(functools.partial(estimate_kernel, capacity=capacity, chip_model=chip_model, fidelity=fidelity))
+
+
+def _host(result: Estimate) -> Estimate:
+    return jax.tree.map(np.asarray, result)
+
+
+def _reference(
+    config: Config,
+    trace: RoutingTrace | None,
+    fidelity: str,
+    expert_choices: Sequence[Sequence[int]] | None,
+    seed: int,
+) -> Estimate:
+    design, capacity = build(config)
+    if fidelity == "event":
+        if expert_choices is None and trace is not None:
+            expert_choices = _choices_of_trace(config, trace)
+        if expert_choices is None and config.workload.trace.seed:
+            seed = config.workload.trace.seed
+        cost: RunCost = simulate_config(config, expert_choices, seed=seed, max_layers=capacity.max_layers)[0]
+        with jax.enable_x64(True):
+            return _host(from_run_cost(cost, config.hardware.reticle_area_mm2))
+    return run_kernel(design, None, capacity, config.chip_model, fidelity)
+
+
+def _choices_of_trace(config: Config, trace: RoutingTrace) -> list[list[int]]:
+    """Expert choices of a prefill from a trace that has the model's layers, experts, k and tokens."""
+    order = trace.expert_order
+    wanted = (config.model.num_moe_layers, config.workload.num_prompt_tokens, config.model.top_k)
+    if config.workload.generated_tokens > 1 or order is None or np.shape(order) != wanted:
+        raise TraceError(
+            "chip_model 'reference' takes a trace only for a prefill, with expert_order of shape "
+            f"[MoE layers, tokens, k] = {wanted}; this one has {None if order is None else np.shape(order)}: give "
+            "expert_choices instead"
+        )
+    return [list(map(int, row)) for row in np.asarray(order).reshape(-1, wanted[-1])]
