@@ -9,7 +9,7 @@ def register(app: typer.Typer) -> None:
     """Add every command to `app`, once."""
     if app.registered_commands:
         return
-    from pimjax.cli.commands import compare, init, presets, validate
+    from pimjax.cli.commands import compare, estimate, init, presets, validate
 
-    for module in (presets, init, validate, compare):
+    for module in (estimate, presets, init, validate, compare):
         module.register(app)

@@ -1,0 +1,120 @@
+"""`pimjax estimate`: one chip, one request, with breakdowns and, on demand, where every number comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from pimjax.cli.options import JsonOption, SetOption, parse_overrides
+from pimjax.cli.output import emit_json, shown, stderr, stdout, table, with_unit
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("estimate")(estimate)
+
+
+def estimate(
+    config: Annotated[str, typer.Argument(metavar="[CONFIG]", help="YAML file or preset.")] = "paper_multiplexed",
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="Routing trace (.npz, .jsonl); default: what the workload describes.")
+    ] = None,
+    request: Annotated[int, typer.Option("--request", min=0, help="Which request of the trace file.")] = 0,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Use only the first tokens.")] = None,
+    fidelity: Annotated[
+        Literal["event", "fluid", "closed"], typer.Option(help="event: exact; fluid, closed: fast, error published.")
+    ] = "fluid",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what bounds the run and every number's source.")
+    ] = False,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Estimate area, latency and energy of one run.
+
+    [dim]Examples:[/dim]  pimjax estimate   |   pimjax estimate gpt_oss_20b --trace gptoss20b-decode.npz --request 3
+    |   pimjax estimate paper_reference --fidelity event --explain
+    """
+    from pimjax.config import load_config
+    from pimjax.estimation import estimate as run
+    from pimjax.estimation.explain import explain as explanation
+
+    loaded = load_config(config, parse_overrides(settings))
+    routing = None
+    if trace is not None:
+        from pimjax.trace import load_traces
+
+        requests = load_traces(trace, max_tokens=max_tokens)
+        batch = loaded.workload.batch_size
+        routing = requests.request(request) if batch == 1 else requests
+    result = run(loaded, routing, fidelity)
+    facts: dict[str, Any] = {"config": loaded.name, "digest": loaded.digest(), "chip_model": loaded.chip_model,
+                             "fidelity": fidelity, "semantics": loaded.workload.semantics}  # fmt: skip
+    report = explanation(loaded, result) if explain else None
+    if as_json:
+        emit_json({**facts, **result.to_dict(), **({"explain": report} if report else {})})
+        return
+    _show(facts, result.to_dict())
+    if report:
+        _show_explanation(report)
+
+
+def _show(facts: dict[str, Any], out: dict[str, Any]) -> None:
+    stdout.print(
+        f"[bold]{facts['config']}[/bold]  [dim]{facts['chip_model']} chip, {facts['fidelity']}, {facts['digest']}[/dim]"
+    )
+    rows = [
+        ("latency", with_unit(out["latency_ns"], "ns")),
+        ("energy", with_unit(out["energy_nj"], "nJ")),
+        ("area", f"{shown(out['area_mm2'])} mm2, {shown(out['crossbars'])} crossbars, {shown(out['dies'])} "
+                 f"reticle{'s' if out['dies'] != 1 else ''}"),
+        ("power", f"{shown(out['power_w'])} W"),
+        ("throughput", f"{shown(out['tokens_per_s'])} tokens/s, {shown(out['gops'])} GOPS"),
+        ("efficiency", f"{shown(out['gops_per_w'])} GOPS/W, {shown(out['gops_per_w_per_mm2'])} GOPS/W/mm2 of the chip, "
+                       f"{shown(out['moe_gops_per_w_per_mm2'])} of the MoE part"),
+    ]  # fmt: skip
+    if out["moe_latency_ns"]:
+        rows.append(("expert phases", f"{with_unit(out['moe_latency_ns'], 'ns')} on {shown(out['moe_area_mm2'])} mm2"))
+    stdout.print(table(None, ("", ""), rows, text=2))
+    titles = (
+        ("critical_ns", "latency", "ns"),
+        ("component_energy_nj", "energy", "nJ"),
+        ("component_area_mm2", "area", "mm2"),
+    )
+    for key, title in titles:
+        parts = sorted(((v, k) for k, v in out[key].items() if v), reverse=True)
+        whole = sum(value for value, _ in parts) or 1
+        shares = ", ".join(f"{name} {value / whole:.1%}" for value, name in parts[:6] if value / whole >= 0.0005)
+        stdout.print(f"[dim]{title:>8}[/dim]  {shares}", soft_wrap=True)
+    for sentence in out["status_text"]:
+        stderr.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
+
+
+def _show_explanation(report: dict[str, Any]) -> None:
+    top = report["bounds"][:3]
+    stdout.print("\n[bold]What bounds the latency[/bold]")
+    for row in top:
+        stdout.print(f"  {row['share']:6.1%}  {row['component']}: {row['meaning']}", markup=False, soft_wrap=True)
+    for key, title in (
+        ("latency_ns", "Latency [ns], critical path"),
+        ("energy_nj", "Energy [nJ]"),
+        ("area_mm2", "Area [mm2]"),
+    ):
+        rows = [
+            (row["component"], row["source"], row["count"], row["unit_cost"], row["total"], f"{row['share']:.1%}")
+            for row in report[key]
+        ]
+        stdout.print()
+        stdout.print(table(title, ("component", "source", "count", "unit cost", "total", "share"), rows, text=2))
+    stdout.print()
+    rows = [(row["key"], row["meaning"], row["value"], _range(row["range"])) for row in report["assumptions"]]
+    stdout.print(table("Assumptions without a published source", ("key", "meaning", "value", "range"), rows, text=2))
+    stdout.print()
+    for sentence in report["not_modelled"]:
+        stdout.print(f"[dim]{sentence}[/dim]")
+
+
+def _range(bounds: Any) -> str:
+    return f"{bounds[0]:g} to {bounds[1]:g}" if bounds else "-"

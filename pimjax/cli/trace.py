@@ -1,0 +1,232 @@
+"""`pimjax trace`: generate, inspect, convert and fit routing traces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pimjax.cli.options import JsonOption
+from pimjax.cli.output import emit_json, stderr, stdout, table
+from pimjax.errors import TraceError
+
+if TYPE_CHECKING:
+    from pimjax.trace import RoutingTrace, TraceStatistics
+
+trace_app = typer.Typer(name="trace", help="Generate, inspect, convert and fit routing traces.", no_args_is_help=True)
+
+_FORMATS = (".npz", ".jsonl")
+SourceArgument = Annotated[
+    str,
+    typer.Argument(metavar="TRACE", help="An .npz or .jsonl file, or a shipped trace: token_choice, expert_choice."),
+]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="File to write: .npz, or .jsonl where it is a trace.")
+]
+RequestsOption = Annotated[
+    list[str] | None, typer.Option("--request", "-r", help="Request to use, by index or name; may be repeated.")
+]
+TokensOption = Annotated[int | None, typer.Option("--max-tokens", help="Use the first tokens of each request only.")]
+ExpertsOption = Annotated[
+    int | None, typer.Option("--num-experts", help="Number of experts, for a .jsonl file without header.")
+]
+
+
+@trace_app.command()
+def generate(
+    kind: Annotated[
+        str, typer.Argument(help="uniform, zipf, dirichlet, sticky, expert_choice, paper, or a file written by fit.")
+    ],
+    output: OutputOption,
+    requests: Annotated[int, typer.Option(help="Number of requests.")] = 1,
+    layers: Annotated[int, typer.Option(help="MoE layers (a fitted file has its own number).")] = 1,
+    tokens: Annotated[int, typer.Option(help="Tokens of each request.")] = 128,
+    experts: Annotated[int, typer.Option(help="Experts of a layer (a fitted file has its own number).")] = 16,
+    top_k: Annotated[int, typer.Option("--top-k", help="Experts per token (a fitted file has its own).")] = 4,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same traces.")] = 0,
+    exponent: Annotated[float | None, typer.Option(help="zipf: popularity is rank to the power -EXPONENT.")] = None,
+    concentration: Annotated[float | None, typer.Option(help="dirichlet: small values make few experts hot.")] = None,
+    persistence: Annotated[float | None, typer.Option(help="Correlation of consecutive tokens, -1 to 1.")] = None,
+    request_spread: Annotated[
+        float | None, typer.Option(help="Standard deviation of a request's own preferences.")
+    ] = None,
+    prompt_tokens: Annotated[
+        int | None, typer.Option(help="expert_choice: tokens that experts choose together; default all.")
+    ] = None,
+    capacity_rule: Annotated[str | None, typer.Option(help="expert_choice: growing, frozen or fixed capacity.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a synthetic trace."""
+    from pimjax.trace import generate_traces
+
+    _check_format(output)
+    options = {
+        "exponent": exponent,
+        "concentration": concentration,
+        "persistence": persistence,
+        "request_spread": request_spread,
+        "prompt_tokens": prompt_tokens,
+        "capacity_rule": capacity_rule,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    if kind.endswith(".npz"):
+        if given:
+            raise TraceError(f"{kind} holds fitted parameters: --{next(iter(given)).replace('_', '-')} does not apply")
+        trace = _generate_fitted(kind, requests, tokens, seed)
+    else:
+        trace = generate_traces(
+            kind, requests=requests, layers=layers, tokens=tokens, experts=experts, top_k=top_k, seed=seed, **given
+        )
+    _write(trace, output)
+    _show(trace, as_json, {"output": str(output), "kind": kind, "seed": seed})
+
+
+@trace_app.command()
+def inspect(
+    source: SourceArgument = "token_choice",
+    requests: RequestsOption = None,
+    max_tokens: TokensOption = None,
+    num_experts: ExpertsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a trace holds: sizes, imbalance, stickiness, co-activation."""
+    trace = _read(source, requests, max_tokens, num_experts)
+    notes = {key: value for key, value in trace.metadata.items() if getattr(value, "size", 1) <= 64}
+    _show(trace, as_json, {"source": source, "metadata": notes})
+
+
+@trace_app.command()
+def convert(
+    source: SourceArgument,
+    output: Annotated[Path, typer.Argument(help="File to write; its ending chooses the format: .npz or .jsonl.")],
+    requests: RequestsOption = None,
+    max_tokens: TokensOption = None,
+    num_experts: ExpertsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Convert between .npz and JSON Lines router logs, or cut requests out."""
+    _check_format(output)
+    trace = _read(source, requests, max_tokens, num_experts)
+    _write(trace, output)
+    _show(trace, as_json, {"source": source, "output": str(output)})
+
+
+@trace_app.command()
+def fit(
+    source: SourceArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the parameters to this .npz file.")
+    ] = None,
+    requests: RequestsOption = None,
+    max_tokens: TokensOption = None,
+    num_experts: ExpertsOption = None,
+    iterations: Annotated[int, typer.Option(min=1, help="Rounds of simulated matching.")] = 30,
+    seed: Annotated[int, typer.Option(help="Of the simulations.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the generator to a token-choice trace and show measured beside regenerated statistics."""
+    from pimjax.trace import fit_generator, save_generator
+
+    if output is not None and output.suffix != ".npz":
+        raise TraceError(f"{output}: fitted parameters are written to a file that ends in .npz")
+    trace = _read(source, requests, max_tokens, num_experts)
+
+    def progress(number: int, deviation: float) -> None:
+        if number == iterations or number % 10 == 0:
+            stderr.print(f"round {number}: largest deviation of an expert's share {deviation:.4f}")
+
+    fitted = fit_generator(trace, seed=seed, iterations=iterations, progress=progress)
+    if output is not None:
+        save_generator(output, fitted.parameters)
+    comparison = fitted.comparison()
+    if as_json:
+        emit_json(
+            {
+                "source": source,
+                "output": None if output is None else str(output),
+                "top_k": fitted.parameters.top_k,
+                "parameters": {
+                    name: getattr(fitted.parameters, name)
+                    for name in ("popularity", "request_spread", "persistence", "mixing")
+                },
+                "load_correlation": fitted.load_correlation,
+                "fit": comparison,
+            }
+        )
+        return
+    rows = [(name, row["measured"], row["regenerated"]) for name, row in comparison.items()]
+    stdout.print(table("means over layers", ("statistic", "measured", "regenerated"), rows))
+    stdout.print(f"loads of experts, correlation: lowest layer {fitted.load_correlation.min():.3f}")
+
+
+def _generate_fitted(path: str, requests: int, tokens: int, seed: int) -> RoutingTrace:
+    import jax
+
+    from pimjax.trace import generate_from_parameters, load_generator
+    from pimjax.trace.synthetic import check_sizes
+
+    check_sizes(requests=requests, tokens=tokens)
+    keys = jax.random.split(jax.random.key(seed), requests)
+    return generate_from_parameters(load_generator(path), keys, tokens, {"generator": path, "seed": seed})
+
+
+def _check_format(path: Path) -> None:
+    if path.suffix not in _FORMATS:
+        raise TraceError(f"{path} ends in {path.suffix or 'nothing'}: a trace file ends in {' or '.join(_FORMATS)}")
+
+
+def _read(source: str, requests: list[str] | None, max_tokens: int | None, num_experts: int | None) -> RoutingTrace:
+    from pimjax.trace import RECORDED_ROUTERS, default_trace_path, load_traces, read_router_log
+    from pimjax.trace.routing import select_requests
+
+    path = default_trace_path(source) if source in RECORDED_ROUTERS else Path(source)
+    _check_format(path)
+    wanted = [int(r) if r.lstrip("-").isdigit() else r for r in requests] if requests else None
+    if path.suffix == ".npz":
+        return load_traces(path, wanted, max_tokens)
+    trace = read_router_log(path, num_experts)
+    return (trace if wanted is None else select_requests(trace, wanted)).trim(max_tokens)
+
+
+def _write(trace: RoutingTrace, path: Path) -> None:
+    from pimjax.trace import write_router_log
+
+    if path.suffix == ".npz":
+        trace.save(path)
+    else:
+        write_router_log(trace, path)
+
+
+def _show(trace: RoutingTrace, as_json: bool, about: dict[str, Any]) -> None:
+    from pimjax.trace import trace_statistics
+
+    statistics = trace_statistics(trace)
+    if as_json:
+        emit_json({**about, "statistics": statistics.to_dict()})
+        return
+    for key, value in about.items():
+        if not isinstance(value, dict):
+            stdout.print(f"{key}: {value}", markup=False)
+    stdout.print(
+        f"{statistics.requests} requests of {statistics.shortest} to {statistics.longest} tokens, "
+        f"{statistics.layers} layers, {statistics.experts} experts, "
+        f"{statistics.min_experts_per_token} to {statistics.max_experts_per_token} experts per token"
+    )
+    stdout.print(table(None, _COLUMNS, _layer_rows(statistics)))
+
+
+_COLUMNS = ("layer", "experts/token", "imbalance", "per request", "shared with previous", "by chance", "co-activation")
+
+
+def _layer_rows(statistics: TraceStatistics) -> list[tuple[Any, ...]]:
+    nothing = [None] * statistics.layers
+    columns = (
+        statistics.experts_per_token,
+        statistics.imbalance,
+        statistics.imbalance_per_request,
+        statistics.shared.get(1, nothing),
+        statistics.shared_by_chance,
+        statistics.coactivation_excess,
+    )
+    return [(str(layer), *(column[layer] for column in columns)) for layer in range(statistics.layers)]

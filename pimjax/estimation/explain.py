@@ -1,0 +1,177 @@
+"""Where an estimate comes from: what bounds the latency, every component's count, unit cost, share and source."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pimjax.chips.run_cost import COMPONENTS, OP_INDEX
+from pimjax.config.base import field_facts
+from pimjax.config.config import Config
+from pimjax.config.hardware import HardwareConfig
+from pimjax.estimation.result import Estimate
+
+
+class _Origin(NamedTuple):
+    """What a component counts, which hardware numbers set it, and how to say that it bounds a run."""
+
+    operations: tuple[str, ...]
+    fields: tuple[str, ...]
+    sentence: str
+
+
+_ORIGIN: dict[str, _Origin] = {
+    "passive": _Origin((), ("unit_power_w", "dram_idle_power_w"), "passive power"),
+    "tier_linear": _Origin(
+        ("tier_linear",),
+        ("mvm_latency_ns", "mvm_energy_nj"),
+        "matrix-vector products: a faster or wider crossbar helps",
+    ),
+    "communication": _Origin(
+        ("communication_in", "communication_out", "communication_norm"),
+        ("link_latency_ns_per_256", "link_energy_nj_per_256"),
+        "transfers over links: faster links help",
+    ),
+    "layer_norm": _Origin(
+        ("layer_norm",), ("norm_latency_ns_per_256", "norm_energy_nj_per_256"), "normalisation on digital units"
+    ),
+    "digital_relu": _Origin(("digital_relu",), ("relu_latency_ns", "relu_energy_nj_per_256"), "activation"),
+    "digital_gelu": _Origin(("digital_gelu",), ("gelu_latency_ns_per_256", "gelu_energy_nj_per_256"), "activation"),
+    "digital_swiglu": _Origin(
+        ("digital_swiglu",), ("swiglu_latency_ns_per_256", "swiglu_energy_nj_per_256"), "activation"
+    ),
+    "digital_add": _Origin(
+        ("digital_add",),
+        ("add_latency_ns_per_256", "add_latency_base_ns", "add_energy_nj_per_256", "num_digital_units"),
+        "additions on digital units: more units, or accumulation beside the ADCs (plan.accumulate local), help",
+    ),
+    "multinomial": _Origin(("multinomial",), ("sampling_latency_ns",), "sampling"),
+    "dram_kv": _Origin(
+        (),
+        ("dram_bandwidth_gb_per_s", "dram_active_power_w"),
+        "reading keys and values: DRAM bandwidth or prefetch helps",
+    ),
+    "dram_go": _Origin(
+        (),
+        ("dram_bandwidth_gb_per_s", "dram_active_power_w"),
+        "gate-output cache traffic: the threshold variant moves less",
+    ),
+    "mha_comp": _Origin(
+        ("mha",),
+        ("attention_latency_ns_per_pair", "attention_energy_nj_per_pair", "num_attention_units"),
+        "attention: more attention units or another attention law help, not faster crossbars",
+    ),
+    "sharing_mux": _Origin(
+        (), ("mux_on_resistance_kohm", "line_capacitance_pf"), "settling of the sharing multiplexer"
+    ),
+    "input_load": _Origin(
+        ("input_load",),
+        ("input_links", "link_bandwidth_gb_per_s"),
+        "loading tokens: input links or a better schedule help",
+    ),
+    "local_accumulation": _Origin((), ("accumulator_lanes", "accumulator_frequency_ghz"), "local accumulation"),
+    "router": _Origin(("router",), ("router_values_per_ns",), "router on a digital unit"),
+    "scheduler": _Origin((), ("scheduler_ns_per_token",), "computing the schedule"),
+    "embedding": _Origin((), ("dram_bandwidth_gb_per_s",), "reading embeddings"),
+    "sram": _Origin((), ("sram_bandwidth_gb_per_s", "sram_energy_pj_per_byte"), "on-chip cache accesses"),
+    "crossbar_idle": _Origin((), ("idle_power_w_per_mm2",), "idle power of peripherals"),
+    "moe_crossbars": _Origin(
+        (), ("core_area_mm2", "shareable_fraction", "mux_area_um2_per_line"), "experts' crossbars"
+    ),
+    "dense_crossbars": _Origin((), ("core_area_mm2",), "all other crossbars"),
+    "digital_units": _Origin((), ("num_digital_units", "digital_unit_area_mm2"), "digital units"),
+    "attention_units": _Origin((), ("num_attention_units", "attention_unit_area_mm2"), "attention units"),
+    "buffers": _Origin((), ("buffer_area_mm2_per_mb", "out_buffer_slots"), "buffers"),
+}
+
+NOT_MODELLED = (
+    "DRAM is off-chip: its area is not counted.",
+    "The interconnect beyond the links (network on chip, links between dies) is not modelled.",
+    "Writing weights is outside the run: they are resident.",
+)
+
+
+def explain(config: Config, result: Estimate) -> dict[str, Any]:
+    """Everything `pimjax estimate --explain` shows, as plain data.
+
+    Returns:
+        `bounds`: components by share of the latency, with what would help; `latency_ns`, `energy_nj`, `area_mm2`: rows
+        of component, count, unit cost, total, share and source; `assumptions`: numbers without a source, with the
+        range that studies sweep; `not_modelled`: sentences.
+
+    >>> from pimjax import load_config
+    >>> from pimjax.estimation import estimate
+    >>> config = load_config("paper_reference")
+    >>> explain(config, estimate(config, fidelity="event"))["bounds"][0]["component"]
+    'mha_comp'
+    """
+    latency = np.asarray(result.critical_ns)
+    order = [index for index in np.argsort(-latency) if latency[index] > 0]
+    bounds = [
+        {
+            "component": COMPONENTS[index],
+            "ns": float(latency[index]),
+            "share": float(latency[index] / max(float(result.latency_ns), 1e-300)),
+            "meaning": _ORIGIN[COMPONENTS[index]].sentence,
+        }
+        for index in order
+    ]
+    return {
+        "bounds": bounds,
+        "latency_ns": _rows(config, result, result.critical_ns, result.busy_ns),
+        "energy_nj": _rows(config, result, result.component_energy_nj),
+        "area_mm2": _rows(config, result, result.component_area_mm2),
+        "assumptions": assumptions(config),
+        "not_modelled": list(NOT_MODELLED),
+    }
+
+
+def _rows(config: Config, result: Estimate, totals: Any, unit_basis: Any = None) -> list[dict[str, Any]]:
+    """One row per component that is not zero; unit cost is per counted operation (of busy time for latency)."""
+    totals = np.asarray(totals)
+    basis = totals if unit_basis is None else np.asarray(unit_basis)
+    whole = float(totals.sum())
+    rows = []
+    for index in np.argsort(-totals):
+        if totals[index] == 0:
+            continue
+        origin = _ORIGIN[COMPONENTS[index]]
+        count = sum(float(np.asarray(result.op_counts)[OP_INDEX[kind]]) for kind in origin.operations)
+        rows.append(
+            {
+                "component": COMPONENTS[index],
+                "count": int(count) if count else None,
+                "unit_cost": float(basis[index]) / count if count else None,
+                "total": float(totals[index]),
+                "share": float(totals[index]) / whole if whole else 0.0,
+                "source": "; ".join(dict.fromkeys(_source(config, name) for name in origin.fields)),
+            }
+        )
+    return rows
+
+
+def _source(config: Config, name: str) -> str:
+    noted = config.sources.get(f"hardware.{name}", {})
+    facts = field_facts(HardwareConfig)[name]
+    changed = getattr(config.hardware, name) != facts["default"] and not noted
+    return f"{name} set by the user" if changed else noted.get("source") or facts["source"]
+
+
+def assumptions(config: Config) -> list[dict[str, Any]]:
+    """Hardware numbers in use that have no published source, each with the range that studies sweep."""
+    rows = []
+    for name, facts in field_facts(HardwareConfig).items():
+        if facts["assumed"]:
+            noted = config.sources.get(f"hardware.{name}", {})
+            rows.append(
+                {
+                    "key": f"hardware.{name}",
+                    "value": getattr(config.hardware, name),
+                    "unit": facts["unit"],
+                    "range": noted.get("range") or facts["spread"],
+                    "meaning": facts["about"],
+                    "source": noted.get("source") or facts["source"],
+                }
+            )
+    return rows
