@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 
 from pimjax.circuit.adc_hermes import PULSE_CLOCK, adc_hermes_cco
@@ -20,7 +22,7 @@ ADC_KINDS = ("survey", "zigzag", "hermes_cco", *(adc.name for adc in PUBLISHED_A
 def bitline_settling_ns(rows: Real, *, adc_bits: Real, node_nm: Real, constants: Constants | None = None) -> Real:
     """Settling of a bit line of `rows` cells to half an LSB [ns]: ``ln 2 (b + 1) R C_cell rows``."""
     line_pf = rows * value(LINE_CAPACITANCE, constants) * (node_nm / 28.0) * 1e-3
-    return jnp.log(2.0) * (adc_bits + 1.0) * value(ON_RESISTANCE, constants) * line_pf
+    return math.log(2.0) * (adc_bits + 1.0) * value(ON_RESISTANCE, constants) * line_pf
 
 
 def read_time_ns(kind: Real, *, cycle_bits: Real, settling_ns: Real, constants: Constants | None = None) -> Real:

@@ -9,6 +9,8 @@ percentile figure of merit, 10th percentile area of the survey's 215 converters,
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 
 from pimjax.circuit.component import Component, component, soft_minimum
@@ -72,17 +74,17 @@ def adc_survey(
     (0.362, 685)
     """
     bits, rate_gsps, node_nm = jnp.asarray(bits), jnp.asarray(rate_gsps), jnp.asarray(node_nm)
-    log_rate = jnp.log(rate_gsps) + jnp.log(1e9)
+    log_rate = jnp.log(rate_gsps) + math.log(1e9)
     by_rate = FOM_RATE_INTERCEPT_DB - FOM_RATE_SLOPE_DB * log_rate
     if exact:
         figure_of_merit = jnp.minimum(by_rate, FOM_MAX_INTERCEPT_DB + FOM_MAX_SLOPE_DB * jnp.ceil(bits))
     else:
         ceiling = FOM_MAX_INTERCEPT_DB + FOM_MAX_SLOPE_DB * bits
         figure_of_merit = soft_minimum(by_rate, ceiling, SOFT_MINIMUM_DB)
-    sndr = 6.0206 * bits + 10.0 * jnp.log10(1.5)
+    sndr = 6.0206 * bits + 10.0 * math.log10(1.5)
     log_energy_pj = (
-        jnp.log(0.5)
-        + (sndr - figure_of_merit) * (jnp.log(10.0) / 10.0)
+        math.log(0.5)
+        + (sndr - figure_of_merit) * (math.log(10.0) / 10.0)
         + (ENERGY_INTERCEPT - ENERGY_OFFSET)
         + ENERGY_NODE * jnp.log(node_nm)
         - ENERGY_BITS * jnp.log(bits)

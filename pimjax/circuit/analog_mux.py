@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 
 from pimjax.circuit.component import Component, component
@@ -51,7 +53,7 @@ def analog_mux(
     ways = jnp.asarray(ways)
     present = jnp.where(ways > 1.0, 1.0, 0.0)
     capacitance_ff = value(LINE_CAPACITANCE, constants) * 1e3 + ways * value(SWITCH_CAPACITANCE, constants)
-    settle = jnp.log(2.0) * (adc_bits + 1.0) * value(ON_RESISTANCE, constants) * capacitance_ff * 1e-3
+    settle = math.log(2.0) * (adc_bits + 1.0) * value(ON_RESISTANCE, constants) * capacitance_ff * 1e-3
     area = ways * value(MUX_AREA, constants) * 1e-6
     energy = 2.0 * value(SWITCH_CAPACITANCE, constants) * vdd_v**2 * 1e-6
     return Component(present * area, present * energy, present * settle)

@@ -110,7 +110,7 @@ def sram_cell_area_um2(node_nm: Real) -> Real:
     >>> round(float(sram_cell_area_um2(28.0)), 3)
     0.125
     """
-    node = jnp.asarray(node_nm)
+    node = jnp.asarray(node_nm, jnp.result_type(node_nm, 0.0))
     count = jnp.interp(
         jnp.log(node),
         jnp.asarray(np.log(np.asarray(SRAM_CELL_F2_NODES)), node.dtype),
@@ -123,7 +123,8 @@ def select_kind(kind: Real, choices: list[Real]) -> Real:
     """The entry of `choices` that the float index `kind` names (nearest integer); NaN when it names none."""
     kind = jnp.asarray(kind)
     conditions = [jnp.abs(kind - index) < 0.5 for index in range(len(choices))]
-    entries = jnp.broadcast_arrays(*[jnp.asarray(choice) for choice in choices])
+    dtype = jnp.result_type(*choices)  # weak Python floats give way to the arrays they stand beside
+    entries = jnp.broadcast_arrays(*[jnp.asarray(choice, dtype) for choice in choices])
     return jnp.select(conditions, entries, jnp.nan)
 
 

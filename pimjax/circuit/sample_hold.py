@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 
 from pimjax.circuit.component import Component, component, soft_maximum
@@ -57,5 +59,5 @@ def sample_hold(adc_bits: Real, *, vdd_v: Real, exact: bool = False, constants: 
     minimum_ff = value(MINIMUM_CAPACITANCE, constants)
     capacitance_ff = jnp.maximum(noise_ff, minimum_ff) if exact else soft_maximum(noise_ff, minimum_ff, 1.0)
     area_um2 = capacitance_ff / value(CAPACITANCE_DENSITY, constants)
-    settle_ns = jnp.log(2.0) * (bits + 1.0) * value(SWITCH_RESISTANCE, constants) * capacitance_ff * 1e-3
+    settle_ns = math.log(2.0) * (bits + 1.0) * value(SWITCH_RESISTANCE, constants) * capacitance_ff * 1e-3
     return Component(area_um2 * 1e-6, capacitance_ff * vdd_v**2 * 1e-6, settle_ns)

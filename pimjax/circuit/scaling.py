@@ -45,10 +45,9 @@ ANALOG_AREA_EXPONENT = sourced(
 )
 
 
-def _interpolate(node_nm: Real, factors: jax.typing.ArrayLike) -> jax.Array:
-    nodes = jnp.log(jnp.asarray(node_nm))
-    grid = jnp.asarray(np.log(np.asarray(NODES_NM)), nodes.dtype)
-    return jnp.exp(jnp.interp(nodes, grid, jnp.log(jnp.asarray(factors)).astype(nodes.dtype)))
+def _interpolate(node_nm: Real, factors: jax.typing.ArrayLike, dtype: jax.typing.DTypeLike) -> jax.Array:
+    grid = jnp.asarray(np.log(np.asarray(NODES_NM)), dtype)
+    return jnp.exp(jnp.interp(jnp.log(jnp.asarray(node_nm, dtype)), grid, jnp.log(jnp.asarray(factors, dtype))))
 
 
 def digital_area_factor(node_nm: Real, from_nm: Real) -> jax.Array:
@@ -58,15 +57,16 @@ def digital_area_factor(node_nm: Real, from_nm: Real) -> jax.Array:
     0.169...
     """
     to_reference = np.asarray(_AREA_TO_10NM)
-    return _interpolate(from_nm, to_reference) / _interpolate(node_nm, to_reference)
+    dtype = jnp.result_type(node_nm, from_nm, 0.0)
+    return _interpolate(from_nm, to_reference, dtype) / _interpolate(node_nm, to_reference, dtype)
 
 
 def energy_polynomial(node_nm: Real, vdd_v: Real) -> jax.Array:
     """Relative switching energy e(V) of logic at `node_nm` [nm] and `vdd_v` [V]; only ratios have a meaning."""
-    vdd = jnp.asarray(vdd_v)
-    a, b, c = (np.asarray(column) for column in zip(*_ENERGY_POLYNOMIAL, strict=True))
-    factors = a * vdd**2 + b * vdd + c
-    return _interpolate(node_nm, factors)
+    dtype = jnp.result_type(node_nm, vdd_v, 0.0)
+    vdd = jnp.asarray(vdd_v, dtype)
+    a, b, c = (jnp.asarray(column, dtype) for column in zip(*_ENERGY_POLYNOMIAL, strict=True))
+    return _interpolate(node_nm, a * vdd**2 + b * vdd + c, dtype)
 
 
 def digital_energy_factor(node_nm: Real, vdd_v: Real, *, from_nm: Real, from_vdd_v: Real) -> jax.Array:
@@ -102,6 +102,6 @@ def nominal_vdd_v(node_nm: Real) -> Real:
     >>> round(float(nominal_vdd_v(14.0)), 3)
     0.8
     """
-    node = jnp.asarray(node_nm)
+    node = jnp.asarray(node_nm, jnp.result_type(node_nm, 0.0))
     grid = jnp.asarray(np.log(np.asarray(_NOMINAL_VDD_NODES)), node.dtype)
     return jnp.interp(jnp.log(node), grid, jnp.asarray(_NOMINAL_VDD_V, node.dtype))

@@ -42,7 +42,7 @@ EDRAM_AREA = sourced(
 
 
 def _per_bit(table: tuple[float, ...], node_nm: Real) -> Real:
-    node = jnp.asarray(node_nm)
+    node = jnp.asarray(node_nm, jnp.result_type(node_nm, 0.0))
     grid = jnp.asarray(np.log(np.asarray(NODES_NM)), node.dtype)
     return jnp.exp(jnp.interp(jnp.log(node), grid, jnp.asarray(np.log(np.asarray(table)), node.dtype)))
 
