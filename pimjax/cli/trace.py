@@ -216,7 +216,7 @@ def _show(trace: RoutingTrace, as_json: bool, about: dict[str, Any]) -> None:
     stdout.print(table(None, _COLUMNS, _layer_rows(statistics)))
 
 
-_COLUMNS = ("layer", "experts/token", "imbalance", "per request", "shared with previous", "by chance", "co-activation")
+_COLUMNS = ("layer", "per token", "imbalance", "in a request", "shared at lag 1", "by chance", "pair excess")
 
 
 def _layer_rows(statistics: TraceStatistics) -> list[tuple[Any, ...]]:

@@ -4,9 +4,11 @@ from pimjax.trace.defaults import RECORDED_ROUTERS, default_trace, default_trace
 from pimjax.trace.files import load_traces, save_traces
 from pimjax.trace.fitting import GeneratorFit, fit_generator, load_generator, save_generator
 from pimjax.trace.generators import GENERATORS, generate_from_parameters, generate_traces
+from pimjax.trace.jsonl import read_router_log, write_router_log
 from pimjax.trace.metadata import TraceMetadata
 from pimjax.trace.paper import synthesize_paper
 from pimjax.trace.rounding import gate_scores, round_to_float16
+from pimjax.trace.route import ROUTERS, route
 from pimjax.trace.routers import (
     CAPACITY_RULES,
     TokenChoice,
@@ -15,7 +17,7 @@ from pimjax.trace.routers import (
     expert_choice,
     token_choice,
 )
-from pimjax.trace.routing import RoutingTrace, stack_traces
+from pimjax.trace.routing import RoutingTrace, select_requests, stack_traces
 from pimjax.trace.statistics import (
     TraceStatistics,
     coactivation,
@@ -39,6 +41,7 @@ __all__ = [
     "CAPACITY_RULES",
     "GENERATORS",
     "RECORDED_ROUTERS",
+    "ROUTERS",
     "GeneratorFit",
     "GeneratorParameters",
     "RoutingTrace",
@@ -63,9 +66,12 @@ __all__ = [
     "load_generator",
     "load_imbalance",
     "load_traces",
+    "read_router_log",
     "round_to_float16",
+    "route",
     "save_generator",
     "save_traces",
+    "select_requests",
     "shared_experts",
     "stack_traces",
     "synthesize_expert_choice",
@@ -74,5 +80,6 @@ __all__ = [
     "synthetic_logits",
     "token_choice",
     "trace_statistics",
+    "write_router_log",
     "zipf_popularity",
 ]

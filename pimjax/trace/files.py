@@ -31,7 +31,7 @@ from pimjax.errors import TraceError
 from pimjax.trace.checks import check_max_tokens, check_num_experts
 from pimjax.trace.metadata import PER_REQUEST_KEYS, TraceMetadata
 from pimjax.trace.npz import MAX_FILE_BYTES, read_npz, write_npz
-from pimjax.trace.routing import RoutingTrace, stack_traces
+from pimjax.trace.routing import RoutingTrace, resolve_requests, stack_traces
 
 SCHEMA_VERSION = 1
 _ROUTING_KEYS = frozenset(
@@ -178,7 +178,7 @@ def _from_arrays(arrays: dict[str, HostArray], requests: Any, max_tokens: int | 
     for key in PER_REQUEST_KEYS:
         if key in metadata and np.shape(metadata[key]) != (total,):
             raise TraceError(f"{key} has shape {list(np.shape(metadata[key]))}, but the file has {total} requests")
-    chosen = _select(requests, total, metadata)
+    chosen = resolve_requests(requests, total, metadata)
     limit = None if max_tokens is None else check_max_tokens(max_tokens)
     spans = [(offsets[r], min(offsets[r + 1], offsets[r] + (limit or rows))) for r in chosen]
     longest = max(stop - start for start, stop in spans)
@@ -226,27 +226,3 @@ def _check_version(arrays: dict[str, HostArray]) -> None:
     version = arrays.get("schema_version")
     if version is not None and (version.size != 1 or version.reshape(()).item() != SCHEMA_VERSION):
         raise TraceError(f"schema_version is {version.tolist()}: this pimjax reads version {SCHEMA_VERSION}")
-
-
-def _select(requests: Any, total: int, metadata: TraceMetadata) -> list[int]:
-    if requests is None:
-        return list(range(total))
-    wanted = [requests] if isinstance(requests, (int, str, np.integer)) else list(requests)
-    if not wanted:
-        raise TraceError("requests is empty: name at least one request, or pass None for all")
-    names = [str(name) for name in metadata.get("request_names", ())]
-    chosen = []
-    for request in wanted:
-        if isinstance(request, str):
-            if request not in names:
-                raise TraceError(
-                    f"request {request!r} does not exist: names are {', '.join(names[:6]) or 'not stored'}"
-                )
-            chosen.append(names.index(request))
-            continue
-        if isinstance(request, (bool, np.bool_)) or not isinstance(request, (int, np.integer)):
-            raise TraceError(f"request {request!r} is neither an index nor a name")
-        if not -total <= request < total:
-            raise TraceError(f"request {request} does not exist: the file holds {total}, 0 to {total - 1}")
-        chosen.append(int(request) % total)
-    return chosen

@@ -180,7 +180,7 @@ class RoutingTrace:
         longest = int(np.max(self.num_tokens))
         rows = longest if max_tokens is None else min(longest, check_max_tokens(max_tokens))
         cut = jax.tree.map(lambda leaf: leaf if leaf is self.num_tokens else leaf[..., :rows, :], self)
-        return cut.replace(num_tokens=np.minimum(np.asarray(self.num_tokens), np.int32(rows)))
+        return cut.replace(num_tokens=np.asarray(np.minimum(self.num_tokens, rows), np.int32))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one request or stacked requests to an ``.npz`` file for :func:`~pimjax.trace.load_traces`."""
@@ -255,3 +255,48 @@ def stack_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:
         expert_order=pad(orders, -1),
         metadata=TraceMetadata(notes),
     )
+
+
+def select_requests(trace: RoutingTrace, requests: Sequence[int | str]) -> RoutingTrace:
+    """The given requests of a stacked trace, by index or name, in that order, with their notes.
+
+    Raises:
+      TraceError: no such request, or none asked for.
+
+    >>> one = RoutingTrace.from_choices([[1, 0]])
+    >>> select_requests(stack_traces([one, one]), [1]).num_requests
+    1
+    """
+    chosen = resolve_requests(requests, trace.num_requests, trace.metadata)
+    stacked = trace if trace.is_stacked else stack_traces([trace])
+    picked = jax.tree.map(lambda leaf: leaf[np.asarray(chosen)], stacked)
+    return dataclasses.replace(picked, metadata=stacked.metadata.select(chosen))
+
+
+def resolve_requests(requests: Any, total: int, metadata: TraceMetadata) -> list[int]:
+    """Indices from 0 of requests named by index (negative from the end), name, or several of them; None: all.
+
+    Raises:
+      TraceError: no such request, or none asked for.
+    """
+    if requests is None:
+        return list(range(total))
+    wanted = [requests] if isinstance(requests, (int, str, np.integer)) else list(requests)
+    if not wanted:
+        raise TraceError("requests is empty: name at least one request, or pass None for all")
+    names = [str(name) for name in metadata.get("request_names", ())]
+    chosen = []
+    for request in wanted:
+        if isinstance(request, str):
+            if request not in names:
+                raise TraceError(
+                    f"request {request!r} does not exist: names are {', '.join(names[:6]) or 'not stored'}"
+                )
+            chosen.append(names.index(request))
+            continue
+        if isinstance(request, (bool, np.bool_)) or not isinstance(request, (int, np.integer)):
+            raise TraceError(f"request {request!r} is neither an index nor a name")
+        if not -total <= request < total:
+            raise TraceError(f"request {request} does not exist: there are {total}, 0 to {total - 1}")
+        chosen.append(int(request) % total)
+    return chosen

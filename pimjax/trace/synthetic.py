@@ -94,7 +94,7 @@ def zipf_popularity(key: Array, num_layers: int, num_experts: int, exponent: Arr
     """
     ranks = jnp.arange(1, num_experts + 1, dtype=jnp.float32)
     keys = jax.random.split(key, num_layers)
-    return -exponent * jax.vmap(lambda k: jnp.log(jax.random.permutation(k, ranks)))(keys)
+    return -jnp.asarray(exponent, jnp.float32) * jax.vmap(lambda k: jnp.log(jax.random.permutation(k, ranks)))(keys)
 
 
 def dirichlet_popularity(key: Array, num_layers: int, num_experts: int, concentration: ArrayLike) -> Array:

@@ -1,0 +1,258 @@
+"""Router logs as JSON Lines: one token in one layer per line, so that any framework can write them.
+
+    {"num_experts": 16, "model": "tiny"}
+    {"request": "a", "layer": 0, "token": 0, "experts": [3, 7], "scores": [0.6, 0.2]}
+    {"request": "a", "layer": 1, "token": 0, "experts": [0, 2], "scores": [0.5, 0.4]}
+
+- The first line may be a header: ``num_experts`` (else give it to the reader) and any notes. It has no ``experts``.
+- ``layer``, ``token``: whole numbers from 0. Layers are numbered by their order (MoE layers 1, 3, 5 are
+  three layers). The tokens of a request are consecutive; a log of decoding may begin later than 0. Lines come in any order.
+- ``experts``: distinct ids, best first; an empty list is a token that no expert takes.
+- ``scores``: optional. As many as ``experts`` (the chosen ones) or ``num_experts`` many (all, by expert id).
+- ``request``: optional name (string or number); lines without it form one request.
+
+Every request has the same layers and, in each, every one of its tokens exactly once. Other keys of a line are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pimjax.array_typing import HostArray
+from pimjax.errors import TraceError
+from pimjax.trace.checks import check_num_experts
+from pimjax.trace.metadata import PER_REQUEST_KEYS, TraceMetadata
+from pimjax.trace.npz import MAX_FILE_BYTES
+from pimjax.trace.routing import RoutingTrace, stack_traces
+
+#: Longest line that is read [characters].
+MAX_LINE = 1 << 20
+
+_Row = tuple[list[int], list[float] | None, int]  # experts, scores, line number
+
+
+def read_router_log(
+    path: str | os.PathLike[str], num_experts: int | None = None, *, max_bytes: int = MAX_FILE_BYTES
+) -> RoutingTrace:
+    """Stacked requests ``[R, ...]`` of a JSON Lines router log, in the order in which their names first appear.
+
+    Args:
+      path: the file (the layout is in the module's docstring).
+      num_experts: ``E``, where the file has no header; must agree with it otherwise.
+      max_bytes: largest file that is read.
+
+    Raises:
+      TraceError: names the line: malformed JSON, missing or wrong values, repeated or missing tokens; or the file is
+        missing, empty or too large.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise TraceError(f"{file} is not a file: give the path of a JSON Lines router log")
+    size = file.stat().st_size
+    if size > max_bytes:
+        raise TraceError(
+            f"{file} has {size:,} bytes, more than the {max_bytes:,} allowed: split it, or pass a larger max_bytes"
+        )
+    header: dict[str, Any] = {}
+    requests: dict[str, dict[tuple[int, int], _Row]] = {}
+    for number, entry in _lines(file):
+        if "experts" not in entry:
+            if header or requests:
+                raise TraceError(f"{file}, line {number}: the key 'experts' is missing (only line 1 may be a header)")
+            header = entry
+            continue
+        layer, token = (_whole(entry, key, file, number) for key in ("layer", "token"))
+        rows = requests.setdefault(str(entry.get("request", "0")), {})
+        if (layer, token) in rows:
+            raise TraceError(f"{file}, line {number}: layer {layer}, token {token} appeared before in this request")
+        rows[layer, token] = (*_experts_and_scores(entry, file, number), number)
+    if not requests:
+        raise TraceError(f"{file} holds no tokens: every line needs layer, token and experts")
+    experts = _resolve_experts(header.get("num_experts"), num_experts, file)
+    layers = sorted({layer for layer, _ in next(iter(requests.values()))})
+    traces, first = [], []
+    for name, rows in requests.items():
+        trace, begin = _request(name, rows, layers, experts, file, max_bytes)
+        traces.append(trace)
+        first.append(begin)
+    notes: dict[str, Any] = {key: value for key, value in header.items() if key != "num_experts"}
+    for key in set(PER_REQUEST_KEYS) & set(notes):
+        notes[key] = np.asarray(notes[key])
+        if notes[key].shape != (len(requests),):
+            raise TraceError(f"{file}, line 1: {key} must have one entry for each of the {len(requests)} requests")
+    notes["request_names"] = np.array(list(requests))
+    if any(first):
+        notes["first_token"] = np.array(first, np.int32)
+    if layers != list(range(len(layers))):
+        notes["layer_numbers"] = np.array(layers, np.int32)
+    return stack_traces(traces).with_metadata(TraceMetadata(notes))
+
+
+def write_router_log(trace: RoutingTrace, path: str | os.PathLike[str]) -> None:
+    """Write one request or stacked requests as a JSON Lines router log, with a header.
+
+    Scores of all experts are written where they are known, otherwise those of the chosen ones. Notes that JSON cannot
+    hold are left out.
+
+    Raises:
+      TraceError: the file cannot be written.
+    """
+    rows = [trace.request(r) for r in range(trace.num_requests)] if trace.is_stacked else [trace]
+    names = [str(name) for name in trace.metadata.get("request_names", range(len(rows)))]
+    begins = np.broadcast_to(np.asarray(trace.metadata.get("first_token", 0)), (len(rows),))
+    numbers = trace.metadata.get("layer_numbers", range(trace.num_layers))
+    special = ("request_names", "first_token", "layer_numbers", "num_experts", "experts")
+    notes = {key: _json_value(value) for key, value in trace.metadata.items() if key not in special}
+    target = Path(path)
+    partial = target.with_name(target.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            header = {"num_experts": trace.num_experts, **{k: v for k, v in notes.items() if v is not None}}
+            stream.write(json.dumps(header) + "\n")
+            for name, begin, row in zip(names, begins, rows, strict=True):
+                for line in _request_lines(row, name, int(begin), [int(n) for n in numbers]):
+                    stream.write(json.dumps(line) + "\n")
+        os.replace(partial, target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise TraceError(f"{target} cannot be written ({error.strerror}): choose a folder that exists") from error
+
+
+def _request_lines(row: RoutingTrace, name: str, begin: int, layers: list[int]) -> Iterator[dict[str, Any]]:
+    choices = np.asarray(row.choices)
+    order = None if row.expert_order is None else np.asarray(row.expert_order)
+    scores = None if row.gate_scores is None else np.asarray(row.gate_scores, np.float64)
+    for token in range(int(row.num_tokens)):
+        for layer, number in enumerate(layers):
+            chosen = np.flatnonzero(choices[layer, token]) if order is None else order[layer, token]
+            line: dict[str, Any] = {"request": name, "layer": number, "token": begin + token}
+            line["experts"] = [int(expert) for expert in chosen]
+            if scores is not None:
+                given = scores[layer, token]
+                partly = not np.any(given[~choices[layer, token]]) and len(chosen) < len(given)
+                line["scores"] = (given[chosen] if partly else _by_convention(given, chosen)).tolist()
+            yield line
+
+
+def _by_convention(given: HostArray, chosen: Any) -> HostArray:
+    """All scores by expert id, unless every expert is chosen: then the reader expects the order of `chosen`."""
+    return given[chosen] if len(chosen) == len(given) else given
+
+
+def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        with file.open(encoding="utf-8") as stream:
+            number = 0
+            while line := stream.readline(MAX_LINE + 1):
+                number += 1
+                if len(line) > MAX_LINE:
+                    raise TraceError(
+                        f"{file}, line {number} is longer than {MAX_LINE:,} characters: no token needs that"
+                    )
+                if not line.strip():
+                    continue
+                try:
+                    entry = json.loads(line)
+                except (json.JSONDecodeError, RecursionError) as error:
+                    reason = getattr(error, "msg", "nested too deeply")
+                    raise TraceError(f"{file}, line {number} is not JSON ({reason}): is it cut off?") from error
+                if not isinstance(entry, dict):
+                    raise TraceError(f"{file}, line {number} is not a JSON object with layer, token and experts")
+                yield number, entry
+    except UnicodeDecodeError as error:
+        raise TraceError(f"{file} is not UTF-8 text: is it a JSON Lines router log?") from error
+
+
+def _whole(entry: dict[str, Any], key: str, file: Path, number: int) -> int:
+    value = entry.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        raise TraceError(f"{file}, line {number}: {key!r} is {value!r}, but must be a whole number of at least 0")
+    return value
+
+
+def _experts_and_scores(entry: dict[str, Any], file: Path, number: int) -> tuple[list[int], list[float] | None]:
+    experts, scores = entry["experts"], entry.get("scores")
+    if not isinstance(experts, list) or any(isinstance(e, bool) or not isinstance(e, int) for e in experts):
+        raise TraceError(f"{file}, line {number}: 'experts' is {experts!r}, but must be a list of whole numbers")
+    if len(set(experts)) < len(experts):
+        raise TraceError(f"{file}, line {number}: an expert appears twice in {experts}, but a token visits it once")
+    if scores is not None and (
+        not isinstance(scores, list) or any(isinstance(s, bool) or not isinstance(s, (int, float)) for s in scores)
+    ):
+        raise TraceError(f"{file}, line {number}: 'scores' is {scores!r}, but must be a list of numbers")
+    if scores is not None and not np.isfinite(scores).all():
+        raise TraceError(f"{file}, line {number}: 'scores' holds NaN or infinity, which cannot be compared")
+    return experts, scores
+
+
+def _resolve_experts(in_header: Any, given: int | None, file: Path) -> int:
+    if in_header is None and given is None:
+        raise TraceError(
+            f'{file} does not say how many experts there are: begin it with a line like {{"num_experts": 16}}, '
+            "or pass num_experts"
+        )
+    experts = check_num_experts(in_header if in_header is not None else given or 0)
+    if given is not None and given != experts:
+        raise TraceError(f"{file} says num_experts = {experts}, but {given} was asked for")
+    return experts
+
+
+def _request(
+    name: str, rows: dict[tuple[int, int], _Row], layers: list[int], experts: int, file: Path, max_bytes: int
+) -> tuple[RoutingTrace, int]:
+    tokens = sorted({token for _, token in rows})
+    begin, count = tokens[0], len(tokens)
+    if len(layers) * count * experts > max_bytes:
+        raise TraceError(f"{file}: request {name!r} would take more than {max_bytes:,} bytes: num_experts is {experts}")
+    if {layer for layer, _ in rows} - set(layers):
+        raise TraceError(f"{file}: request {name!r} has layers that the first request lacks")
+    if tokens[-1] - begin + 1 != count or len(rows) != count * len(layers):
+        missing = next(
+            (layer, token) for token in range(begin, tokens[-1] + 1) for layer in layers if (layer, token) not in rows
+        )
+        raise TraceError(
+            f"{file}: request {name!r} lacks layer {missing[0]}, token {missing[1]}: "
+            "every token from its first to its last must have a line in each layer"
+        )
+    choices = np.zeros((len(layers), count, experts), np.bool_)
+    scores = np.zeros(choices.shape, np.float32)
+    widths = {len(chosen) for chosen, _, _ in rows.values()}
+    order = np.zeros((len(layers), count, max(widths)), np.int32) if len(widths) == 1 and max(widths) else None
+    scored = {given is not None for _, given, _ in rows.values()}
+    position = {layer: index for index, layer in enumerate(layers)}
+    for (layer, token), (chosen, given, number) in rows.items():
+        outside = [expert for expert in chosen if not 0 <= expert < experts]
+        if outside:
+            raise TraceError(f"{file}, line {number}: expert {outside[0]} lies outside 0 to {experts - 1}")
+        place = (position[layer], token - begin)
+        choices[place][chosen] = True
+        if order is not None:
+            order[place] = chosen
+        if given is not None:
+            if len(given) not in (len(chosen), experts):
+                raise TraceError(
+                    f"{file}, line {number}: there are {len(given)} scores, but must be {len(chosen)} (as many as "
+                    f"experts) or {experts} (num_experts)"
+                )
+            scores[place][chosen if len(given) == len(chosen) else slice(None)] = given
+    if len(scored) > 1:
+        raise TraceError(f"{file}: request {name!r} has scores in some lines only: give them in all or none")
+    kept = scores if True in scored else None
+    if order is not None:
+        return RoutingTrace.from_expert_ids(order, experts, gate_scores=kept), begin
+    return RoutingTrace.from_choices(choices, gate_scores=kept), begin
+
+
+def _json_value(value: Any) -> Any:
+    plain = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    try:
+        json.dumps(plain)
+    except (TypeError, ValueError):
+        return None
+    return plain
