@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.event_loop import run_literally
 
-from pimjax.errors import CapacityError, PimjaxError
+from pimjax.errors import CapacityError, MissingExtraError, PimjaxError
 from pimjax.event import (
     FROM_THE_START,
     Buffers,
@@ -26,6 +27,7 @@ from pimjax.event import (
     run,
     unlimited,
 )
+from pimjax.event.engine import compiled_loop
 
 RESOURCES = (unlimited("wires"), exclusive("group", 3), pool("adders", 2), pool("heads", 1))
 
@@ -88,6 +90,14 @@ def test_compiled_equals_uncompiled(arithmetic: str):
         plain = run(graph, arithmetic=arithmetic, compiled=False)
         for name in ("start_ns", "finish_ns", "start_step", "finish_step", "cause", "step_ns"):
             np.testing.assert_array_equal(getattr(compiled, name), getattr(plain, name))
+
+
+def test_without_numba_the_compiled_engine_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    compiled_loop.cache_clear()
+    with pytest.raises(MissingExtraError, match=r"pip install 'pimjax\[fast\]'"):
+        run(diamond(), compiled=True)
+    assert run(diamond()).makespan_ns == 312.0
 
 
 @given(st.integers(0, 2**32), st.integers(1, 60), st.sampled_from([1.0, 0.1]))
@@ -222,6 +232,8 @@ def test_unknown_arithmetic_is_refused():
 def test_graphs_above_five_million_jobs_are_refused():
     require_capacity(5_000_000)
     build = JobGraphBuilder(("a",), RESOURCES)
-    build.add("a", np.broadcast_to(1.0, 5_000_001), 0)
+    build.add("a", np.broadcast_to(1.0, 1_000), 0)
     with pytest.raises(CapacityError, match="5,000,001 operations, at most 5,000,000"):
-        build.build()
+        build.add("a", np.broadcast_to(1.0, 4_999_001), 0)
+    with pytest.raises(CapacityError, match="5,000,001 operations"):
+        run(dataclasses.replace(build.build(), duration=np.broadcast_to(1.0, 5_000_001)))

@@ -117,11 +117,14 @@ def run(
 
 
 def _priority_rank(jobs: JobGraph) -> np.ndarray[Any, Any]:
-    """int64 [jobs]: rank of (sequence, token) among the pairs that occur."""
+    """int64 [jobs]: a number below 2^31 that orders jobs by (sequence, token)."""
     sequence = jobs.sequence.astype(np.int64)
     token = jobs.token.astype(np.int64)
     if not len(token):
         return token
     span = int(token.max() - token.min()) + 1
-    _, rank = np.unique((sequence - sequence.min()) * span + (token - token.min()), return_inverse=True)
-    return rank.astype(np.int64)
+    rank = (sequence - sequence.min()) * span + (token - token.min())
+    if rank.max() < 2**31:
+        return rank
+    _, dense = np.unique(rank, return_inverse=True)
+    return dense.astype(np.int64)

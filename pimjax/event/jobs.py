@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -193,43 +194,50 @@ class JobGraphBuilder:
     def add(self, kind: str, duration: Any, resource: Any, *, sequence: Any = 0, token: Any = 0) -> HostArray:
         """Add a block of jobs; returns their indices, int64, of the broadcast shape (at least one axis).
 
-        `duration` [ns], `resource` (flat), `sequence` and `token` are scalars or arrays.
+        Raises `CapacityError` above `MAX_JOBS` jobs. `duration` [ns], `resource` (flat), `sequence` and `token` are scalars or arrays.
         """
-        columns = np.broadcast_arrays(np.atleast_1d(duration), resource, sequence, token)
-        shape = columns[0].shape
-        size = columns[0].size
-        code = np.full(size, self.kinds.index(kind), np.int32)
-        self._columns.append((code, *(column.ravel() for column in columns)))
+        values = (self.kinds.index(kind), duration, resource, sequence, token)
+        shape = np.broadcast(*values).shape or (1,)
+        size = math.prod(shape)
+        require_capacity(self.num_jobs + size)
+        self._columns.append(
+            tuple(_filled(value, shape, dtype) for value, dtype in zip(values, _COLUMN_TYPES, strict=True))
+        )
         indices = np.arange(self.num_jobs, self.num_jobs + size).reshape(shape)
         self.num_jobs += size
         return indices
 
     def connect(self, producers: Any, consumers: Any) -> None:
         """Each consumer waits for its producer; the two index arrays broadcast, edges in row-major order."""
-        before, after = np.broadcast_arrays(np.asarray(producers), np.asarray(consumers))
-        self._edges.append((before.ravel(), after.ravel()))
+        shape = np.broadcast(producers, consumers).shape
+        self._edges.append((_filled(producers, shape, np.int64), _filled(consumers, shape, np.int64)))
 
     def build(self) -> JobGraph:
-        """The graph so far; raises `CapacityError` above `MAX_JOBS` jobs."""
-        require_capacity(self.num_jobs)
-
-        def column(position: int, dtype: Any) -> HostArray:
-            parts = [block[position] for block in self._columns]
-            return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
-
-        before = np.concatenate([edge[0] for edge in self._edges] or [np.zeros(0, np.int64)])
-        after = np.concatenate([edge[1] for edge in self._edges] or [np.zeros(0, np.int64)])
-        order = np.argsort(before, kind="stable")
+        """The graph so far."""
+        blocks = self._columns or [tuple(np.zeros(0, dtype) for dtype in _COLUMN_TYPES)]
+        kind, duration, resource, sequence, token = (np.concatenate(column) for column in zip(*blocks, strict=True))
+        edges = self._edges or [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+        before, after = (np.concatenate(ends) for ends in zip(*edges, strict=True))
         offsets = np.zeros(self.num_jobs + 1, np.int64)
         np.cumsum(np.bincount(before, minlength=self.num_jobs), out=offsets[1:])
         return JobGraph(
-            kind=column(0, np.int32),
-            duration=column(1, np.float64),
-            resource=column(2, np.int32),
-            sequence=column(3, np.int32),
-            token=column(4, np.int32),
+            kind=kind,
+            duration=duration,
+            resource=resource,
+            sequence=sequence,
+            token=token,
             successor_offsets=offsets,
-            successors=after[order].astype(np.int64),
+            successors=after[np.argsort(before, kind="stable")],
             kinds=self.kinds,
             resources=self.resources,
         )
+
+
+_COLUMN_TYPES = (np.int32, np.float64, np.int32, np.int32, np.int32)
+
+
+def _filled(value: Any, shape: tuple[int, ...], dtype: Any) -> HostArray:
+    """`value` broadcast to `shape` and flattened: a copy (`numpy.broadcast_arrays` is slow on small arrays)."""
+    out = np.empty(shape, dtype)
+    out[...] = value
+    return out.reshape(-1)

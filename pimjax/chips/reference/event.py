@@ -106,7 +106,7 @@ def simulate(
 
     >>> result = simulate(ReferenceParameters(d_model=512, d_ff=300, vocab=1000, k=2, experts=4, start_len=1))
     >>> result.latency_ns, result.num_time_steps, result.peak_memory_bytes
-    (1842.0, 43, 6656)
+    (1283.5, 33, 3584)
     """
     passes = list_passes(parameters)
     require_capacity(distinct_operations(parameters, passes))
@@ -136,7 +136,7 @@ def event_log(
 
     >>> graph, log = event_log(ReferenceParameters(d_model=512, d_ff=300, vocab=1000, k=2, experts=4, start_len=1))
     >>> log.makespan_ns, log.critical_path().total_ns
-    (1842.0, 1842.0)
+    (1283.5, 1283.5)
     """
     passes = list_passes(parameters)
     require_capacity(sum(int(costs.pass_counts(parameters, work.tokens, work.first).total) for work in passes))

@@ -65,7 +65,7 @@ def build_graph(
     >>> p = ReferenceParameters(d_model=512, d_ff=300, vocab=1000, k=2, experts=4, start_len=6)
     >>> graph = build_graph(p, map_model(p), list_passes(p), shape_choices(p, draw_choices(p)))
     >>> graph.jobs.num_jobs
-    811
+    812
     """
     writer = OperatorWriter(p, mapping.tiles, with_memory)
     written: list[_PassWriter] = []

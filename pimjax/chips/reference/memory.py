@@ -26,11 +26,14 @@ class BufferWriter:
         """Buffers of `size` bytes (scalar or [...]) filled by `producers` [...], read by `readers` [..., r]."""
         filled = np.asarray(producers)
         wanted = np.asarray(readers)
-        wanted = np.broadcast_to(wanted, (*filled.shape, wanted.shape[-1]))
-        self._sizes.append(np.broadcast_to(np.asarray(size, np.float64), filled.shape).ravel())
-        self._producers.append(filled.ravel())
-        self._counts.append(np.full(filled.size, wanted.shape[-1]))
-        self._readers.append(wanted.ravel())
+        sizes = np.empty(filled.shape)
+        sizes[...] = size
+        held = np.empty((*filled.shape, wanted.shape[-1]), np.int64)
+        held[...] = wanted
+        self._sizes.append(sizes.reshape(-1))
+        self._producers.append(filled.reshape(-1))
+        self._counts.append(np.full(filled.size, held.shape[-1]))
+        self._readers.append(held.reshape(-1))
 
     def build(self) -> Buffers:
         """All buffers so far."""
