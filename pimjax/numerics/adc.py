@@ -6,7 +6,9 @@ A signal is clipped to the range and rounded half to even.
 
 Gradients: rounding is straight-through, everything else exact. With respect to the signal this is 1 inside the range
 and 0 where it saturates; with respect to the step it is (code - signal / step) inside and the code where it saturates,
-which is learned step size quantisation (Esser et al., ICLR 2020, eq. 3).
+which is learned step size quantisation (Esser et al., ICLR 2020, eq. 3). Where a signal saturates that is the true
+derivative; inside, where the output is a staircase, it is the derivative of the expected squared error for signals that
+vary over many levels and seldom reach the bound.
 """
 
 from __future__ import annotations

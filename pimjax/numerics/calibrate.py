@@ -63,24 +63,39 @@ def calibrate_adc_range(
     weights, inputs = jnp.asarray(weights), jnp.asarray(inputs)
     settings = as_arrays(crossbar, weights.dtype)
     sums = analog_sums(program(weights, settings, key=key), inputs, settings)
-    # Samples last: [slices, scope axes.., samples].
-    if scope == "slice":
-        grouped = sums.reshape(sums.shape[0], -1)
-    elif scope == "column":
-        grouped = jnp.moveaxis(sums, 3, 1).reshape(sums.shape[0], sums.shape[3], -1)
-    else:
-        grouped = jnp.moveaxis(sums, 1, 3).reshape(*sums.shape[:1], *sums.shape[2:4], -1)
-    magnitude = jnp.abs(grouped)
-    top = jnp.max(magnitude, axis=-1)
+    grouped = _samples_last(sums, scope)
+    top = jnp.max(jnp.abs(grouped), axis=-1)
     if method == "max":
         limit = top
     elif method == "percentile":
-        limit = jnp.percentile(magnitude, percentile, axis=-1)
+        limit = jnp.percentile(jnp.abs(grouped), percentile, axis=-1)
     else:
         x_code = code_of(settings.input_bits, settings.cycle_bits, settings.input_offset)
         places = piece_weights(x_code, settings.max_cycles)
-        weight = jnp.broadcast_to((places / places.max())[None, :, None, None, None] ** 2, sums.shape)
-        limit = _least_squares(grouped, _regroup(weight, scope, grouped.shape), top, settings, candidates)
-    # A slice nobody drives still needs a range: one cell.
-    limit = jnp.where(limit > 0, limit, 1.0)
-    return dataclasses.replace(settings, adc_range=limit)
+        weight = jnp.broadcast_to(((places / places.max()) ** 2)[None, :, None, None, None], sums.shape)
+        limit = _least_squares(grouped, _samples_last(weight, scope), top, settings, candidates)
+    # A slice that nothing drives still needs a range: one cell.
+    return dataclasses.replace(settings, adc_range=jnp.where(limit > 0, limit, 1))
+
+
+def _samples_last(sums: Array, scope: str) -> Array:
+    """[slices, cycles, blocks, out, batch] as [slices, .. axes of the scope .., samples]."""
+    slices, _, blocks, out, _ = sums.shape
+    if scope == "slice":
+        return sums.reshape(slices, -1)
+    if scope == "column":
+        return jnp.moveaxis(sums, 3, 1).reshape(slices, out, -1)
+    return jnp.moveaxis(sums, 1, 3).reshape(slices, blocks, out, -1)
+
+
+def _least_squares(signal: Array, weight: Array, top: Array, crossbar: Crossbar, candidates: int) -> Array:
+    ratios = jnp.exp2(-6 * jnp.arange(candidates, dtype=signal.dtype) / max(candidates - 1, 1))
+
+    def error(ratio: Array) -> Array:
+        limit = jnp.maximum(top * ratio, jnp.finfo(signal.dtype).tiny)[..., None]
+        converted = quantise(
+            signal, limit, crossbar.adc_bits, one_sided=crossbar.adc_one_sided, ideal=crossbar.adc_ideal
+        )
+        return jnp.sum(weight * (converted - signal) ** 2, axis=-1)
+
+    return top * ratios[jnp.argmin(jax.lax.map(error, ratios), axis=0)]

@@ -53,32 +53,42 @@ class Device:
 
 
 def pcm_device(**changes: Level) -> Device:
-    """Phase-change memory with the statistics of AIHWKit's `PCMLikeNoiseModel` (g_max 25 uS, t0 20 s).
+    """Phase-change memory with the statistics of AIHWKit's `PCMLikeNoiseModel` (g_max 25 uS, t0 20 s), read at t0.
 
     >>> float(pcm_device(drift_time_s=3600.0).drift_start_s)
     20.0
     """
-    base = Device(programming_scale=1.0, programming_polynomial=_PCM_POLYNOMIAL, drift_scale=1.0, read_scale=1.0)
+    base = Device(
+        programming_scale=1.0,
+        programming_polynomial=_PCM_POLYNOMIAL,
+        drift_scale=1.0,
+        drift_time_s=20.0,
+        read_scale=1.0,
+    )
     return dataclasses.replace(base, **changes)
 
 
 def hermes_two_device(**changes: Level) -> Device:
-    """HERMES core, two PCM devices per sign: g_max 20.7 uS, t0 300 s.
+    """HERMES core, two PCM devices per sign: g_max 20.7 uS, t0 300 s, read at t0.
 
     >>> hermes_two_device().g_max_us
     20.7
     """
-    base = pcm_device(programming_polynomial=_HERMES_TWO_DEVICE_POLYNOMIAL, g_max_us=20.7, drift_start_s=300.0)
+    base = pcm_device(
+        programming_polynomial=_HERMES_TWO_DEVICE_POLYNOMIAL, g_max_us=20.7, drift_start_s=300.0, drift_time_s=300.0
+    )
     return dataclasses.replace(base, **changes)
 
 
 def hermes_one_device(**changes: Level) -> Device:
-    """HERMES core, one PCM device per sign: g_max 10.35 uS, t0 200 s.
+    """HERMES core, one PCM device per sign: g_max 10.35 uS, t0 200 s, read at t0.
 
     >>> hermes_one_device().drift_start_s
     200.0
     """
-    base = pcm_device(programming_polynomial=_HERMES_ONE_DEVICE_POLYNOMIAL, g_max_us=10.35, drift_start_s=200.0)
+    base = pcm_device(
+        programming_polynomial=_HERMES_ONE_DEVICE_POLYNOMIAL, g_max_us=10.35, drift_start_s=200.0, drift_time_s=200.0
+    )
     return dataclasses.replace(base, **changes)
 
 

@@ -23,7 +23,7 @@ from pimjax.errors import NumericsError
 from pimjax.numerics.adc import Levels, adc_levels, adc_step, to_codes
 from pimjax.numerics.encode import Code, code_of, cut, piece_weights, to_integers
 from pimjax.numerics.program import Programmed, into_blocks, is_exact, program, weight_code
-from pimjax.numerics.relax import round_straight_through, safe_sqrt
+from pimjax.numerics.relax import safe_sqrt
 from pimjax.numerics.settings import Crossbar, as_arrays, check_crossbar, is_concrete
 
 _LARGEST_PIECE = {"float32": 2**16, "bfloat16": 2**8, "int8": 2**7 - 1}  # whole numbers each type holds exactly
@@ -103,13 +103,16 @@ def read(
     crossbar: Crossbar,
     *,
     key: Array | None = None,
+    vector_ids: Array | None = None,
     operands: str = "float32",
     packing: bool = True,
 ) -> Array:
     """Drive `inputs` [in, batch] through crossbars that are already programmed: [out, batch].
 
     `crossbar` as arrays (`as_arrays`). With a `key` (consumed) every read is noisy: each cell's read noise, summed
-    exactly in distribution (Gaussian of variance sum_j sigma_j^2 v_j^2 per conversion), plus `output_noise`.
+    exactly in distribution (Gaussian of variance sum_j sigma_j^2 v_j^2 per conversion), plus `output_noise`. The noise
+    of a vector depends on the key and its entry of `vector_ids` (int [batch], default 0, 1, ..), not on its company:
+    a token gets the same noise alone and in a sequence.
     """
     dtype = stored.cells.dtype
     w_code, x_code = weight_code(crossbar), code_of(crossbar.input_bits, crossbar.cycle_bits, crossbar.input_offset)
@@ -119,6 +122,7 @@ def read(
     levels = adc_levels(crossbar.adc_bits, one_sided=crossbar.adc_one_sided, ideal=crossbar.adc_ideal, dtype=dtype)
     adc_range = _range_axes(crossbar.adc_range)
     step = adc_step(adc_range, levels)
+    ids = jnp.arange(inputs.shape[1]) if vector_ids is None else vector_ids
     converter = _Converter(levels, step, crossbar.output_noise * adc_range / step, w_code.full * x_code.full)
 
     def apart() -> Array:
@@ -128,7 +132,7 @@ def read(
             level = _of_block(converter.step, index, block)
             scaled = sums * (1 / (converter.unit * level))
             if key is not None:
-                scaled = _disturb(scaled, stored, drive, converter, (index, block, cycle), key)
+                scaled = _disturb(scaled, stored, drive, converter, (index, block, cycle), ids, key)
             if stored.converters is None:
                 return to_codes(scaled, levels) * places[cycle]
             codes = to_codes(stored.converters.distort(scaled, index, block), levels)
@@ -137,13 +141,14 @@ def read(
         return _sum_slices(convert, stored, converter, w_code, cycles.shape[0], inputs.shape[1])
 
     def packed() -> Array:
-        pairs, first_places = _pair_cycles(cycles), places[::2]
+        seconds, first_places = _second_cycles(cycles), places[::2]
+        pairs = cycles[::2] + _PACK * seconds
 
         def convert(index: Array, block: Array, pair: Array) -> Array:
-            sums = _product(stored.cells[index, block], pairs[pair, block], operands)
+            first, second = _two_products(
+                stored.cells[index, block], pairs[pair, block], cycles[2 * pair, block], seconds[pair, block]
+            )
             inverse = 1 / (converter.unit * _of_block(converter.step, index, block))
-            second = round_straight_through(sums * (1 / _PACK))
-            first = sums - second * _PACK
             codes = to_codes(first * inverse, levels) + x_code.base * to_codes(second * inverse, levels)
             return codes * first_places[pair]
 
@@ -201,13 +206,15 @@ def _disturb(
     drive: Array,
     converter: _Converter,
     where: tuple[Array, Array, Array],
+    vector_ids: Array,
     key: Array,
 ) -> Array:
     """Add the read noise of the cells and the output noise of one conversion; signals in levels."""
     index, block, _ = where
     for number in where:
         key = jax.random.fold_in(key, number)
-    draw = jax.random.normal(key, scaled.shape, scaled.dtype)
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, vector_ids)
+    draw = jax.vmap(lambda key: jax.random.normal(key, scaled.shape[:1], scaled.dtype), out_axes=1)(keys)
     variance = jnp.square(_of_block(converter.noise, index, block))
     if stored.read_variance is not None:
         level = converter.unit * _of_block(converter.step, index, block)
@@ -244,12 +251,37 @@ def _product(cells: Array, drive: Array, operands: str) -> Array:
     return product.astype(cells.dtype)
 
 
-def _pair_cycles(cycles: Array) -> Array:
-    """Cycles [c, ...] two by two as first + 4096 second: [ceil(c / 2), ...]; an odd last one stands alone."""
+def _second_cycles(cycles: Array) -> Array:
+    """Every second of cycles [c, ...], with zeros behind an odd last one: [ceil(c / 2), ...]."""
     second = cycles[1::2]
     if cycles.shape[0] % 2:
         second = jnp.pad(second, ((0, 1), *((0, 0),) * (cycles.ndim - 1)))
-    return cycles[::2] + _PACK * second
+    return second
+
+
+@jax.custom_jvp
+def _two_products(cells: Array, pair: Array, first: Array, second: Array) -> tuple[Array, Array]:
+    """(cells @ first, cells @ second) from the one product with pair = first + 4096 second, all whole numbers.
+
+    The gradient is that of the two products.
+    """
+    del first, second
+    sums = _product(cells, pair, "float32")
+    upper = jnp.round(sums * (1 / _PACK))
+    return sums - upper * _PACK, upper
+
+
+@_two_products.defjvp
+def _two_products_jvp(
+    primals: tuple[Array, ...], tangents: tuple[Array, ...]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    cells, _, first, second = primals
+    cells_dot, _, first_dot, second_dot = tangents
+    changes = [
+        _product(cells_dot, drive, "float32") + _product(cells, drive_dot, "float32")
+        for drive, drive_dot in ((first, first_dot), (second, second_dot))
+    ]
+    return _two_products(*primals), (changes[0], changes[1])
 
 
 def _range_axes(adc_range: Array) -> Array:

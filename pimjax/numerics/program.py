@@ -41,11 +41,14 @@ def is_exact(device: Device) -> Array:
     return (device.off_conductance == 0) & ~drifts
 
 
-def program(weights: Array, crossbar: Crossbar, *, key: Array | None = None) -> Programmed:
+def program(
+    weights: Array, crossbar: Crossbar, *, key: Array | None = None, converters: Converters | None = None
+) -> Programmed:
     """Write `weights` [out, in] (values in [-1, 1]) into tiles of `crossbar` (settings as arrays).
 
     With a `key` (consumed): stuck cells, programming noise, drift and converter errors are drawn once, here.
-    Without: only what is deterministic (conductance window, mean drift, wires).
+    Without: only what is deterministic (conductance window, mean drift, wires). `converters` replaces the drawn ones,
+    for arrays that share theirs (:func:`.sharing.draw_shared_converters`).
     Differentiable in: weights (straight-through), device levels.
     """
     code = weight_code(crossbar)
@@ -60,7 +63,7 @@ def program(weights: Array, crossbar: Crossbar, *, key: Array | None = None) -> 
             lambda pieces: _difference(pieces, code, crossbar),
             pieces,
         )
-        return _programmed(cells, None, integers + code.offset, crossbar, None)
+        return _programmed(cells, None, integers + code.offset, crossbar, None, converters)
 
     keys = (None, None) if key is None else tuple(jax.random.split(key))
     (positive, negative), targets = _planes(pieces, code, crossbar, keys[0])
@@ -72,7 +75,7 @@ def program(weights: Array, crossbar: Crossbar, *, key: Array | None = None) -> 
         )
     if crossbar.wire_sweeps:
         positive, negative = _behind_wires(positive, crossbar), _behind_wires(negative, crossbar)
-    return _programmed((positive - negative) * code.full, variance, integers + code.offset, crossbar, keys[1])
+    return _programmed((positive - negative) * code.full, variance, integers + code.offset, crossbar, keys[1], converters)
 
 
 def _planes(
@@ -103,12 +106,16 @@ def _difference(pieces: Array, code: Code, crossbar: Crossbar) -> Array:
 
 
 def _programmed(
-    cells: Array, variance: Array | None, stored: Array, crossbar: Crossbar, key: Array | None
+    cells: Array,
+    variance: Array | None,
+    stored: Array,
+    crossbar: Crossbar,
+    key: Array | None,
+    converters: Converters | None,
 ) -> Programmed:
     slices, out, num_inputs = cells.shape
     blocks = -(-num_inputs // crossbar.rows)
-    converters = None
-    if key is not None:
+    if converters is None and key is not None:
         converters = draw_converters(crossbar, (slices, blocks, out), key=key, dtype=cells.dtype)
     return Programmed(
         num_inputs=num_inputs,

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from pimjax.array_typing import Array
 from pimjax.errors import NumericsError
 from pimjax.numerics.device import Device
 

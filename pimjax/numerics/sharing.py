@@ -2,8 +2,8 @@
 
 A code comes from `gain * signal + offset`; gain and offset are those of the converter times (plus) those of the path
 through which the crossbar reaches it (multiplexer, line, driver). The digital side divides by the gain and subtracts
-the offset it knows. What it knows (`adc_calibration`): 0 nothing; 1 one pair of numbers per converter, the mean over the
-crossbars behind it; 2 one pair per crossbar and converter. A converter of its own makes 1 and 2 the same.
+the offset it knows. What it knows (`adc_calibration`): 0 nothing; 1 one pair of numbers per converter, the mean over
+the crossbars behind it; 2 one pair per crossbar and converter. A converter of its own makes 1 and 2 the same.
 
 For scale: the HERMES core reports a 7.09 % gain spread after on-chip calibration (Khaddam-Aljameh et al., JSSC 2022).
 """

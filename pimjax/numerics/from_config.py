@@ -1,0 +1,65 @@
+"""One configuration object for numbers and costs: its numerics and hardware sections as a `Crossbar`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from pimjax.numerics.device import DEVICE_PRESETS
+from pimjax.numerics.settings import Crossbar
+
+_DEVICES = {"ideal": "ideal", "pcm": "pcm", "hermes_1": "hermes_one_device", "hermes_2": "hermes_two_device"}
+
+
+def crossbar_from_config(config: Any) -> Crossbar:
+    """The crossbar that a loaded configuration describes (`pimjax.load_config`).
+
+    Rows, columns, ADC bits and columns per ADC come from its hardware section, everything else from its numerics
+    section. `adc_range: fixed` sets the range, adc_range_value times `rows`; for the other rules the result carries
+    the starting range of `Crossbar.create` and must be calibrated on data
+    (`calibrate_adc_range(..., method=config.numerics.adc_range)`). Wire resistance counts against `g_max` of the cell.
+    """
+    numerics, hardware = config.numerics, config.hardware
+    offset = numerics.weight_encoding == "offset"
+    input_offset = numerics.signed_inputs == "offset"
+    serial = numerics.input_encoding == "serial"
+    cell_bits = numerics.cell_bits if numerics.weight_encoding == "sliced" else numerics.weight_bits
+    cycle_bits = numerics.cycle_bits if serial else numerics.input_bits
+    slices = math.ceil((numerics.weight_bits - 1 + offset) / cell_bits)
+    cycles = math.ceil((numerics.input_bits - 1 + input_offset) / cycle_bits)
+    device = DEVICE_PRESETS[_DEVICES[numerics.device]]()
+    device = dataclasses.replace(
+        device,
+        programming_scale=device.programming_scale * numerics.noise_scale,
+        read_scale=device.read_scale * numerics.noise_scale,
+        drift_time_s=numerics.drift_seconds,
+        stuck_on=numerics.stuck_fraction / 2,
+        stuck_off=numerics.stuck_fraction / 2,
+        on_off_ratio=math.inf if numerics.on_off_ratio is None else numerics.on_off_ratio,
+    )
+    wire = numerics.wire_resistance_ohm * device.g_max_us * 1e-6
+    settings: dict[str, Any] = {}
+    if numerics.adc_range == "fixed":
+        settings["adc_range"] = numerics.adc_range_value * hardware.rows
+    return Crossbar.create(
+        rows=int(hardware.rows),
+        cols=int(hardware.cols),
+        max_slices=max(slices, 1),
+        max_cycles=max(cycles, 1),
+        weight_bits=numerics.weight_bits,
+        cell_bits=cell_bits,
+        input_bits=numerics.input_bits,
+        cycle_bits=cycle_bits,
+        adc_bits=round(hardware.adc_bits),
+        adc_ideal=numerics.adc_ideal,
+        weight_offset=offset,
+        input_offset=input_offset,
+        columns_per_adc=hardware.columns_per_adc,
+        path_gain_spread=numerics.adc_gain_spread,
+        adc_calibration=2 if numerics.calibrated_gain else 0,
+        wire_row=wire,
+        wire_col=wire,
+        device=device,
+        **settings,
+    )
