@@ -10,7 +10,7 @@ import numpy as np
 from pimjax.circuit.adc import ADC_KINDS
 from pimjax.circuit.component import CATALOGUE
 from pimjax.circuit.constants import CONSTANTS
-from pimjax.circuit.tile import CONTROL_ENERGY, PARTS, WIRING_AREA, TileParameters, parametric_tile
+from pimjax.circuit.tile import CONTROL_ENERGY, PARTS, WIRING_AREA, TileParameters, compiled_tile
 
 PART_COMPONENT = {
     "cells": "cell",
@@ -57,7 +57,7 @@ def explain_tile(parameters: TileParameters) -> tuple[ExplainRow, ...]:
     True
     """
     with jax.enable_x64(True):
-        cost = jax.tree.map(np.asarray, parametric_tile(parameters))
+        cost = jax.tree.map(np.asarray, compiled_tile(parameters))
     rows = []
     for index, part in enumerate(PARTS):
         name = _component_of(part, parameters)

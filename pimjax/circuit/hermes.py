@@ -21,7 +21,7 @@ import jax
 
 from pimjax.circuit.cell_array import CELL_KINDS
 from pimjax.circuit.constants import Constants, Real, sourced, value
-from pimjax.circuit.tile import CONTROL_ENERGY, PARTS, WIRING_AREA, TileCost, TileParameters, parametric_tile
+from pimjax.circuit.tile import CONTROL_ENERGY, PARTS, WIRING_AREA, TileCost, TileParameters, compiled_tile
 
 HERMES_LATENCY_NS, HERMES_ENERGY_NJ, HERMES_AREA_MM2 = 130.0, 12.48, 0.634
 
@@ -90,7 +90,8 @@ class TileScale(NamedTuple):
 
 
 def _scales(constants: Constants | None) -> dict[str, Real]:
-    with jax.enable_x64(True):
+    # Concrete numbers even when a caller builds the tile inside a transformation.
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         area, energy, latency_ns = jax.tree.map(float, _bare_parts(constants))
     wiring, control = value(WIRING_AREA, constants), value(CONTROL_ENERGY, constants)
     others = [part for part in PARTS if part not in ("cells", "adc", "wiring_control")]
@@ -115,7 +116,7 @@ def _scales(constants: Constants | None) -> dict[str, Real]:
 def _bare_parts(
     constants: Constants | None,
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array], Real]:
-    bare: TileCost = parametric_tile(TileParameters(), exact=True, constants=constants)
+    bare: TileCost = compiled_tile(TileParameters(), exact=True, constants=constants)
     return (
         dict(zip(PARTS, bare.part_area_mm2, strict=True)),
         dict(zip(PARTS, bare.part_energy_nj, strict=True)),
@@ -149,9 +150,10 @@ def hermes_scales(shareable: float | None = None) -> tuple[TileScale, ...]:
 
 
 def hermes_tile(shareable: float | None = None) -> TileParameters:
-    """The HERMES core as parameters, scales included: what :func:`parametric_tile` maps onto the measured numbers.
+    """The HERMES core as parameters, scales included: what :func:`pimjax.circuit.tile.parametric_tile`
+    maps onto the measured numbers.
 
-    >>> tile = parametric_tile(hermes_tile())
+    >>> tile = compiled_tile(hermes_tile())
     >>> [round(float(x), 3) for x in (tile.mvm_latency_ns, tile.mvm_energy_nj, tile.core_area_mm2)]
     [130.0, 12.48, 0.634]
     >>> round(float(tile.shareable_fraction), 6)

@@ -13,7 +13,7 @@ from pimjax.circuit.cell_array import CELL_KINDS
 from pimjax.circuit.constants import Constants
 from pimjax.circuit.hermes import hermes_tile
 from pimjax.circuit.sar_timing import sar_rate_gsps
-from pimjax.circuit.tile import TileParameters, parametric_tile
+from pimjax.circuit.tile import TileParameters, compiled_tile
 from pimjax.errors import ConfigError
 
 
@@ -93,7 +93,7 @@ def predict_macro(macro: Macro, adc_kind: str = "survey", constants: Constants |
     """
     parameters = macro.parameters(adc_kind)
     with jax.enable_x64(True):
-        cost = parametric_tile(parameters, exact=True, constants=constants)
+        cost = compiled_tile(parameters, exact=True, constants=constants)
         energy, latency, area = (float(x) for x in (cost.mvm_energy_nj, cost.mvm_latency_ns, cost.core_area_mm2))
     energy, latency = energy * macro.phases, latency * macro.phases
     macs = macro.rows * macro.macs_per_row * macro.cols * macro.outputs_per_column

@@ -18,7 +18,7 @@ from pimjax.circuit.cell_array import CELL_KINDS
 from pimjax.circuit.constants import Real
 from pimjax.circuit.gates import GATE_NODE_NM, NAND2_DELAY
 from pimjax.circuit.sample_hold import BOLTZMANN_J_PER_K
-from pimjax.circuit.tile import TileCost, TileParameters, parametric_tile
+from pimjax.circuit.tile import TileCost, TileParameters, compiled_tile
 from pimjax.errors import ConfigError
 
 TEMPERATURE_K = 300.0
@@ -59,7 +59,7 @@ LIMITS = (
 def tile_violations(parameters: TileParameters, cost: TileCost) -> jax.Array:
     """Which of :data:`LIMITS` the `cost` of `parameters` breaks. Kernel: bool [len(LIMITS)], usable under vmap.
 
-    >>> bool(tile_violations(TileParameters(), parametric_tile(TileParameters())).any())
+    >>> bool(tile_violations(TileParameters(), compiled_tile(TileParameters())).any())
     False
     """
     p = parameters
@@ -117,7 +117,7 @@ def checked_tile(parameters: TileParameters) -> TileCost:
     """
     _check_ranges(parameters)
     with jax.enable_x64(True):
-        cost = parametric_tile(parameters)
+        cost = compiled_tile(parameters)
         refuse_impossible(parameters, cost)
         return jax.tree.map(np.asarray, cost)
 

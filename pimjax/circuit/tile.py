@@ -273,3 +273,7 @@ def parametric_tile(parameters: TileParameters, *, exact: bool = False, constant
         part_energy_nj=jnp.stack(energies),
         part_latency_ns=jnp.stack(times),
     )
+
+
+compiled_tile = jax.jit(parametric_tile, static_argnames="exact")
+"""The kernel compiled once per dtype, for host callers that evaluate single designs."""
