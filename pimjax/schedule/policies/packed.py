@@ -29,22 +29,59 @@ from jax import lax
 from pimjax.array_typing import Array
 from pimjax.schedule.placement import IDLE, Placement
 
+_WORD_BITS = 32
+_INT32_MAX = 2**31 - 1
+
 
 class PackedState(NamedTuple):
-    """Loop state: everything about the slots filled so far."""
+    """Loop state: everything about the slots filled so far. W words of B bits hold one bit per group."""
 
-    owed: Array  # int32 [G, T] passes still to do
-    free: Array  # bool [G] groups without a token in the current slot
+    owed: Array  # int32 [T, W, B] passes still to do
+    needs: Array  # int32 [W, T] bit j: group j still has to see the token
+    forced: Array  # int32 [W, T] bit j: group j has to see it as often as any: a whole load includes it
+    rest: Array  # int32 [W, B] passes that each group still owes
+    busy: Array  # int32 [W] bit j: group j has a token in the current slot
     first: Array  # int32 [T] slot of a token's first pass
     stop: Array  # int32 [T] slot after its latest pass, 0 before the first
-    open_tokens: Array  # int32 [] tokens begun and not ended before the current slot, plus those begun in it
+    open_tokens: Array  # int32 [] tokens that were open before the current slot, plus those begun in it
+    closed: Array  # int32 [] tokens whose last pass is in the current slot
     loads: Array  # int32 [] loads so far
     slot: Array  # int32 [] current slot
-    table: Array | None  # int32 [S, G] token or IDLE
+    table: Array | None  # int32 [S, W, B] token or IDLE
+
+
+def first_argmax(score: Array, limit: int) -> tuple[Array, Array]:
+    """Largest score and the lowest index that has it; one pass where score and index fit into one integer.
+
+    Args:
+        score: int32 `[T]`, -1 or more.
+        limit: static, above any score.
+
+    Returns:
+        int32 `[]` score and index.
+
+    >>> best, index = first_argmax(jnp.array([3, 7, 7]), 10)
+    >>> int(best), int(index)
+    (7, 1)
+    """
+    tokens = score.shape[0]
+    index = jnp.arange(tokens, dtype=jnp.int32)
+    if (limit + 1) * tokens <= _INT32_MAX:
+        key = _fold_max(score * tokens + (tokens - 1 - index), -tokens)
+        return key // tokens, tokens - 1 - key % tokens
+    best = _fold_max(score, -1)
+    return best, -_fold_max(jnp.where(score == best, -index, -tokens), -tokens)
+
+
+def _fold_max(values: Array, lowest: int) -> Array:
+    """Maximum in two steps, rows first: whole-vector operations on a CPU."""
+    rows = -(-values.shape[0] // _WORD_BITS)
+    padded = jnp.pad(values, (0, rows * _WORD_BITS - values.shape[0]), constant_values=lowest)
+    return padded.reshape(rows, _WORD_BITS).max(axis=0).max()
 
 
 def pack(loads: Array, max_open_tokens: Array | None, num_slots: int | None, bound: int) -> PackedState:
-    """Run the packed policy to its end.
+    """Run the packed policy to its end: one token placed, or one slot closed, per turn of a `while_loop`.
 
     Args:
         loads: int32 `[G, T]`, passes per group and token (padding rows zero).
@@ -60,67 +97,87 @@ def pack(loads: Array, max_open_tokens: Array | None, num_slots: int | None, bou
     (2, 3)
     """
     groups, tokens = loads.shape
-    index = jnp.arange(tokens, dtype=jnp.int32)
-    target = loads.sum(axis=1).max()
-    whole_bonus = jnp.int32(2 * (2 * bound + 1))
-    open_bonus = jnp.int32(2 * bound + 1)
+    words = -(-groups // _WORD_BITS)
+    bits = min(groups, _WORD_BITS)
+    padded = jnp.pad(loads.astype(jnp.int32), ((0, words * bits - groups), (0, 0)))
+    owed = padded.reshape(words, bits, tokens)
+    bit = jnp.arange(bits, dtype=jnp.int32)
+    rest = owed.sum(axis=2)
+    target = rest.max()
 
-    def visit(state: PackedState) -> PackedState:
-        owed, free = state.owed, state.free
-        rest = owed.sum(axis=1)
+    def as_bits(flags: Array, axis: int) -> Array:
+        shape = [1] * flags.ndim
+        shape[axis] = bits
+        return (flags.astype(jnp.int32) << bit.reshape(shape)).sum(axis=axis, dtype=jnp.int32)
+
+    def place_token(state: PackedState) -> PackedState:
         left = jnp.maximum(target - state.slot, 1)
-        needs = owed > 0
-        gets = needs & free[:, None]
-        value = jnp.where(gets, rest[:, None], 0).sum(axis=0)
-        whole = ~((owed == owed.max(axis=0)) & needs & ~free[:, None]).any(axis=0)
-        urgent = (gets & (rest >= left)[:, None]).any(axis=0)
+        idle = ((state.busy[:, None] >> bit[None, :]) & 1) == 0
+        weight = jnp.where(idle, state.rest, 0)
+        urgent = as_bits(idle & (state.rest >= left), 1)
+        flags = (state.needs[:, None, :] >> bit[None, :, None]) & 1
+        value = (flags * weight[:, :, None]).sum(axis=(0, 1), dtype=jnp.int32)
+        whole = ((state.forced & state.busy[:, None]) == 0).all(axis=0)
+        useful = whole | ((state.needs & urgent[:, None]) != 0).any(axis=0)
         begun = state.stop > 0
-        eligible = (value > 0) & (whole | urgent)
+        eligible = (value > 0) & useful
         if max_open_tokens is None:
             value = value + jnp.where(begun, left, 0)
         else:
-            value = value + jnp.where(begun, open_bonus, 0)
+            value = value + jnp.where(begun, 2 * bound + 1, 0)
             eligible = eligible & (begun | (state.open_tokens < max_open_tokens))
-        score = jnp.where(eligible, value + jnp.where(whole, whole_bonus, 0), -1)
-        best = score.max()
-        token = jnp.where(score == best, index, tokens).min()
+        score = jnp.where(eligible, value + jnp.where(whole, 4 * bound + 2, 0), -1)
+        best, token = first_argmax(score, 8 * bound + 4)
         found = best >= 0
-        chosen = (index == token) & found
-        given = gets & chosen[None, :]
-        taken = given.any(axis=1)
-        stop = jnp.where(chosen, state.slot + 1, state.stop)
-        owed = owed - given
+        before = lax.dynamic_index_in_dim(state.owed, token, 0, keepdims=False)
+        given = idle & (before > 0) & found
+        # The barrier makes XLA compute these few values once instead of copying `owed` to recompute them later.
+        token, found, given, after = lax.optimization_barrier((token, found, given, before - given))
+        most = after.max()
+        is_new = state.stop[token] == 0
+        is_done = most == 0
         table = state.table
         if table is not None:
             row = lax.dynamic_index_in_dim(table, state.slot, 0, keepdims=False)
-            row = jnp.where(taken & (state.slot < table.shape[0]), token, row)
+            row = jnp.where(given & (state.slot < table.shape[0]), token, row)
             table = lax.dynamic_update_index_in_dim(table, row, state.slot, 0)
-        still_open = ((stop > 0) & (owed > 0).any(axis=0)).sum(dtype=jnp.int32)
-        newly = (chosen & ~begun).any().astype(jnp.int32)
+
+        def put(array: Array, value: Array, axis: int) -> Array:
+            return lax.dynamic_update_index_in_dim(array, value, token, axis)
+
         return PackedState(
-            owed=owed,
-            free=(free & ~taken) | ~found,
-            first=jnp.where(chosen & ~begun, state.slot, state.first),
-            stop=stop,
-            open_tokens=jnp.where(found, state.open_tokens + newly, still_open),
-            loads=state.loads + found.astype(jnp.int32),
-            slot=state.slot + (~found).astype(jnp.int32),
+            owed=put(state.owed, after, 0),
+            needs=put(state.needs, as_bits(after > 0, 1), 1),
+            forced=put(state.forced, as_bits((after > 0) & (after == most), 1), 1),
+            rest=state.rest - given,
+            busy=jnp.where(found, state.busy | as_bits(given, 1), 0),
+            first=put(state.first, jnp.where(found & is_new, state.slot, state.first[token]), 0),
+            stop=put(state.stop, jnp.where(found, state.slot + 1, state.stop[token]), 0),
+            open_tokens=jnp.where(found, state.open_tokens + is_new, state.open_tokens - state.closed),
+            closed=jnp.where(found, state.closed + is_done, 0),
+            loads=state.loads + found,
+            slot=state.slot + ~found,
             table=table,
         )
 
     none = jnp.zeros((tokens,), jnp.int32)
     zero = jnp.int32(0)
+    most = owed.max(axis=(0, 1), keepdims=True)
     state = PackedState(
-        owed=loads.astype(jnp.int32),
-        free=jnp.ones((groups,), bool),
+        owed=jnp.transpose(owed, (2, 0, 1)),
+        needs=as_bits(owed > 0, 1),
+        forced=as_bits((owed > 0) & (owed == most), 1),
+        rest=rest,
+        busy=jnp.zeros((words,), jnp.int32),
         first=none,
         stop=none,
         open_tokens=zero,
+        closed=zero,
         loads=zero,
         slot=zero,
-        table=None if num_slots is None else jnp.full((num_slots, groups), IDLE, jnp.int32),
+        table=None if num_slots is None else jnp.full((num_slots, words, bits), IDLE, jnp.int32),
     )
-    state = lax.while_loop(lambda state: (state.owed > 0).any(), visit, state)
+    state = lax.while_loop(lambda state: (state.rest > 0).any(), place_token, state)
     return state._replace(slot=state.stop.max())
 
 
@@ -141,7 +198,8 @@ def place_packed(loads: Array, max_open_tokens: Array | None, num_slots: int, bo
     """
     state = pack(loads, max_open_tokens, num_slots, bound)
     assert state.table is not None
-    return Placement(state.table.T, state.first, state.stop, state.slot)
+    table = state.table.reshape(num_slots, -1)[:, : loads.shape[0]]
+    return Placement(table.T, state.first, state.stop, state.slot)
 
 
 __all__ = ["PackedState", "pack", "place_packed"]
