@@ -124,6 +124,8 @@ def capacity_of(config: Config) -> Capacity:
     model, plan, workload = config.model, config.plan, config.workload
     experts = max(1, model.num_experts + plan.copies)
     groups = max(plan.group_of_expert) + 1 if plan.group_of_expert else -(-experts // plan.group_size)
+    if plan.share == "none":  # every expert is a group of its own
+        groups = experts
     return Capacity(
         max_tokens=workload.context_tokens,
         max_experts=experts,
