@@ -390,3 +390,32 @@ def test_a_graph_of_a_later_pass_starts_with_its_transfers():
     graph = build_graph(parameters, map_model(parameters), passes[1:], choices[1:])
     sources = np.flatnonzero(graph.jobs.predecessor_counts() == 0)
     assert [graph.jobs.kinds[kind] for kind in graph.jobs.kind[sources]] == ["communication_in"] * 2
+
+
+def test_changed_unit_costs_reach_the_exact_engine_and_agree_with_the_closed_sums() -> None:
+    from pimjax.chips.reference.config import reference_parameters, simulate_config
+    from pimjax.config import load_config
+
+    base = load_config("paper_reference")
+    slow = load_config("paper_reference", {"hardware.add_latency_ns_per_256": 16, "hardware.link_energy_nj_per_256": 1})
+    before, after = (simulate_config(config)[1] for config in (base, slow))
+    assert after.latency_ns > before.latency_ns
+    # ADD(256) takes 20 instead of 12 ns, ADD(688) 47 instead of 26, ADD(4096) 260 instead of 132
+    assert after.busy_ns["digital_add"] - before.busy_ns["digital_add"] == 42931 * 8 + 96 * 21 + 96 * 128
+    hops = sum(before.op_counts[kind] for kind in ("communication_in", "communication_out", "communication_norm"))
+    assert after.energy_breakdown_nj["communication"] == pytest.approx(hops)
+    exact = load_config("paper_reference", {"plan.whole_ns": False, "hardware.mvm_latency_ns": 129.5})
+    assert not reference_parameters(exact).units.whole_ns
+    assert simulate_config(exact)[1].latency_ns < before.latency_ns
+
+
+def test_peak_memory_is_undefined_where_the_authors_simulator_stops_but_time_is_not() -> None:
+    from pimjax.chips.reference.config import simulate_config
+    from pimjax.config import reference_config
+
+    config = reference_config(
+        d_model=200, d_ff=96, vocab=700, k=2, experts=4, start_len=6, new_length=3, kv=True, go=True
+    )
+    cost, result = simulate_config(config)
+    assert result.latency_ns > 0
+    assert np.isnan(cost.peak_memory_bytes)

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from pimjax.chips.reference.event import ReferenceResult, simulate
+from pimjax.chips.reference.memory import ScratchpadError
 from pimjax.chips.reference.parameters import ReferenceParameters
+from pimjax.chips.reference.units import UnitCosts
 from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS, OP_INDEX, OP_KINDS, RunCost
 from pimjax.config.config import Config
-from pimjax.config.hardware import HardwareConfig
 from pimjax.errors import ConfigError
 
-#: Hardware numbers that the simulator takes; every other one of `hardware` is a constant of it.
+#: Hardware numbers -> inputs of the simulator.
 _TAKEN = {
     "crossbar_rows": "tier_rows",
     "crossbar_cols": "tier_cols",
@@ -28,26 +29,26 @@ _TAKEN = {
     "mvm_factor": "mvm_factor",
 }
 _WHOLE = {"tier_rows", "tier_cols", "tiles", "tiers", "dpus", "mhas"}
-#: Constants of the simulator that a configuration could ask to change, with no effect in it.
-_FIXED = [
-    "link_latency_ns_per_256",
-    "link_energy_nj_per_256",
-    "add_latency_ns_per_256",
-    "add_latency_base_ns",
-    "add_energy_nj_per_256",
-    "norm_latency_ns_per_256",
-    "norm_energy_nj_per_256",
-    "relu_latency_ns",
-    "relu_energy_nj_per_256",
-    "sampling_latency_ns",
-    "attention_fit_linear",
-    "attention_fit_quadratic",
-    "attention_fit_energy_nj",
-    "dram_bandwidth_gb_per_s",
-    "dram_active_power_w",
-    "dram_idle_power_w",
-    "unit_power_w",
-]
+#: Constants of one operation -> hardware numbers.
+_UNITS = {
+    "link_ns": "link_latency_ns_per_256",
+    "link_nj": "link_energy_nj_per_256",
+    "add_ns": "add_latency_ns_per_256",
+    "add_base_ns": "add_latency_base_ns",
+    "add_nj": "add_energy_nj_per_256",
+    "norm_ns": "norm_latency_ns_per_256",
+    "norm_nj": "norm_energy_nj_per_256",
+    "relu_ns": "relu_latency_ns",
+    "relu_nj": "relu_energy_nj_per_256",
+    "sampling_ns": "sampling_latency_ns",
+    "attention_linear": "attention_fit_linear",
+    "attention_quadratic": "attention_fit_quadratic",
+    "attention_nj": "attention_fit_energy_nj",
+    "dram_bandwidth": "dram_bandwidth_gb_per_s",
+    "dram_active_w": "dram_active_power_w",
+    "dram_idle_w": "dram_idle_power_w",
+    "idle_w": "unit_power_w",
+}
 
 
 def reference_parameters(config: Config) -> ReferenceParameters:
@@ -61,18 +62,6 @@ def reference_parameters(config: Config) -> ReferenceParameters:
     7
     """
     hardware, model, workload, plan = config.hardware, config.model, config.workload, config.plan
-    for name in _FIXED:
-        value, fixed = getattr(hardware, name), HardwareConfig.model_fields[name].default
-        if value != fixed:
-            raise ConfigError(
-                f"hardware.{name}: {value!r} has no effect in the exact engine of chip_model 'reference', which fixes it "
-                f"at {fixed!r}; use fidelity fluid or closed, or chip_model 'multiplexed'"
-            )
-    if not plan.whole_ns:
-        raise ConfigError(
-            "plan.whole_ns: False is not what the exact engine of chip_model 'reference' does (it rounds up to whole "
-            "ns); use true, or fidelity fluid or closed"
-        )
     if model.activation != "relu" or model.first_dense_layers or model.num_shared_experts or model.attention != "gqa":
         raise ConfigError(
             f"model: activation {model.activation!r}, first_dense_layers {model.first_dense_layers}, num_shared_experts "
@@ -101,6 +90,7 @@ def reference_parameters(config: Config) -> ReferenceParameters:
         prefill=workload.prefill,
         nhead=model.num_heads,
         seed=workload.trace.seed,
+        units=UnitCosts(**{theirs: getattr(hardware, ours) for theirs, ours in _UNITS.items()}, whole_ns=plan.whole_ns),
     )
 
 
@@ -121,7 +111,10 @@ def simulate_config(
         **options: further options of `simulate`.
     """
     parameters = reference_parameters(config)
-    result = simulate(parameters, expert_choices, seed=seed, **options)
+    try:
+        result = simulate(parameters, expert_choices, seed=seed, **options)
+    except ScratchpadError:  # the time and energy of such a run are still defined; its peak memory is not
+        result = simulate(parameters, expert_choices, seed=seed, **options, with_memory=False)
     hardware = config.hardware
     area = np.zeros(len(COMPONENTS))
     needed, expert_tiles = crossbar_counts(config)

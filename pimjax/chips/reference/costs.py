@@ -13,11 +13,6 @@ import numpy as np
 
 from pimjax.chips.reference.parameters import Pass, ReferenceParameters, list_passes
 
-KV_BANDWIDTH = 5.332
-"""DRAM bandwidth, B/ns."""
-DRAM_POWER_W = 0.2467
-DRAM_IDLE_W = 0.1297
-CHIP_IDLE_W = 0.02412
 MULTINOMIAL_SIZE = 512
 """Bytes that a sampling operation leaves, and its FLOPs."""
 
@@ -67,14 +62,19 @@ def count_blocks(p: ReferenceParameters) -> Blocks:
 # --- latency of one operation [ns] -----------------------------------------------------------------------------------
 
 
+def _whole(p: ReferenceParameters, latency_ns: Any, xp: Any) -> Any:
+    """Up to whole ns, unless the parameters ask for exact durations."""
+    return xp.ceil(latency_ns) if p.units.whole_ns else latency_ns * xp.ones(())
+
+
 def mvm_ns(p: ReferenceParameters, decode_id: Any, xp: Any = np) -> Any:
     """One MVM; the accelerator's `mvm_factor` acts on decode id 0 only."""
-    return xp.where(decode_id == 0, xp.ceil(p.mvm_latency * p.mvm_factor), xp.ceil(p.mvm_latency * 1.0))
+    return xp.where(decode_id == 0, _whole(p, p.mvm_latency * p.mvm_factor, xp), _whole(p, p.mvm_latency * 1.0, xp))
 
 
 def comm_ns(p: ReferenceParameters, xp: Any = np) -> Any:
     """A transfer out of a tile, or the one before sampling."""
-    return xp.ceil(12 * p.tier_cols / 256)
+    return _whole(p, p.units.link_ns * p.tier_cols / 256, xp)
 
 
 def comm_in_ns(p: ReferenceParameters, xp: Any = np) -> Any:
@@ -82,22 +82,18 @@ def comm_in_ns(p: ReferenceParameters, xp: Any = np) -> Any:
     return comm_ns(p, xp) * p.comm_factor
 
 
-def add_ns(size: Any, xp: Any = np) -> Any:
+def add_ns(p: ReferenceParameters, size: Any, xp: Any = np) -> Any:
     """Addition of two vectors of `size` elements.
 
-    >>> [float(add_ns(size)) for size in (256, 688, 4096)]
+    >>> [float(add_ns(ReferenceParameters(), size)) for size in (256, 688, 4096)]
     [12.0, 26.0, 132.0]
     """
-    return xp.ceil(8 * size / 256 + 4)
+    return _whole(p, p.units.add_ns * size / 256 + p.units.add_base_ns, xp)
 
 
-def norm_ns(size: Any, xp: Any = np) -> Any:
+def norm_ns(p: ReferenceParameters, size: Any, xp: Any = np) -> Any:
     """Layer normalisation of `size` elements."""
-    return xp.ceil(50 * size / 256)
-
-
-RELU_NS = 1.0
-MULTINOMIAL_NS = 10.0
+    return _whole(p, p.units.norm_ns * size / 256, xp)
 
 
 def attention_ns(p: ReferenceParameters, length: Any, kv_decode: Any, xp: Any = np) -> tuple[Any, Any]:
@@ -107,19 +103,21 @@ def attention_ns(p: ReferenceParameters, length: Any, kv_decode: Any, xp: Any = 
     >>> [float(x) for x in attention_ns(p, 32, False)]
     [130876.5, 0.0]
     """
-    full = xp.ceil(length**2 * (1.064e-4 * p.d_model + 1.521e-5 * p.d_model**2))
+    units = p.units
+    law = units.attention_linear * p.d_model + units.attention_quadratic * p.d_model**2
+    full = _whole(p, length**2 * law, xp)
     compute = xp.where(kv_decode, 0.5 * full / length, 0.5 * full)
-    return compute, xp.where(kv_decode, dram_ns(2 * length * p.d_model, xp), 0.0)
+    return compute, xp.where(kv_decode, dram_ns(p, 2 * length * p.d_model, xp), 0.0)
 
 
-def dram_ns(size_bytes: Any, xp: Any = np) -> Any:
-    """Whole ns to move `size_bytes` from DRAM."""
-    return xp.ceil(1e9 * ((size_bytes / 1e9) / KV_BANDWIDTH))
+def dram_ns(p: ReferenceParameters, size_bytes: Any, xp: Any = np) -> Any:
+    """Time to move `size_bytes` from DRAM."""
+    return _whole(p, 1e9 * ((size_bytes / 1e9) / p.units.dram_bandwidth), xp)
 
 
 def gate_output_read_ns(p: ReferenceParameters, length: Any, xp: Any = np) -> Any:
     """Read of the gate-output cache, per layer of a decode pass: recorded, never part of time or energy."""
-    return dram_ns(length * p.experts + p.experts * p.d_model, xp)
+    return dram_ns(p, length * p.experts + p.experts * p.d_model, xp)
 
 
 # --- counts, sums of latency, energy, FLOPs of one pass --------------------------------------------------------------
@@ -219,13 +217,13 @@ def pass_busy_ns(p: ReferenceParameters, work: Any, xp: Any = np) -> dict[str, A
         "tier_linear": counts.tier_linear * mvm_ns(p, work.decode_id, xp),
         "communication": counts.communication_in * comm_in_ns(p, xp)
         + (counts.communication_out + counts.communication_norm) * comm_ns(p, xp),
-        "layer_norm": counts.layer_norm * norm_ns(p.d_model, xp),
-        "digital_relu": counts.digital_relu * RELU_NS,
+        "layer_norm": counts.layer_norm * norm_ns(p, p.d_model, xp),
+        "digital_relu": counts.digital_relu * p.units.relu_ns,
         "digital_gelu": 0.0 * counts.digital_relu,
-        "digital_add": counts.add_columns * add_ns(p.tier_cols, xp)
-        + counts.add_model * add_ns(p.d_model, xp)
-        + counts.add_hidden * add_ns(p.d_ff, xp),
-        "multinomial": counts.multinomial * MULTINOMIAL_NS,
+        "digital_add": counts.add_columns * add_ns(p, p.tier_cols, xp)
+        + counts.add_model * add_ns(p, p.d_model, xp)
+        + counts.add_hidden * add_ns(p, p.d_ff, xp),
+        "multinomial": counts.multinomial * p.units.sampling_ns,
         "dram_kv": p.layers * read,
         "dram_go": xp.where(work.decode & p.go, p.layers * gate_output_read_ns(p, work.length, xp), 0.0),
         "mha_comp": p.layers * compute,
@@ -235,21 +233,22 @@ def pass_busy_ns(p: ReferenceParameters, work: Any, xp: Any = np) -> dict[str, A
 def operation_energy_nj(p: ReferenceParameters, work: Any, xp: Any = np) -> dict[str, Any]:
     """Energy of one operation, nJ, by the names of :class:`PassCounts`."""
     kv_decode = work.decode & p.kv
-    hop = 0.01293 * (p.tier_cols / 256)
+    units = p.units
+    hop = units.link_nj * (p.tier_cols / 256)
     _, read = attention_ns(p, work.length, kv_decode, xp)
-    full = 0.5 * work.length**2 * (0.557225 * p.d_model) / 1000
+    full = 0.5 * work.length**2 * (units.attention_nj * p.d_model)
     return {
         "tier_linear": p.mvm_energy,
         "communication_out": hop,
         "communication_in": hop * p.comm_factor,
         "communication_norm": hop,
-        "add_columns": 0.00943 * p.tier_cols / 256,
-        "add_model": 0.00943 * p.d_model / 256,
-        "add_hidden": 0.00943 * p.d_ff / 256,
-        "layer_norm": 0.02096 * p.d_model / 256,
-        "digital_relu": 0.00002 * p.d_ff / 256,
+        "add_columns": units.add_nj * p.tier_cols / 256,
+        "add_model": units.add_nj * p.d_model / 256,
+        "add_hidden": units.add_nj * p.d_ff / 256,
+        "layer_norm": units.norm_nj * p.d_model / 256,
+        "digital_relu": units.relu_nj * p.d_ff / 256,
         "mha_comp": xp.where(kv_decode, full / work.length, full),
-        "dram_kv": DRAM_POWER_W * read,
+        "dram_kv": units.dram_active_w * read,
         "multinomial": 0.0,
     }
 
@@ -271,14 +270,15 @@ def pass_energy_nj(p: ReferenceParameters, work: Any, xp: Any = np) -> dict[str,
         + counts.add_hidden * each["add_hidden"],
         "multinomial": counts.multinomial * each["multinomial"],
         "dram_kv": p.layers * each["dram_kv"],
-        "dram_go": DRAM_POWER_W * xp.where(work.decode & p.go, p.layers * gate_output_read_ns(p, work.length, xp), 0.0),
+        "dram_go": p.units.dram_active_w
+        * xp.where(work.decode & p.go, p.layers * gate_output_read_ns(p, work.length, xp), 0.0),
         "mha_comp": p.layers * each["mha_comp"],
     }
 
 
 def passive_power_w(p: ReferenceParameters, xp: Any = np) -> Any:
     """Idle power, W: fixed for the chip, whatever its units, and the DRAM's where the gate-output cache is on."""
-    return CHIP_IDLE_W + xp.where(p.go, DRAM_IDLE_W, 0.0)
+    return p.units.idle_w + xp.where(p.go, p.units.dram_idle_w, 0.0)
 
 
 def pass_flops(p: ReferenceParameters, work: Any, xp: Any = np) -> Any:

@@ -92,8 +92,8 @@ class _PassWriter:
         self.work = work
         self.token = np.arange(work.tokens)
         self.mvm_ns = float(costs.mvm_ns(p, work.decode_id))
-        self.norm_ns = costs.norm_ns(p.d_model)
-        self.add_ns = costs.add_ns(p.d_model)
+        self.norm_ns = costs.norm_ns(p, p.d_model)
+        self.add_ns = costs.add_ns(p, p.d_model)
         self.attention: list[int] = []
         self.sampling = -1
 
@@ -166,7 +166,7 @@ class _PassWriter:
         router = None if tiles.router is None else self._linear(tiles.router, p.experts)
         networks = np.zeros((len(token), 1), np.int64) if experts is None else experts  # [n, slots]
         up = writer.linear(tiles.up[networks], f, token, self.mvm_ns)
-        relu = writer.digital("digital_relu", costs.RELU_NS, np.broadcast_to(token[:, None], networks.shape))
+        relu = writer.digital("digital_relu", self.p.units.relu_ns, np.broadcast_to(token[:, None], networks.shape))
         writer.consume(up, relu[..., None])
         down = writer.linear(tiles.down[networks], d, token, self.mvm_ns)
         assert down.transfers is not None
@@ -196,7 +196,7 @@ class _PassWriter:
         """Chain of additions over the expert slots, [n, slots - 1]: of hidden width, as the authors have it."""
         slots = down.results.shape[1]
         token = np.broadcast_to(self.token[:, None], (len(self.token), slots - 1))
-        chain = self.writer.digital("add_hidden", costs.add_ns(self.p.d_ff), token)
+        chain = self.writer.digital("add_hidden", costs.add_ns(self.p, self.p.d_ff), token)
         into = np.concatenate([chain[:, :1], chain], axis=1)  # slots 0 and 1 meet in the first addition
         self.writer.consume(down, into[..., None])
         self.writer.consume(router, chain)
@@ -213,7 +213,7 @@ class _PassWriter:
         head = writer.linear(self.mapping.head[None], p.vocab, token, self.mvm_ns, sampled=True)
         writer.feed(norm, [head], d, "a normalised vector")
         gathered = writer.gather(token)
-        sampled = writer.digital("multinomial", costs.MULTINOMIAL_NS, token)
+        sampled = writer.digital("multinomial", self.p.units.sampling_ns, token)
         writer.consume(head, gathered[:, None], sampled[:, None])
         writer.connect(gathered, sampled)
         self.sampling = int(sampled[0])

@@ -13,6 +13,10 @@ from pimjax.event import Buffers
 HostArray = np.ndarray[Any, Any]
 
 
+class ScratchpadError(PimjaxError):
+    """The authors' rules of scratchpad memory do not apply to this run (their simulator stops there)."""
+
+
 class BufferWriter:
     """Collects blocks of buffers and turns them into :class:`pimjax.event.Buffers`."""
 
@@ -68,11 +72,11 @@ def consumer_groups(consumers: list[HostArray], groups: int, what: str) -> HostA
         int64 [..., groups, consumers / groups].
 
     Raises:
-        PimjaxError: the consumers do not divide into the groups (the authors' simulator raises there too).
+        ScratchpadError: the consumers do not divide into the groups (the authors' simulator raises there too).
     """
     order = _string_order(tuple(block.shape[-2:] for block in consumers))
     if len(order) % groups:
-        raise PimjaxError(
+        raise ScratchpadError(
             f"the authors' simulator cannot track the memory of this run: {len(order)} tile operations read {what}, "
             f"which does not divide into {groups} groups; use another tile size or switch peak memory off"
         )

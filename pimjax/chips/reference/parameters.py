@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pimjax.chips.reference.units import UnitCosts
 from pimjax.errors import ConfigError
 
 
@@ -28,6 +29,7 @@ class ReferenceParameters:
         comm_factor: factor on the latency and energy of every transfer into a tile.
         mvm_factor: the accelerator's own factor on the MVM latency of the prefill and the first decode pass.
         nhead, seed: recorded; neither has an effect on a result.
+        units: what one operation costs.
     """
 
     d_model: int = 4096
@@ -54,6 +56,7 @@ class ReferenceParameters:
     frequency: int = 1
     nhead: int = 8
     seed: int = 0
+    units: UnitCosts = field(default_factory=UnitCosts)
 
     def is_moe(self, layer: int) -> bool:
         """Whether this layer has experts.

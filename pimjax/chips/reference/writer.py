@@ -61,7 +61,7 @@ class OperatorWriter:
         self._transfer_edges: list[tuple[Any, Any]] = []
         self._comm_in_ns = float(costs.comm_in_ns(p))
         self._comm_ns = float(costs.comm_ns(p))
-        self._column_add_ns = float(costs.add_ns(p.tier_cols))
+        self._column_add_ns = float(costs.add_ns(p, p.tier_cols))
         self.connect = self._builder.connect
 
     def build(self) -> tuple[JobGraph, Buffers | None]:
