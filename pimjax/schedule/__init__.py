@@ -8,12 +8,14 @@ from pimjax.schedule.policies import POLICIES
 from pimjax.schedule.profile import ScheduleProfile, schedule_profile
 from pimjax.schedule.slots import schedule_intervals, schedule_slots
 from pimjax.schedule.summary import ScheduleSummary, schedule_summary
+from pimjax.schedule.table import SchedulePlan, schedule_table
 
 __all__ = [
     "GROUPING_STRATEGIES",
     "IDLE",
     "POLICIES",
     "ScheduleCost",
+    "SchedulePlan",
     "ScheduleProfile",
     "ScheduleSummary",
     "copy_hottest",
@@ -25,4 +27,5 @@ __all__ = [
     "schedule_profile",
     "schedule_slots",
     "schedule_summary",
+    "schedule_table",
 ]

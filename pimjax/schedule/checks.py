@@ -63,8 +63,9 @@ def check_values(choices: HostArray, group_of_expert: HostArray, num_tokens: int
     if choices.dtype != np.bool_ and not np.isin(choices, (0, 1)).all():
         bad = choices[~np.isin(choices, (0, 1))].flat[0]
         raise ScheduleError(f"choices must hold only 0 and 1 (a token picks an expert once at most), not {bad}")
-    if (group_of_expert < 0).any():
-        expert = int(np.argmax(group_of_expert < 0))
+    lost = (group_of_expert < 0) & ((group_of_expert < -1) | choices.astype(bool).any(axis=0))
+    if lost.any():  # -1 marks the padding experts of a padded design: legal as long as no token visits them
+        expert = int(np.argmax(lost))
         raise ScheduleError(
             f"expert {expert} is in no group (id {int(group_of_expert[expert])}): every expert needs an id from 0"
         )

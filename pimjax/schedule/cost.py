@@ -93,16 +93,23 @@ def _cost(choices, groups, num_tokens, max_open_tokens, limit, *, policy, num_gr
     else:
         state = pack(loads, max_open_tokens, None, bound)
         makespan, transfers = state.slot, state.loads
-    return ScheduleCost(flag_overflow(makespan, groups, num_tokens, tokens, num_groups, limit), transfers)
+    return ScheduleCost(flag_overflow(makespan, choices, groups, num_tokens, num_groups, limit), transfers)
 
 
-def flag_overflow(makespan: Array, groups: Array, num_tokens: Array, tokens: int, num_groups: int, limit: int) -> Array:
-    """The makespan, or -1 where it exceeds `limit` or the input was impossible (group id, number of tokens).
+def flag_overflow(
+    makespan: Array, choices: Array, groups: Array, num_tokens: Array, num_groups: int, limit: Array
+) -> Array:
+    """The makespan, or -1 where it exceeds `limit` or the input was impossible.
 
-    >>> int(flag_overflow(jnp.int32(9), jnp.array([0, 1]), jnp.int32(4), 4, 2, 8))
+    Impossible: a visited expert whose group id is out of range (unused padding experts may hold -1), or more tokens
+    than rows.
+
+    >>> flags = jnp.array([[True, False]])
+    >>> int(flag_overflow(jnp.int32(9), flags, jnp.array([0, 1]), jnp.int32(1), 2, jnp.int32(8)))
     -1
     """
-    possible = ((groups >= 0) & (groups < num_groups)).all() & (num_tokens >= 0) & (num_tokens <= tokens)
+    lost = choices.astype(bool).any(axis=0) & ((groups < 0) | (groups >= num_groups))
+    possible = ~lost.any() & (num_tokens >= 0) & (num_tokens <= choices.shape[0])
     return jnp.where(possible & (makespan <= limit), makespan, -1).astype(jnp.int32)
 
 

@@ -83,7 +83,7 @@ def _profile(choices, groups, num_tokens, max_open_tokens, limit, *, policy, num
     tokens, experts = choices.shape
     loads = load_matrix(choices, groups, num_groups, num_tokens)
     placement = place(loads, num_tokens, max_open_tokens, policy=policy, bound=tokens * experts, num_slots=table_slots)
-    makespan = flag_overflow(placement.makespan, groups, num_tokens, tokens, num_groups, limit)
+    makespan = flag_overflow(placement.makespan, choices, groups, num_tokens, num_groups, limit)
     rows = ScheduleProfile(loads_per_slot(placement), returns_per_slot(placement))
     return ScheduleProfile(*(jnp.where(makespan >= 0, row, -1) for row in rows))
 

@@ -101,7 +101,8 @@ def _host_makespan(
 ) -> int:
     """Slots that the schedule of concrete arrays can need, at least 1."""
     loads = np.zeros((tokens, num_groups), np.int64)
-    np.add.at(loads.T, groups, choices[:tokens].T)
+    used = groups >= 0
+    np.add.at(loads.T, groups[used], choices[:tokens, used].T)
     if policy == "token_wise" or limit is not None:
         return max(1, int(loads.max(axis=1, initial=0).sum()))
     return max(1, int(loads.sum(axis=0).max()))

@@ -91,7 +91,7 @@ def _summary(choices, groups, num_tokens, max_open_tokens, limit, *, policy, num
     count = jnp.arange(num_groups + 1, dtype=jnp.int32)
     histogram = ((slot_loads[None, :] == count[:, None]) & later[None, :]).sum(axis=1, dtype=jnp.int32)
     return ScheduleSummary(
-        makespan=flag_overflow(placement.makespan, groups, num_tokens, tokens, num_groups, limit),
+        makespan=flag_overflow(placement.makespan, choices, groups, num_tokens, num_groups, limit),
         loads=slot_loads.sum(dtype=jnp.int32),
         first_loads=slot_loads[0],
         load_hist=histogram,

@@ -15,7 +15,8 @@ from jax import lax
 from pimjax.array_typing import Array
 from pimjax.schedule.load_matrix import running_sum
 
-_SEGMENT = 128  # tokens that share one view of the remaining lags: later segments look at shorter vectors
+_HIGHEST = np.iinfo(np.int32).max
+_SEGMENT = 64  # tokens that share one view of the remaining lags: later segments look at shorter vectors
 
 
 def reschedule_intervals(loads: Array, num_tokens: Array, bound: int) -> tuple[Array, Array]:
@@ -36,50 +37,44 @@ def reschedule_intervals(loads: Array, num_tokens: Array, bound: int) -> tuple[A
     end = running_sum(loads, bound)
     longest = jnp.argmax(end[:, -1])
     lag = lax.dynamic_index_in_dim(end, longest, 0) - end
-    stop = end + reschedule_delays(lag, num_tokens, bound)
+    stop = end + reschedule_delays(lag, num_tokens)
     return stop - loads, stop
 
 
-def reschedule_delays(lag: Array, num_tokens: Array, bound: int) -> Array:
+def reschedule_delays(lag: Array, num_tokens: Array) -> Array:
     """Delay of every token in every group; never decreases along the tokens.
 
     Args:
         lag: int32 `[G, T]`; any value in padding columns.
         num_tokens: int32 `[]`, columns in use.
-        bound: static upper limit of `lag`; below 2**15 the work is done in int16.
 
     Returns:
         int32 `[G, T]`.
 
-    >>> reschedule_delays(jnp.array([[2, 2, 1, 1]]), jnp.int32(4), 10).tolist()
+    >>> reschedule_delays(jnp.array([[2, 2, 1, 1]]), jnp.int32(4)).tolist()
     [[1, 1, 1, 1]]
     """
     groups, tokens = lag.shape
-    dtype = jnp.int16 if max(bound, tokens) < np.iinfo(np.int16).max else jnp.int32
-    highest = jnp.asarray(np.iinfo(np.dtype(dtype)).max, dtype)
-    lowest = jnp.asarray(np.iinfo(np.dtype(dtype)).min, dtype)
-    index = jnp.arange(tokens, dtype=dtype)
-    count = num_tokens.astype(dtype)
-    lag = jnp.where(index[None, :] < count, lag.astype(dtype), lowest)  # padding never exceeds a delay
-    last = lag.max(axis=1, where=index[None, :] == count - 1, initial=-1)
-    delay = jnp.zeros((groups,), dtype)
+    index = jnp.arange(tokens, dtype=jnp.int32)
+    lag = jnp.where(index[None, :] < num_tokens, lag, -1).T  # [T, G]: reductions over tokens run across groups
+    last = lax.dynamic_index_in_dim(lag, jnp.maximum(num_tokens - 1, 0), 0, keepdims=False)
+    delay = jnp.zeros((groups,), jnp.int32)
     delays = []
     for begin in range(0, tokens, _SEGMENT):
-        window = lag[:, begin:]
-        position = index[begin:]
+        window, position = lag[begin:], index[begin:]
 
-        def visit(delay: Array, t: Array, window: Array = window, position: Array = position):
-            exceeds = (window > delay[:, None]) & (position[None, :] >= t)
-            more = exceeds.sum(axis=1, dtype=dtype)
-            smallest = jnp.where(exceeds, window, highest).min(axis=1)
-            here = (exceeds & (position[None, :] == t)).any(axis=1)
-            moves = (last > delay) & here & (more > count - t - more)
+        def visit(delay: Array, t: Array, window: Array = window, position: Array = position, begin: int = begin):
+            exceeds = (window > delay[None, :]) & (position >= t)[:, None]
+            more = exceeds.sum(axis=0, dtype=jnp.int32)
+            smallest = jnp.where(exceeds, window, _HIGHEST).min(axis=0)
+            here = lax.dynamic_index_in_dim(window, t - begin, 0, keepdims=False)
+            moves = (last > delay) & (here > delay) & (2 * more > num_tokens - t)
             delay = jnp.where(moves, smallest, delay)
             return delay, delay
 
         delay, part = lax.scan(visit, delay, position[:_SEGMENT])
         delays.append(part)
-    return jnp.concatenate(delays, axis=0).T.astype(jnp.int32)
+    return jnp.concatenate(delays, axis=0).T
 
 
 __all__ = ["reschedule_delays", "reschedule_intervals"]
