@@ -57,7 +57,7 @@ class AccessResult(NamedTuple):
 
 
 class HierarchyTraffic(NamedTuple):
-    """Counts of one stream, int32: accesses, hits, DRAM line reads, write-backs so far, and dirty lines left at the end."""
+    """Counts of one stream, int32: accesses, hits, lines read from and written to DRAM, dirty lines left at the end."""
 
     accesses: Array
     hits: Array
@@ -170,7 +170,8 @@ def hierarchy_traffic(
 
     start = (sram_init(places), jnp.zeros(4, jnp.int32))
     (state, counts), _ = jax.lax.scan(body, start, (lines, is_write))
-    return HierarchyTraffic(*counts, state.dirty.sum(dtype=jnp.int32))
+    accesses, hits, reads, writes = counts
+    return HierarchyTraffic(accesses, hits, reads, writes, state.dirty.sum(dtype=jnp.int32))
 
 
 @partial(jax.jit, static_argnames="places")

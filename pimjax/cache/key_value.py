@@ -1,8 +1,9 @@
 """Key-value cache of one sequence and layer: fixed arrays, appended in place, read back with their positions.
 
 Two layouts share one class: grouped-query attention keeps keys and values per kv head; multi-head latent attention
-(arXiv 2405.04434) keeps one compressed vector and one rotary key per token. With a sliding window the arrays are a ring of
-``window`` rows. With ``quantised=True`` rows are int8 with a float16 scale. Unbatched: vmap over sequences and layers.
+(arXiv 2405.04434) keeps one compressed vector and one rotary key per token. With a sliding window the arrays are a
+ring of ``window`` rows. With ``quantised=True`` rows are int8 with a float16 scale. Unbatched: vmap over sequences and
+layers.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class KeyValueCache:
     """Cached rows of one sequence and layer.
 
     Attributes:
-      first: GQA keys ``[W, kv_heads, head_dim]``; MLA latent vectors ``[W, rank]``. ``W``: rows, the longest sequence or
-        the sliding window.
+      first: GQA keys ``[W, kv_heads, head_dim]``; MLA latent vectors ``[W, rank]``. ``W``: rows, the longest sequence
+        or the sliding window.
       second: GQA values ``[W, kv_heads, head_dim]``; MLA rotary keys ``[W, rope_dim]``.
       num_tokens: int32 ``[]``, tokens ever appended; token ``t`` lies in row ``t mod W``.
     """

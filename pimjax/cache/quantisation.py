@@ -13,7 +13,7 @@ _LEVELS = 127
 
 
 class QuantisedRows(NamedTuple):
-    """Rows stored in 8 bits: `codes` int8 ``[..., n]`` in -127..127, `scale` float16 ``[...]``; value = code x scale."""
+    """Rows stored in 8 bits: `codes` int8 ``[..., n]`` in -127..127 times `scale` float16 ``[...]``."""
 
     codes: Array
     scale: Array
