@@ -66,6 +66,26 @@ class RunRouting:
         return np.concatenate([self.prompt[sequence], self.steps[sequence]], axis=1)[:, :length]
 
 
+def with_prompt(config: Config, trace: RoutingTrace) -> Config:
+    """The configuration with its prompt length filled in: where it is null, the trace's tokens less the generated.
+
+    >>> trace = RoutingTrace.from_expert_ids([[0], [1], [1]], 2)
+    >>> with_prompt(Config(), trace).workload.prompt_tokens
+    3
+    """
+    if config.workload.prompt_tokens is not None:
+        return config
+    longest = int(np.max(np.asarray(trace.num_tokens)))
+    prompt = longest - (config.workload.generated_tokens - 1)
+    if prompt < 1:
+        raise TraceError(
+            f"the trace has {longest} tokens but workload.generated_tokens is {config.workload.generated_tokens}: "
+            "no token is left for the prompt; set workload.prompt_tokens (a short trace is then repeated)"
+        )
+    workload = config.workload.model_copy(update={"prompt_tokens": prompt})
+    return config.model_copy(update={"workload": workload})
+
+
 def run_routing(config: Config, trace: RoutingTrace) -> RunRouting:
     """Experts and groups of every pass of a run.
 
@@ -88,18 +108,18 @@ def run_routing(config: Config, trace: RoutingTrace) -> RunRouting:
             f"the trace has {trace.num_experts} experts but model.num_experts is {model.num_experts}: "
             "use a trace of this model, or set model.num_experts"
         )
-    length = workload.prompt_tokens + workload.generated_tokens - 1
+    length = workload.num_prompt_tokens + workload.generated_tokens - 1
     layers = np.arange(model.num_moe_layers) % trace.num_layers
     choices, scores = _sequences(trace, workload.batch_size, length, layers)
     loads = _loads(trace, layers)
     copy_of = _copies(loads.sum(axis=0), config.plan.copies)
     groups, num_groups = _groups(config, loads, copy_of)
-    prompt = choices[:, :, : workload.prompt_tokens]
-    steps = choices[:, :, workload.prompt_tokens :]
+    prompt = choices[:, :, : workload.num_prompt_tokens]
+    steps = choices[:, :, workload.num_prompt_tokens :]
     taken = np.zeros(steps.shape[:3])
     if model.routing == "expert_choice":
         if scores is not None:
-            prompt = np.stack([_chosen_sets(config, one, workload.prompt_tokens) for one in scores])
+            prompt = np.stack([_chosen_sets(config, one, workload.num_prompt_tokens) for one in scores])
             steps, taken = _admissions(config, scores)
         else:
             taken = np.broadcast_to(_mean_taken(config), steps.shape[:3]).copy()
@@ -115,9 +135,7 @@ def run_routing(config: Config, trace: RoutingTrace) -> RunRouting:
     )
 
 
-def _sequences(
-    trace: RoutingTrace, batch: int, length: int, layers: HostArray
-) -> tuple[HostArray, HostArray | None]:
+def _sequences(trace: RoutingTrace, batch: int, length: int, layers: HostArray) -> tuple[HostArray, HostArray | None]:
     """choices bool `[B, L, length, E]` and gate scores (or None) of every sequence."""
     requests = trace.num_requests
     rounds = -(-batch // requests)
@@ -186,9 +204,7 @@ def _deal_all(choices: HostArray, copy_of: HostArray) -> HostArray:
     """`[B, L, T, E]` -> `[B, L, T, members]`."""
     if copy_of.shape[1] == choices.shape[-1]:
         return choices
-    return np.stack(
-        [[_deal(layer, copies) for layer, copies in zip(one, copy_of, strict=True)] for one in choices]
-    )
+    return np.stack([[_deal(layer, copies) for layer, copies in zip(one, copy_of, strict=True)] for one in choices])
 
 
 def _law(config: Config):
@@ -197,7 +213,7 @@ def _law(config: Config):
         model.num_experts,
         model.top_k,
         max_tokens=workload.context_tokens,
-        prompt_tokens=workload.prompt_tokens,
+        prompt_tokens=workload.num_prompt_tokens,
         rule=workload.capacity_rule,
     )
 
@@ -231,5 +247,5 @@ def _admissions(config: Config, scores: HostArray) -> tuple[HostArray, HostArray
 def _mean_taken(config: Config) -> HostArray:
     """Mean number of threshold lists that take a new score: E min(1, C_max / L), float [N-1]."""
     workload = config.workload
-    length = workload.prompt_tokens + 1 + np.arange(workload.generated_tokens - 1)
+    length = workload.num_prompt_tokens + 1 + np.arange(workload.generated_tokens - 1)
     return config.model.num_experts * np.minimum(1.0, int(largest_capacity(_law(config))) / length)

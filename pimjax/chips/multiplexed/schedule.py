@@ -21,9 +21,11 @@ class PassWindows:
     loads: jax.Array  # [L] token loads
     first_loads: jax.Array  # [L] loads of the first slot
     load_hist: jax.Array  # [L, G+1] later slots by their loads; the first slot of a later window counts as 0 loads
-    busy_hist: jax.Array  # [L, G+1, G+1] the same slots by (loads, busy groups); zeros where out_links is unlimited
+    busy_hist: jax.Array | None  # [L, G+1, G+1] the same slots by (loads, busy groups); None in recomputed passes
     open_max: jax.Array  # [L] most tokens begun and not finished
-    tail_results: jax.Array  # [L, W] most results that one token still gets in the last 1, 2, .. W slots
+    tail_adds: jax.Array  # [L, W] most additions that one token's results of the last 1, 2, .. W slots cause
+    tail_loads: jax.Array  # [L, W] loads of the last, last but one, .. slot (0 where a window opens)
+    tail_busy: jax.Array  # [L, W] busy groups of those slots
     unrouted: jax.Array  # [L] tokens that no expert takes
 
 

@@ -1,0 +1,264 @@
+"""Event graph of one pass: embedding, attention, experts of every layer, output and sampling. Host, NumPy.
+
+A pass takes n tokens of one sequence (prefill, or a decode step that recomputes its prefix) or one token of each of
+n sequences (a decode step with caches). Attention is a barrier per sequence. Times are relative to the pass's start.
+
+Decisions where the model's text leaves room:
+
+- *Passes* do not overlap: the next begins when every job of the last is done (a schedule may finish the last token
+  before others; the time to its sampling is given apart).
+- *Attention* of one sequence takes all M units (its heads are dealt to them); sequences follow each other in the
+  order in which their queries, keys and values are there.
+- *KV read* of a sequence is issued at that instant, the *KV write* of the pass right after it.
+- *Gate-output reads* that decide (scores or thresholds; stored outputs where keys and values are recomputed) are
+  issued when the router is done and stand before the gate; with prefetch they are issued with the layer's KV read.
+  Everything else the gate-output cache moves is posted after the gate.
+- *Static SRAM*: the part of the caches that fits is pinned there; it is read beside the DRAM's part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pimjax.array_typing import HostArray
+from pimjax.chips.multiplexed.durations import Durations
+from pimjax.chips.multiplexed.graph_memory import kv_stream
+from pimjax.chips.multiplexed.graph_moe import MoeJobs, MoeRules, expert_phase
+from pimjax.chips.multiplexed.graph_parts import KINDS, Bench, resources
+from pimjax.chips.multiplexed.windows import Windows
+from pimjax.event import JobGraph, JobGraphBuilder
+
+
+@dataclass(frozen=True)
+class LayerWork:
+    """What one layer does in one pass; times in ns, one entry per sequence."""
+
+    windows: Windows | None  # None: no routed experts
+    attention: HostArray
+    kv_read: HostArray  # DRAM time before attention
+    kv_write: HostArray  # posted
+    go_read: HostArray  # before the gate
+    go_write: HostArray  # posted after the gate
+    sram_read: HostArray  # on-chip part of the KV read
+
+
+@dataclass(frozen=True)
+class PassWork:
+    """One pass: which tokens, which layers, which options."""
+
+    sequence_of_token: HostArray  # int [n]
+    expert_tokens: HostArray  # int [m] tokens that are offered to the experts; the others' outputs are stored
+    layers: list[LayerWork]
+    rules: MoeRules
+    num_units: int
+    shared_experts: int
+    prefetch_ns: float | None  # DRAM time that may be read ahead; None: no prefetch
+    leftover_ns: float  # posted writes of the pass before, still on the DRAM channel
+    lookup: bool  # embeddings from DRAM
+    order: dict[int, HostArray] = field(default_factory=dict)  # layer -> order of results, see expert_phase
+
+
+@dataclass(frozen=True)
+class PassGraph:
+    """The graph, and the jobs that results are read from."""
+
+    jobs: JobGraph
+    moe: dict[int, MoeJobs]
+    layer_end: list[HostArray]  # residual (or dense) jobs of every layer
+    start: HostArray  # embedding sums
+    sampling: HostArray  # one per sequence
+    ready: list[HostArray]  # attention may begin, per layer and sequence
+    posted: HostArray  # DRAM writes nobody waits for
+
+
+def pass_graph(work: PassWork, times: Durations) -> PassGraph:
+    """Build the graph of one pass."""
+    tokens = np.arange(len(work.sequence_of_token))
+    build = JobGraphBuilder(KINDS, resources(len(work.layers), work.rules.num_groups, work.num_units))
+    bench = Bench(build, times)
+    posted = _leftover(bench, work.leftover_ns)
+    stream = _embedding(bench, work, tokens)
+    start = stream
+    last_of_sequence = np.flatnonzero(np.append(np.diff(work.sequence_of_token) != 0, True))
+    ready_marks = [bench.wires("wait", np.zeros(len(last_of_sequence))) for _ in work.layers]
+    kv_done = kv_stream(bench, work, ready_marks)
+    moe: dict[int, MoeJobs] = {}
+    layer_end: list[HostArray] = []
+    for index, layer in enumerate(work.layers):
+        attention, go_read = _attention(
+            bench, work, layer, index, stream, tokens, ready_marks[index], kv_done[index], posted
+        )
+        normed = _after_attention(bench, work, index, attention, tokens)
+        if layer.windows is None:
+            stream = _dense(bench, index, normed, tokens)
+        else:
+            moe[index] = _experts(bench, work, layer, index, normed, go_read, tokens, posted)
+            stream = moe[index].residual
+        layer_end.append(stream)
+    sampling = _tail(bench, stream[last_of_sequence], last_of_sequence)
+    return PassGraph(
+        build.build(),
+        moe,
+        layer_end,
+        start,
+        sampling,
+        ready_marks,
+        np.concatenate(posted) if posted else np.zeros(0, int),
+    )
+
+
+def _leftover(bench: Bench, duration: float) -> list[HostArray]:
+    if duration <= 0:
+        return []
+    return [bench.build.add("kv write", duration, bench.build.resource("DRAM"))]
+
+
+def _embedding(bench: Bench, work: PassWork, tokens: HostArray) -> HostArray:
+    """Token embeddings, one after the other, and the addition of the position's."""
+    place = bench.build.resource("DRAM" if work.lookup else "embedding")
+    # on the DRAM channel order of issue decides, so all jobs there have one priority
+    read = bench.build.add("embedding", np.full(len(tokens), bench.times.embed), place)
+    if bench.times.embed_flight > 0:
+        link = bench.wires("embedding link", np.full(len(tokens), bench.times.embed_flight), tokens)
+        bench.follow(read, link)
+        read = link
+    added = bench.units("add", np.full(len(tokens), bench.times.add), tokens)
+    bench.follow(read, added)
+    return added
+
+
+def _attention(
+    bench: Bench,
+    work: PassWork,
+    layer: LayerWork,
+    index: int,
+    stream: HostArray,
+    tokens: HostArray,
+    ready: HostArray,
+    kv_done: HostArray,
+    posted: list[HostArray],
+) -> tuple[HostArray, HostArray]:
+    """Norm, q/k/v, memory and attention; returns the attention jobs and early gate-output reads (or empty)."""
+    build, sequence = bench.build, work.sequence_of_token
+    norm = bench.units("norm", np.full(len(tokens), bench.times.norm), tokens)
+    bench.follow(stream, norm)
+    projected = bench.linear("qkv", index, norm, tokens)
+    if bench.times.expand.flight > 0:
+        projected = bench.linear("expand", index, projected, tokens)
+    bench.follow(projected, ready[sequence])
+    attention = build.add("attention", layer.attention, build.resource("attention"))
+    bench.follow(kv_done, attention)
+    used = np.flatnonzero(layer.sram_read > 0)
+    if len(used):
+        sram = build.add("sram read", layer.sram_read[used], build.resource("SRAM"))
+        bench.follow(ready[used], sram)
+        bench.follow(sram, attention[used])
+    early = np.zeros(0, np.int64)
+    if work.prefetch_ns is not None and layer.go_read.any():
+        early = build.add("go read", layer.go_read, build.resource("DRAM"))
+        bench.follow(ready, early)
+    wrote = np.flatnonzero(layer.kv_write > 0)
+    if len(wrote):
+        write = build.add("kv write", layer.kv_write[wrote], build.resource("DRAM"))
+        bench.follow(ready[wrote], write)
+        posted.append(write)
+    return attention, early
+
+
+def _after_attention(bench: Bench, work: PassWork, index: int, attention: HostArray, tokens: HostArray) -> HostArray:
+    """Output projection, residual addition, norm before the feed-forward part."""
+    output = bench.linear("output", index, attention[work.sequence_of_token], tokens)
+    added = bench.units("add", np.full(len(tokens), bench.times.add), tokens)
+    bench.follow(output, added)
+    norm = bench.units("norm", np.full(len(tokens), bench.times.norm), tokens)
+    bench.follow(added, norm)
+    return norm
+
+
+def _dense(bench: Bench, index: int, normed: HostArray, tokens: HostArray) -> HostArray:
+    out = _feed_forward(bench, index, normed, tokens, "dense")
+    residual = bench.units("residual", np.full(len(tokens), bench.times.add), tokens)
+    bench.follow(out, residual)
+    return residual
+
+
+def _feed_forward(
+    bench: Bench, index: int, source: HostArray, tokens: HostArray, name: str, count: int = 1
+) -> HostArray:
+    """Up, activation, down of a dense block or of `count` shared experts side by side."""
+    times = bench.times
+    hidden = bench.linear(f"{name}_up", index, source, tokens, extra=times.dense_act)
+    job = times.dense_act_job if name == "dense" else times.act_job
+    if job > 0:
+        act = bench.units("dense activation", np.full((len(tokens), count), job), tokens[:, None])
+        bench.follow(hidden[:, None], act)
+        hidden = bench.wires("wait", np.zeros(len(tokens)), tokens)
+        bench.follow(act, hidden[:, None])
+    return bench.linear(f"{name}_down", index, hidden, tokens)
+
+
+def _experts(
+    bench: Bench,
+    work: PassWork,
+    layer: LayerWork,
+    index: int,
+    normed: HostArray,
+    go_read: HostArray,
+    tokens: HostArray,
+    posted: list[HostArray],
+) -> MoeJobs:
+    """Router, gate, shared experts and the expert phase."""
+    times, build = bench.times, bench.build
+    assert layer.windows is not None
+    if times.router_digital > 0:
+        routed = bench.units("router on unit", np.full(len(tokens), times.router_digital), tokens)
+        bench.follow(normed, routed)
+    else:
+        routed = bench.linear("router", index, normed, tokens)
+    gates = bench.units("gate", np.full(len(tokens), times.gate), tokens)
+    bench.follow(routed, gates)
+    sequence = work.sequence_of_token
+    if layer.go_read.any():
+        if not len(go_read):
+            go_read = build.add("go read", layer.go_read, build.resource("DRAM"))
+            bench.follow(routed, go_read[sequence])
+        bench.follow(go_read[sequence], gates)
+    if layer.go_write.any():
+        write = build.add("go write", layer.go_write, build.resource("DRAM"))
+        bench.follow(gates, write[sequence])
+        posted.append(write)
+
+    extra_token, extra_job = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    if work.shared_experts:
+        out = _feed_forward(bench, index, normed, tokens, "shared", work.shared_experts)
+        extra_token += [tokens] * work.shared_experts
+        extra_job += [out] * work.shared_experts
+    stored = np.setdiff1d(tokens, work.expert_tokens)
+    if len(stored):
+        extra_token.append(stored)
+        extra_job.append(gates[stored])  # read from the cache before the gate
+    return expert_phase(
+        bench,
+        work.rules,
+        layer.windows,
+        gates[work.expert_tokens],
+        work.expert_tokens,
+        np.concatenate(extra_token),
+        np.concatenate(extra_job),
+        len(tokens),
+        work.order.get(index),
+    )
+
+
+def _tail(bench: Bench, stream: HostArray, tokens: HostArray) -> HostArray:
+    """Final norm, output embedding and sampling of each sequence's last token."""
+    norm = bench.units("norm", np.full(len(tokens), bench.times.norm), tokens)
+    bench.follow(stream, norm)
+    logits = bench.linear("head", 0, norm, tokens)
+    link = bench.wires("sampling link", np.full(len(tokens), bench.times.link), tokens)
+    bench.follow(logits, link)
+    sampling = bench.units("sampling", np.full(len(tokens), bench.times.sampling), tokens)
+    bench.follow(link, sampling)
+    return sampling

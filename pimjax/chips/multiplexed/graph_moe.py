@@ -1,0 +1,238 @@
+"""Event graph of the expert phase of one layer: slots, passes, combination, back-pressure.
+
+A slot start `u(s)` is a mark of length zero. It waits for the previous start plus the slot's interval, for the
+routing of its tokens where there is no barrier, and, as back-pressure, for all additions that the results of slot
+`s - D - Q` caused. Windows share one slot count: buffers still hold the last window's results.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pimjax.array_typing import HostArray
+from pimjax.chips.multiplexed.graph_parts import Bench
+from pimjax.chips.multiplexed.windows import Windows
+from pimjax.schedule import IDLE
+
+
+class MoeRules(NamedTuple):
+    """Options of the expert phase."""
+
+    barrier: bool
+    local: bool  # accumulate = local
+    inline: bool  # combine = inline
+    num_groups: int
+
+
+class MoeJobs(NamedTuple):
+    """Jobs of one layer's expert phase that results are read from."""
+
+    ready: HostArray  # t_ready of every window
+    slots: HostArray  # start of every slot
+    passes: HostArray  # result of every pass, in order of (slot, group)
+    residual: HostArray  # [n] residual stream after the layer, by token
+    result_token: HostArray  # token of every result, shared experts and stored outputs first
+    result_slot: HostArray  # slot of every result; -1 for those that no slot made
+    result_job: HostArray
+    order: HostArray  # of results: each token's chain of additions
+    additions: HostArray  # jobs that add a result, and which result
+    added_result: HostArray
+
+
+def expert_phase(
+    bench: Bench,
+    rules: MoeRules,
+    windows: Windows,
+    gates: HostArray,
+    tokens: HostArray,
+    extra_token: HostArray,
+    extra_job: HostArray,
+    num_tokens: int,
+    order: HostArray | None = None,
+) -> MoeJobs:
+    """Add the expert phase of one layer.
+
+    Args:
+        bench: graph under construction.
+        rules: options.
+        windows: slot table; its token indices point into `tokens`.
+        gates: `[m]` gate jobs of the tokens that are offered to the experts.
+        tokens: `[m]` index in the pass of those tokens (their priority).
+        extra_token, extra_job: further results (shared experts, stored outputs): token in the pass and job.
+        num_tokens: n, tokens of the pass; each gets a residual.
+        order: permutation of results that gives each token's chain of additions; default (slot, group).
+    """
+    times = bench.times
+    ready = _ready_marks(bench, rules, windows, gates)
+    slot, group = np.nonzero(windows.token != IDLE)
+    slots = _slot_marks(bench, rules, windows, gates, ready)
+    own = windows.token[slot, group]
+    token = tokens[own]
+    if rules.local:
+        place = bench.build.resource("group", group)
+        passes = (
+            bench.build.add("pass", np.full(len(slot), times.a + times.d), place, token=token) if len(slot) else slot
+        )
+        if len(slot):
+            bench.follow(slots[slot], passes)
+        work, work_slot = [], []
+    else:
+        passes, work, work_slot = _digital_passes(bench, slots, slot, group, token)
+
+    result_token = np.concatenate([extra_token, token]).astype(np.int64)
+    result_slot = np.concatenate([np.full(len(extra_token), -1), slot]).astype(np.int64)
+    result_job = np.concatenate([extra_job, passes]).astype(np.int64)
+    if order is None:
+        order = np.lexsort((np.arange(len(result_token)), result_slot, result_token))
+    source = np.full(num_tokens, -1, np.int64)  # after which a token without any result has its residual
+    source[tokens] = np.repeat(ready, np.diff(windows.first_token)) if rules.barrier else gates
+    residual, adds, added = _combine(bench, rules, result_token, result_job, order, np.arange(num_tokens), source)
+    if len(adds):
+        work.append(adds)
+        work_slot.append(result_slot[added])
+    if len(slots) and np.isfinite(times.buffer_slots) and work:
+        _back_pressure(bench, slots, np.concatenate(work), np.concatenate(work_slot))
+    return MoeJobs(ready, slots, passes, residual, result_token, result_slot, result_job, order, adds, added)
+
+
+def _ready_marks(bench: Bench, rules: MoeRules, windows: Windows, gates: HostArray) -> HostArray:
+    """t_ready per window: after all its gates and the time to compute its schedule; no barrier: after the gates of
+    the tokens of its first slot (of all tokens, where no expert takes any)."""
+    size = np.diff(windows.first_token)
+    window = np.repeat(np.arange(len(size)), size)
+    if rules.barrier:
+        ready = bench.wires("scheduler", bench.times.scheduler * size)
+        bench.follow(gates, ready[window])
+        return ready
+    ready = bench.wires("wait", np.zeros(len(size)))
+    opens = _opening(windows)
+    slot, group = np.nonzero((windows.token != IDLE) & opens[:, None])
+    bench.follow(gates[windows.token[slot, group]], ready[windows.window[slot]])
+    idle = ~np.isin(window, windows.window)
+    bench.follow(gates[idle], ready[window[idle]])
+    return ready
+
+
+def _opening(windows: Windows) -> HostArray:
+    """bool [S], first slot of a window."""
+    return np.append(True, windows.window[1:] != windows.window[:-1])[: len(windows.window)]
+
+
+def _slot_marks(bench: Bench, rules: MoeRules, windows: Windows, gates: HostArray, ready: HostArray) -> HostArray:
+    times, count = bench.times, len(windows.token)
+    if not count:
+        return np.zeros(0, np.int64)
+    slots = bench.wires("wait", np.zeros(count))
+    opens = _opening(windows)
+    stage = np.full(count, times.stage)
+    loads = np.where(opens, 0.0, windows.loads * times.load)
+    links = windows.busy * times.out
+    candidates = np.stack([stage, loads, links])[:, 1:]
+    which = np.argmax(candidates, axis=0)
+    for index, kind in enumerate(("slot by stage", "slot by loads", "slot by links")):
+        chosen = np.flatnonzero(which == index)
+        if len(chosen):
+            interval = bench.wires(kind, candidates[index, chosen])
+            bench.follow(slots[chosen], interval)
+            bench.follow(interval, slots[chosen + 1])
+    heads = np.flatnonzero(opens)
+    load = bench.wires("first load", windows.loads[heads] * times.load)
+    bench.follow(load, slots[heads])
+    bench.follow(ready[windows.window[heads]], load)
+    if not rules.barrier:
+        slot, group = np.nonzero((windows.token != IDLE) & ~opens[:, None])
+        bench.follow(gates[windows.token[slot, group]], slots[slot])
+    return slots
+
+
+def _digital_passes(
+    bench: Bench, slots: HostArray, slot: HostArray, group: HostArray, token: HostArray
+) -> tuple[HostArray, list[HostArray], list[HostArray]]:
+    """Passes whose partial sums and activation run on the digital units."""
+    times, build = bench.times, bench.build
+    work: list[HostArray] = []
+    work_slot: list[HostArray] = []
+    if not len(slot):
+        return np.zeros(0, np.int64), work, work_slot
+    up = build.add("stage A", np.full(len(slot), times.up_link), build.resource("group", group), token=token)
+    bench.follow(slots[slot], up)
+    act = bench.units("expert activation", np.full(len(slot), times.act_job), token)
+    work.append(act)
+    work_slot.append(slot)
+    if times.up_chain > 0:
+        sums = bench.chain_jobs(up, times.up_chain, times.up_strips, token)
+        bench.follow(sums, act[:, None])
+        work.append(sums.ravel())
+        work_slot.append(np.repeat(slot, sums.shape[1]))
+    else:
+        bench.follow(up, act)
+    link = bench.wires("down link", np.full(len(slot), times.down_link_in), token)
+    down = build.add(
+        "down product", np.full(len(slot), times.down_mvm), build.resource("down positions of group", group)
+    )
+    back = build.add(
+        "return link", np.full(len(slot), times.down_link_out), build.resource("group", group), token=token
+    )
+    bench.follow(act, link)
+    bench.follow(link, down)
+    bench.follow(down, back)
+    if times.down_chain <= 0:
+        return back, work, work_slot
+    sums = bench.chain_jobs(back, times.down_chain, times.down_strips, token)
+    done = bench.wires("wait", np.zeros(len(slot)), token)
+    bench.follow(sums, done[:, None])
+    work.append(sums.ravel())
+    work_slot.append(np.repeat(slot, sums.shape[1]))
+    return done, work, work_slot
+
+
+def _combine(
+    bench: Bench,
+    rules: MoeRules,
+    result_token: HostArray,
+    result_job: HostArray,
+    order: HostArray,
+    tokens: HostArray,
+    source: HostArray,
+) -> tuple[HostArray, HostArray, HostArray]:
+    """Chains of additions per token and the residual; returns (residual [n], additions, the result each adds)."""
+    times = bench.times
+    count = np.bincount(result_token, minlength=len(tokens))
+    token, job = result_token[order], result_job[order]
+    if rules.inline:
+        residual = bench.wires("wait", np.zeros(len(tokens)), tokens)
+        bench.follow(job, residual[token])
+        none = np.zeros(0, np.int64)
+        lonely = np.flatnonzero(count == 0)
+        bench.follow(source[lonely], residual[lonely])
+        return residual, none, none
+    residual_time = np.full(len(tokens), times.add)
+    later = np.append(False, token[1:] == token[:-1]) if len(token) else np.zeros(0, bool)
+    where = np.flatnonzero(later)
+    tail = source.copy()  # the job after which each token's residual may run
+    if len(token):
+        last = np.append(token[1:] != token[:-1], True)
+        tail[token[last]] = job[last]
+    adds = np.zeros(0, np.int64)
+    if len(where):
+        adds = bench.units("combine", np.full(len(where), times.combine_add), token[where])
+        add_at = np.full(len(token), -1, np.int64)
+        add_at[where] = adds
+        bench.follow(job[where], adds)
+        second = where[~later[where - 1]]  # first addition of a token: needs the stored result as well
+        bench.follow(job[second - 1], add_at[second])
+        third = where[later[where - 1]]
+        bench.follow(add_at[third - 1], add_at[third])
+        ends = last[where]
+        tail[token[where[ends]]] = adds[ends]
+    residual = bench.units("residual", residual_time, tokens)
+    bench.follow(tail, residual)
+    return residual, adds, order[where]
+
+
+def _back_pressure(bench: Bench, slots: HostArray, work: HostArray, work_slot: HostArray) -> None:
+    target = work_slot + int(bench.times.depth) + int(bench.times.buffer_slots)
+    used = (work_slot >= 0) & (target < len(slots))
+    bench.follow(work[used], slots[target[used]])
