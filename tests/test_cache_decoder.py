@@ -46,9 +46,8 @@ def cached_and_once(weights, tokens, prompt, config, prompt_rows):
     return jax.vmap(one)(weights, tokens)
 
 
-@pytest.mark.parametrize("router", ["expert_choice", "token_choice"])
-@pytest.mark.parametrize("layers", [1, 3])
-def test_cached_decode_is_one_pass_with_its_admissions(layers, router):
+@pytest.mark.parametrize(("router", "layers"), [("expert_choice", 3), ("token_choice", 1)])
+def test_cached_decode_is_one_pass_with_its_admissions(router, layers):
     config = config_of(layers, router)
     with jax.enable_x64(True):
         weights, tokens = random_case(config, 48)
@@ -61,7 +60,9 @@ def test_cached_decode_is_one_pass_with_its_admissions(layers, router):
             np.testing.assert_allclose(steps.logits, once.logits[:, new], rtol=0, atol=1e-12)
             np.testing.assert_allclose(steps.hidden.swapaxes(1, 2), once.hidden[:, :, new], rtol=0, atol=1e-12)
             if router == "expert_choice":  # the number of experts varies: replacing it by k would fail
-                assert len(np.unique(once.choices.sum(axis=-1))) > 3
+                assert len(np.unique(steps.choices.sum(axis=-1))) > 3
+            else:  # the gate-output cache is void
+                assert (steps.choices.sum(axis=-1) == 4).all()
     assert np.abs(once.logits).max() > 0.1
 
 
@@ -88,34 +89,28 @@ def recomputed(weights, tokens, config):
 
 
 def test_one_layer_equals_recomputing_the_prefix_and_a_deep_stack_does_not():
-    with jax.enable_x64(True):
-        for layers in (1, 3):
-            config = config_of(layers)
-            weights, tokens = random_case(config, 28, seeds=4)
-            _, _, steps, _ = cached_and_once(weights, tokens, 1, config, 1)
-            fresh = np.asarray(recomputed(weights, tokens, config))[:, 1:]
-            cached = np.asarray(steps.hidden)
-            # up to the first layer's output both agree; later layers see old rows that moved
-            np.testing.assert_allclose(cached[:, :, :2], fresh[:, :, :2], rtol=0, atol=1e-12)
-            if layers > 1:
-                gap = np.linalg.norm(cached[..., -1, :] - fresh[..., -1, :], axis=-1)
-                relative = gap / np.linalg.norm(fresh[..., -1, :], axis=-1)
-                assert np.median(relative) > 1e-4
+    for layers in (1, 3):
+        config = config_of(layers)
+        with jax.enable_x64(True):
+            weights, tokens = random_case(config, 48)
+            _, _, steps, once = jax.tree.map(np.asarray, cached_and_once(weights, tokens, 1, config, 16))
+            fresh = np.asarray(recomputed(weights, tokens[:, :33], config))[:, 1:]
+        cached = steps.hidden
+        # up to the first layer's output both agree; later layers see old rows that moved
+        np.testing.assert_allclose(cached[:, :, :2], fresh[:, :, :2], rtol=0, atol=1e-12)
+        if layers > 1:
+            gap = np.linalg.norm(cached[..., -1, :] - fresh[..., -1, :], axis=-1)
+            assert np.median(gap / np.linalg.norm(fresh[..., -1, :], axis=-1)) > 1e-4
+        # the definition itself: an expert takes the newest of L tokens iff it is among the C(L) best of all L
+        for length in (2, 7, 8, 9, 25, 33):
+            for seed in range(3):
+                best = oracle.members(once.gate_scores[seed, 0, :length], -(-4 * length // 16))
+                newest = [length - 1 in chosen for chosen in best]
+                assert steps.choices[seed, length - 2, 0].tolist() == newest
 
 
-def test_one_layer_newest_row_is_in_the_recomputed_sets():
-    """The definition itself: expert e has the newest of L tokens iff it is among the C(L) best of all L."""
+def test_generation_from_a_model_object():
     config = config_of(1)
-    weights, tokens = random_case(config, 40, seeds=1, dtype=np.float32)
-    _, _, steps, once = cached_and_once(weights, tokens, 1, config, 1)
-    scores = np.asarray(once.gate_scores[0, 0])
-    for length in (2, 7, 8, 9, 25, 40):
-        best = oracle.members(scores[:length], -(-4 * length // 16))
-        assert steps.choices[0, length - 2, 0].tolist() == [length - 1 in chosen for chosen in best]
-
-
-def test_trained_like_model_object_and_generation():
-    config = config_of(2)
     model = LanguageModel(config, rngs=nnx.Rngs(3))
     weights = model.parameters()
     prompt = jnp.array([3, 1, 4, 1, 5])
@@ -144,10 +139,3 @@ def test_quantised_keys_and_values_stay_close():
     exact, coarse = np.asarray(run(False)), np.asarray(run(True))
     error = np.abs(exact - coarse).max() / np.abs(exact).max()
     assert 1e-5 < error < 0.02
-
-
-def test_token_choice_ignores_the_gate_output_cache():
-    config = config_of(1, "token_choice", top_k=2)
-    weights, tokens = random_case(config, 12, seeds=1, dtype=np.float32)
-    _, _, steps, _ = cached_and_once(weights, tokens, 4, config, 4)
-    assert (np.asarray(steps.choices).sum(axis=-1) == 2).all()
