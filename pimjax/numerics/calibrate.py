@@ -11,7 +11,7 @@ from pimjax.array_typing import Array
 from pimjax.errors import NumericsError
 from pimjax.numerics.adc import quantise
 from pimjax.numerics.encode import code_of, cut, piece_weights, to_integers
-from pimjax.numerics.program import Programmed, into_blocks, program, weight_code
+from pimjax.numerics.programming import Programmed, into_blocks, program, weight_code
 from pimjax.numerics.settings import Crossbar, as_arrays, check_crossbar, is_concrete
 
 METHODS = ("max", "percentile", "mse")

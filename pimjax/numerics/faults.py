@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 
 from pimjax.array_typing import Array
@@ -21,15 +20,14 @@ def in_window(fraction: Array, device: Device) -> Array:
     return off + (1 - off) * fraction
 
 
-def stuck(conductance: Array, device: Device, *, key: Array | None) -> Array:
+def stuck(conductance: Array, device: Device, *, draw: Array | None) -> Array:
     """Conductances with a random `stuck_on` fraction at g_max and `stuck_off` at g_min; any shape.
 
-    One uniform draw per cell decides, so raising a fraction only adds faults. Without a key nothing is stuck.
+    One uniform `draw` per cell decides, so raising a fraction only adds faults. Without it nothing is stuck.
     Gradient: stuck cells get none.
     """
-    if key is None:
+    if draw is None:
         return conductance
-    draw = jax.random.uniform(key, conductance.shape, conductance.dtype)
     off = jnp.asarray(device.off_conductance, conductance.dtype)
     faulty = jnp.where(draw < device.stuck_on, jnp.ones_like(conductance), conductance)
     return jnp.where(draw >= 1 - jnp.asarray(device.stuck_off, conductance.dtype), off, faulty)

@@ -22,7 +22,7 @@ from pimjax.array_typing import Array
 from pimjax.errors import NumericsError
 from pimjax.numerics.adc import Levels, adc_levels, adc_step, to_codes
 from pimjax.numerics.encode import Code, code_of, cut, piece_weights, to_integers
-from pimjax.numerics.program import Programmed, into_blocks, is_exact, program, weight_code
+from pimjax.numerics.programming import Programmed, into_blocks, is_exact, program, weight_code
 from pimjax.numerics.relax import safe_sqrt
 from pimjax.numerics.settings import Crossbar, as_arrays, check_crossbar, is_concrete
 
@@ -45,7 +45,7 @@ def crossbar_mvm(
 
     Values in [-1, 1] (beyond: saturate). The result is in the same units: an ideal crossbar gives weights @ inputs.
     Without a `key` no random effect is applied (the window, the mean drift and wires still are); with one (consumed)
-    programming, converters and reads are drawn anew; :func:`.program.program` and :func:`read` separate the two.
+    programming, converters and reads are drawn anew; :func:`.programming.program` and :func:`read` separate the two.
 
     `operands` (static) is the type that pieces are multiplied in: float32 | bfloat16 | int8 (pieces of at most 8 and 7
     bits; exact; without a key). `packing` (static) lets two input cycles share one float32 product where that is exact.
@@ -210,9 +210,8 @@ def _disturb(
     key: Array,
 ) -> Array:
     """Add the read noise of the cells and the output noise of one conversion; signals in levels."""
-    index, block, _ = where
-    for number in where:
-        key = jax.random.fold_in(key, number)
+    index, block, cycle = where
+    key = jax.random.fold_in(key, (cycle * stored.cells.shape[1] + block) * stored.cells.shape[0] + index)
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, vector_ids)
     draw = jax.vmap(lambda key: jax.random.normal(key, scaled.shape[:1], scaled.dtype), out_axes=1)(keys)
     variance = jnp.square(_of_block(converter.noise, index, block))

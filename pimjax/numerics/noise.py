@@ -1,12 +1,12 @@
 """Programming noise, drift and read noise of conductances relative to g_max (r = g / g_max, 0..1).
 
 Formulas: IBM AIHWKit, `PCMLikeNoiseModel` (Nandakumar et al., ICECS 2020); coefficients in :mod:`.device`.
-Without a key the random parts are left out and what is deterministic stays (the mean drift).
+Random numbers come from outside, one standard normal draw per cell; without one the random part is left out and what is
+deterministic stays (the mean drift).
 """
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 
 from pimjax.array_typing import Array
@@ -32,16 +32,15 @@ def programming_deviation(conductance: Array, device: Device) -> Array:
     return jnp.maximum(sigma_us, 0) * device.programming_scale / device.g_max_us
 
 
-def programmed(conductance: Array, device: Device, *, key: Array | None) -> Array:
-    """Conductances after writing: target plus Gaussian noise, never below 0; any shape. `key` is consumed."""
-    if key is None:
+def programmed(conductance: Array, device: Device, *, draw: Array | None) -> Array:
+    """Conductances after writing: target plus Gaussian noise, never below 0; `draw` standard normal, same shape."""
+    if draw is None:
         return conductance
-    noise = jax.random.normal(key, conductance.shape, conductance.dtype)
-    return jnp.maximum(conductance + programming_deviation(conductance, device) * noise, 0)
+    return jnp.maximum(conductance + programming_deviation(conductance, device) * draw, 0)
 
 
-def drift_exponent(conductance: Array, device: Device, *, key: Array | None) -> Array:
-    """Exponent nu of g(t) = g (t / t0)^-nu; any shape; random per cell with a key, its mean without.
+def drift_exponent(conductance: Array, device: Device, *, draw: Array | None) -> Array:
+    """Exponent nu of g(t) = g (t / t0)^-nu; any shape; random per cell with a standard normal draw, else its mean.
 
     Mean clip(-0.0155 ln r + 0.0244, 0.049, 0.1), deviation clip(-0.0125 ln r - 0.0059, 0.008, 0.045), never below 0.
     """
@@ -52,24 +51,23 @@ def drift_exponent(conductance: Array, device: Device, *, key: Array | None) -> 
         return jnp.clip(slope * logarithm + intercept, low, high)
 
     exponent = line(device.drift_mean)
-    if key is not None:
-        noise = jax.random.normal(key, conductance.shape, conductance.dtype)
-        exponent = jnp.maximum(exponent + line(device.drift_deviation) * noise, 0)
+    if draw is not None:
+        exponent = jnp.maximum(exponent + line(device.drift_deviation) * draw, 0)
     return exponent * device.drift_scale
 
 
-def drifted(conductance: Array, device: Device, *, target: Array, key: Array | None) -> Array:
-    """Conductances `drift_time_s` after programming; nothing moves before `drift_start_s`. `key` is consumed.
+def drifted(conductance: Array, device: Device, *, target: Array, draw: Array | None) -> Array:
+    """Conductances `drift_time_s` after programming; nothing moves before `drift_start_s`; any shape.
 
     The exponent follows the `target` conductance, as in AIHWKit.
 
     >>> from pimjax.numerics.device import pcm_device
     >>> full = jnp.float32(1.0)
-    >>> round(float(drifted(full, pcm_device(drift_time_s=20e4), target=full, key=None)), 4)  # (1e4)^-0.049
+    >>> round(float(drifted(full, pcm_device(drift_time_s=20e4), target=full, draw=None)), 4)  # (1e4)^-0.049
     0.6368
     """
     age = jnp.maximum(jnp.asarray(device.drift_time_s, conductance.dtype) / device.drift_start_s, 1)
-    return conductance * jnp.exp(-drift_exponent(target, device, key=key) * jnp.log(age))
+    return conductance * jnp.exp(-drift_exponent(target, device, draw=draw) * jnp.log(age))
 
 
 def read_deviation(conductance: Array, device: Device, *, target: Array) -> Array:

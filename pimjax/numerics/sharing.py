@@ -68,13 +68,10 @@ def draw_shared_converters(
     converter (`columns_per_adc`) share all of it.
     """
     number = group_of_crossbar.shape[0]
-    keys = jax.random.split(key, 3)
     position = _converter_of_column(crossbar, shape[2])
 
-    def normal(key: Array, count: int) -> Array:
-        return jax.random.normal(key, (2, count, *shape), dtype)[..., position]
-
-    converter, path, error = normal(keys[0], num_groups), normal(keys[1], number), normal(keys[2], number)
+    draws = jax.random.normal(key, (2, num_groups + 2 * number, *shape), dtype)[..., position]
+    converter, path, error = jnp.split(draws, (num_groups, num_groups + number), axis=1)
     gain = (1 + crossbar.adc_gain_spread * converter[0][group_of_crossbar]) * (1 + crossbar.path_gain_spread * path[0])
     offset = crossbar.adc_offset_spread * converter[1][group_of_crossbar] + crossbar.path_offset_spread * path[1]
 

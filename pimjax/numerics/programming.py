@@ -66,43 +66,39 @@ def program(
         return _programmed(cells, None, integers + code.offset, crossbar, None, converters)
 
     keys = (None, None) if key is None else tuple(jax.random.split(key))
-    (positive, negative), targets = _planes(pieces, code, crossbar, keys[0])
+    planes, targets = _planes(pieces, code, crossbar, keys[0])
     variance = None
     if key is not None:
-        variance = code.full**2 * (
-            noise.read_deviation(positive, device, target=targets[0]) ** 2
-            + noise.read_deviation(negative, device, target=targets[1]) ** 2
-        )
+        deviation = noise.read_deviation(planes, device, target=targets)
+        variance = code.full**2 * jnp.sum(deviation**2, axis=0)
     if crossbar.wire_sweeps:
-        positive, negative = _behind_wires(positive, crossbar), _behind_wires(negative, crossbar)
-    return _programmed((positive - negative) * code.full, variance, integers + code.offset, crossbar, keys[1], converters)
+        planes = jax.vmap(lambda plane: _behind_wires(plane, crossbar))(planes)
+    cells = (planes[0] - planes[1]) * code.full
+    return _programmed(cells, variance, integers + code.offset, crossbar, keys[1], converters)
 
 
-def _planes(
-    pieces: Array, code: Code, crossbar: Crossbar, key: Array | None
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Conductances and targets of the positive and the negative devices, each [slices, out, in]."""
-    keys = (None, None) if key is None else tuple(jax.random.split(key))
+def _planes(pieces: Array, code: Code, crossbar: Crossbar, key: Array | None) -> tuple[Array, Array]:
+    """Conductances and targets [2, slices, out, in] of the positive and the negative devices."""
+    device = crossbar.device
+    signs = jnp.array([1, -1], pieces.dtype)[:, None, None, None]
+    target = faults.in_window(jnp.maximum(signs * pieces[None], 0) / code.full, device)
+    # Few large draws: every call of a generator is a second of compile time.
+    writing = drift = fault = None
+    if key is not None:
+        normal_key, uniform_key = jax.random.split(key)
+        writing, drift = jax.random.normal(normal_key, (2, *target.shape), target.dtype)
+        fault = jax.random.uniform(uniform_key, target.shape, target.dtype)
+    conductance = noise.programmed(target, device, draw=writing)
+    conductance = noise.drifted(conductance, device, target=target, draw=drift)
+    conductance = faults.stuck(conductance, device, draw=fault)
     # An offset code has no negative devices at all.
-    sides = ((1, 1.0, keys[0]), (-1, 1 - crossbar.weight_offset, keys[1]))
-    targets, planes = [], []
-    for sign, present, side_key in sides:
-        target = faults.in_window(jnp.maximum(sign * pieces, 0) / code.full, crossbar.device)
-        targets.append(target)
-        planes.append(_written(target, crossbar.device, side_key) * present)
-    return (planes[0], planes[1]), (targets[0], targets[1])
-
-
-def _written(target: Array, device: Device, key: Array | None) -> Array:
-    keys = (None, None, None) if key is None else tuple(jax.random.split(key, 3))
-    conductance = noise.programmed(target, device, key=keys[0])
-    conductance = noise.drifted(conductance, device, target=target, key=keys[1])
-    return faults.stuck(conductance, device, key=keys[2])
+    present = jnp.stack([jnp.ones((), pieces.dtype), 1 - crossbar.weight_offset])
+    return conductance * present[:, None, None, None], target
 
 
 def _difference(pieces: Array, code: Code, crossbar: Crossbar) -> Array:
-    (positive, negative), _ = _planes(pieces, code, crossbar, None)
-    return (positive - negative) * code.full
+    planes, _ = _planes(pieces, code, crossbar, None)
+    return (planes[0] - planes[1]) * code.full
 
 
 def _programmed(
