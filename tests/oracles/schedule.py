@@ -118,7 +118,7 @@ def packed_slots(table, limit=None):
                     continue
                 value = int(rest[gets].sum()) + 2 * big * whole
                 if t in begun:
-                    value += left if limit is None else big
+                    value += big if limit is not None and 2 * opened >= limit else left
                 if value > best:
                     best, choice = value, (t, gets)
             if choice is None:

@@ -15,8 +15,8 @@ For slot `s`, with `r_j` the passes that group `j` still owes and `left` the slo
 3. If neither exists the slot is complete.
 
 A group that may not rest always finds a token: one that needs it is either unserved in this slot, or has been given
-it. So the makespan equals the compact one. With `max_open_tokens` no new token is begun at the limit, and tokens
-already begun always come first; the makespan may then exceed the compact one, never the token-wise one.
+it. So the makespan equals the compact one. With `max_open_tokens` no new token is begun at the limit, and from half
+the limit on tokens already begun come first; the makespan may then exceed the compact one, never the token-wise one.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ def pack(loads: Array, max_open_tokens: Array | None, num_slots: int | None, bou
         if max_open_tokens is None:
             value = value + jnp.where(begun, left, 0)
         else:
-            value = value + jnp.where(begun, 2 * bound + 1, 0)
+            crowded = 2 * state.open_tokens >= max_open_tokens
+            value = value + jnp.where(begun, jnp.where(crowded, 2 * bound + 1, left), 0)
             eligible = eligible & (begun | (state.open_tokens < max_open_tokens))
         score = jnp.where(eligible, value + jnp.where(whole, 4 * bound + 2, 0), -1)
         best, token = first_argmax(score, 8 * bound + 4)
