@@ -12,6 +12,7 @@ import numpy as np
 from pimjax.errors import TraceError
 from pimjax.trace.metadata import TraceMetadata
 from pimjax.trace.paper import NUM_EXPERTS, TOP_K, synthesize_paper
+from pimjax.trace.routers import CAPACITY_RULES
 from pimjax.trace.routing import RoutingTrace
 from pimjax.trace.synthetic import (
     STICKY_PERSISTENCE,
@@ -88,6 +89,8 @@ def generate_traces(
         return generate_from_parameters(parameters, keys, tokens, notes)
     prompt = tokens if chosen["prompt_tokens"] is None else chosen["prompt_tokens"]
     check_sizes(prompt_tokens=prompt)
+    if chosen["capacity_rule"] not in CAPACITY_RULES:
+        raise TraceError(f"capacity_rule is {chosen['capacity_rule']!r}: it must be one of {', '.join(CAPACITY_RULES)}")
     if prompt > tokens:
         raise TraceError(f"prompt_tokens is {prompt}, but the requests have only {tokens} tokens")
     notes["prompt_tokens"] = np.full(requests, prompt, np.int32)

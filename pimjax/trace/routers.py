@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from pimjax.array_typing import Array, ArrayLike
+from pimjax.errors import TraceError
 from pimjax.trace.rounding import round_to_float16
 
 CapacityRule = Literal["growing", "frozen", "fixed"]
@@ -66,6 +67,9 @@ def expert_capacity(
       prompt_tokens: ``P``, for "frozen".
       max_tokens: ``L_max``, needed for "fixed".
 
+    Raises:
+      TraceError: unknown rule, or "fixed" without `max_tokens`.
+
     Returns:
       int32 of the shape of `num_tokens`. Integers up to ``k L + E < 2**31`` are exact.
 
@@ -84,9 +88,9 @@ def expert_capacity(
         return jnp.broadcast_to(ceiling(prompt_tokens), length.shape)
     if rule == "fixed":
         if max_tokens is None:
-            raise ValueError('capacity rule "fixed" needs max_tokens, the longest sequence')
+            raise TraceError('capacity rule "fixed" needs max_tokens, the longest sequence')
         return jnp.minimum(length, ceiling(max_tokens))
-    raise ValueError(f"capacity rule is {rule!r}: it must be one of {', '.join(CAPACITY_RULES)}")
+    raise TraceError(f"capacity rule is {rule!r}: it must be one of {', '.join(CAPACITY_RULES)}")
 
 
 def expert_choice(scores: Array, capacity: ArrayLike, *, num_tokens: ArrayLike | None = None) -> Array:
