@@ -2,7 +2,8 @@
 
 Expert choice is not causal: on a longer prefix, old tokens move between experts, which changes old rows and, through
 attention, the newest row of deeper layers. One layer: no gap (up to rounding). This measures the gap per depth:
-relative difference of the newest row's residual stream, median, 90th percentile and largest, over seeds and lengths.
+relative difference of the newest row's residual stream, median, 90th percentile and largest, over seeds and lengths, with
+random weights and with the shipped trained model on held-out text.
 
     python benchmarks/expert_choice_gap.py [--quick]
 """
@@ -19,7 +20,9 @@ import numpy as np
 from harness import write_json
 
 from pimjax.nn.cached_decoder import decode, decoder_prefill
-from pimjax.nn.language_model import LanguageModelConfig, forward
+from pimjax.nn.corpus import help_topics, windows
+from pimjax.nn.language_model import LanguageModelConfig, forward, load_parameters
+from pimjax.resources import data_folder
 
 
 def random_model(config: LanguageModelConfig, seed: int, length: int) -> tuple[dict[str, jax.Array], jax.Array]:
@@ -57,11 +60,18 @@ def main() -> None:
     seeds, length, prompt = (1, 32, 8) if arguments.quick else (8, 96, 32)
     rows = []
     with jax.enable_x64(True):
-        for layers in (1, 2, 3) if arguments.quick else (1, 2, 3, 4, 6):
-            config = LanguageModelConfig(num_layers=layers, router="expert_choice")
+        trained, trained_config = load_parameters(data_folder() / "language_model_expert_choice.npz")
+        text = windows(help_topics().held_out, length, seeds, seed=0)
+        for layers in (1, 2, 3, None) if arguments.quick else (1, 2, 3, 4, 6, None):
+            random = layers is not None
+            config = LanguageModelConfig(num_layers=layers, router="expert_choice") if random else trained_config
             gaps, errors, moves = [], [], []
             for seed in range(seeds):
-                weights, tokens = random_model(config, seed, length)
+                if random:
+                    weights, tokens = random_model(config, seed, length)
+                else:
+                    weights = {name: jnp.asarray(value, jnp.float64) for name, value in trained.items()}
+                    tokens = jnp.asarray(text[seed])
                 cached, once, fresh, moved = (
                     np.asarray(leaf) for leaf in both(weights, tokens, config=config, prompt=prompt)
                 )
@@ -71,7 +81,8 @@ def main() -> None:
                 moves.append(moved.mean())
             gap = np.concatenate(gaps)
             row = {
-                "layers": layers,
+                "weights": "random" if random else "trained",
+                "layers": config.num_layers,
                 "seeds": seeds,
                 "prompt_tokens": prompt,
                 "length": length,
@@ -83,7 +94,7 @@ def main() -> None:
             }
             rows.append(row)
             print(
-                f"{layers} layers: newest row differs from recomputing the prefix by {row['median_relative_gap']:.2%} "
+                f"{row['weights']}, {row['layers']} layers: newest row differs from recomputing the prefix by {row['median_relative_gap']:.2%} "
                 f"median, {row['p90_relative_gap']:.2%} p90, {row['max_relative_gap']:.2%} max; old admissions changed "
                 f"{row['old_admissions_changed']:.1%}; cached decode against one pass with A*: "
                 f"{row['cached_against_one_pass_max_relative']:.1e}"

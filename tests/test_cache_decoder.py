@@ -10,7 +10,9 @@ from flax import nnx
 from oracles import cache as oracle
 
 from pimjax.nn.cached_decoder import decode, decoder_prefill, generate
-from pimjax.nn.language_model import LanguageModel, LanguageModelConfig, forward
+from pimjax.nn.corpus import help_topics, windows
+from pimjax.nn.language_model import LanguageModel, LanguageModelConfig, forward, load_parameters
+from pimjax.resources import data_folder
 
 SEEDS = 8
 
@@ -73,6 +75,19 @@ def test_cached_decode_at_512_tokens():
         _, _, steps, once = jax.tree.map(np.asarray, cached_and_once(weights, tokens, 1, config, 1))
     np.testing.assert_array_equal(steps.choices.swapaxes(1, 2), once.choices[:, :, 1:])
     np.testing.assert_allclose(steps.logits, once.logits[:, 1:], rtol=0, atol=1e-12)
+
+
+def test_cached_decode_of_the_trained_model():
+    """The shipped trained expert-choice model on its own kind of text: the same equality, float64."""
+    stored, config = load_parameters(data_folder() / "language_model_expert_choice.npz")
+    assert config.router == "expert_choice"
+    text = jnp.asarray(windows(help_topics().held_out, 48, 2, seed=0))
+    with jax.enable_x64(True):
+        weights = {name: jnp.asarray(np.stack([value] * 2), jnp.float64) for name, value in stored.items()}
+        _, _, steps, once = jax.tree.map(np.asarray, cached_and_once(weights, text, 9, config, 16))
+    np.testing.assert_array_equal(steps.choices.swapaxes(1, 2), once.choices[:, :, 9:41])
+    np.testing.assert_allclose(steps.logits, once.logits[:, 9:41], rtol=0, atol=1e-10)
+    assert len(np.unique(steps.choices.sum(axis=-1))) > 3
 
 
 @partial(jax.jit, static_argnames="config")
