@@ -1,6 +1,8 @@
-"""The physical chip: groups of experts share the peripherals of their crossbars, and routing decides what that costs.
+"""The physical chip: groups of experts share the peripherals of their crossbars, and routing decides what that costs."""
 
-`schedule_inputs(config, trace, *, fidelity, capacity=None) -> MultiplexedSchedule`   host, NumPy leaves
-`multiplexed_cost(design, schedule, *, capacity, fidelity) -> RunCost`                kernel, "fluid" or "closed"
-`simulate(config, trace) -> Simulation(cost, logs, ...)`                              host, exact, float64
-"""
+from pimjax.chips.multiplexed.event import Simulation, simulate
+from pimjax.chips.multiplexed.kernel import multiplexed_cost
+from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
+from pimjax.chips.multiplexed.schedule_inputs import schedule_inputs
+
+__all__ = ["MultiplexedSchedule", "Simulation", "multiplexed_cost", "schedule_inputs", "simulate"]

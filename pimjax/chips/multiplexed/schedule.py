@@ -27,6 +27,8 @@ class PassWindows:
     tail_loads: jax.Array  # [L, W] loads of the last, last but one, .. slot (0 where a window opens)
     tail_busy: jax.Array  # [L, W] busy groups of those slots
     unrouted: jax.Array  # [L] tokens that no expert takes
+    last_token_early: jax.Array  # [L] slots between the last token's last pass and the end
+    last_token_slots: jax.Array  # [L] slots the last token spans, its first to its last pass
 
 
 @struct.dataclass
@@ -35,6 +37,7 @@ class SlotProfile:
 
     loads: jax.Array  # [L, S]
     returns: jax.Array  # [L, S] passes that start in the slot
+    adds: jax.Array  # [L, S] additions that its results cause (a token's first result is free)
     ends: jax.Array  # [L, S] tokens whose last pass starts in the slot
     opens: jax.Array  # [L, S] first slot of a window
 

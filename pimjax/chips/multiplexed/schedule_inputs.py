@@ -15,7 +15,7 @@ import numpy as np
 from pimjax.array_typing import HostArray
 from pimjax.chips.multiplexed.routing import RunRouting, run_routing, with_prompt
 from pimjax.chips.multiplexed.schedule import MultiplexedSchedule, PassWindows, SlotProfile, TokenSteps
-from pimjax.chips.multiplexed.windows import Windows, layer_windows, open_peak, token_span
+from pimjax.chips.multiplexed.windows import TokenSpan, Windows, layer_windows, open_peak, token_span
 from pimjax.config.build import Capacity
 from pimjax.config.config import Config
 from pimjax.errors import CapacityError
@@ -199,16 +199,18 @@ class _Frame:
             raise CapacityError(
                 f"a schedule has {needed} slots, the capacity {size}: build a larger Capacity (max_slots)"
             )
-        rows = np.zeros((4, len(tables), size))
+        rows = np.zeros((5, len(tables), size))
         for index, table in enumerate(tables):
             count = len(table.loads)
             span = token_span(table)
             rows[0, index, :count] = table.loads
             rows[1, index, :count] = table.busy
-            rows[2, index, :count] = np.bincount(span.last[span.passes > 0], minlength=count)[:count]
-            rows[3, index, :count] = _opening(table)
+            used = span.passes > 0
+            rows[2, index, :count] = table.busy - np.bincount(span.first[used], minlength=count)[:count]
+            rows[3, index, :count] = np.bincount(span.last[used], minlength=count)[:count]
+            rows[4, index, :count] = _opening(table)
         if not len(tables):
-            return SlotProfile(*(np.zeros((self.capacity.max_layers, size)) for _ in range(4)))
+            return SlotProfile(*(np.zeros((self.capacity.max_layers, size)) for _ in range(5)))
         return SlotProfile(*(self.spread(row) for row in rows))
 
     def steps(self, *, joint: bool) -> tuple[PassWindows, TokenSteps]:
@@ -261,6 +263,8 @@ class _Frame:
             "tail_loads": tail,
             "tail_busy": tail,
             "unrouted": (~used).mean(axis=1),
+            "last_token_early": np.zeros(len(slots)),
+            "last_token_slots": slots.mean(axis=1),
         }
         return PassWindows(
             tokens=np.float64(sequences),
@@ -323,7 +327,14 @@ def _layer_stats(table: Windows, groups: int) -> dict[str, HostArray | float]:
         "tail_loads": _padded(np.where(_opening(table), 0, table.loads)[tail]),
         "tail_busy": _padded(busy[tail]),
         "unrouted": float((span.passes == 0).sum()),
+        "last_token_early": float(slots - 1 - last) if (last := _last_slot(span)) >= 0 else 0.0,
+        "last_token_slots": float(last - span.first[-1] + 1) if last >= 0 else 0.0,
     }
+
+
+def _last_slot(span: TokenSpan) -> int:
+    """Slot of the last token's last pass, -1 if it has none."""
+    return int(span.last[-1]) if len(span.last) else -1
 
 
 def _tail_adds(table: Windows, first: HostArray, tail: HostArray) -> HostArray:

@@ -1,0 +1,127 @@
+"""The expert phase of one layer in closed form: slots, chains of additions, digital units.
+
+    last pass = first loads t_load + sum over later slots of max(t_stage, loads t_load, busy t_out) + t_A + t_D
+
+is exact where nothing holds the slots up (barrier, sharing, local accumulation, idle q). The chains of the last slots
+are followed exactly while the units have room; otherwise the units' rounds decide.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from pimjax.array_typing import Array
+from pimjax.chips.multiplexed.durations import Durations
+from pimjax.chips.multiplexed.phases import Stream, last_start
+from pimjax.chips.multiplexed.schedule import PassWindows, TokenSteps
+
+
+class ExpertTimes(NamedTuple):
+    """Times of the expert phase after t_ready [ns]; `[L]` or scalars."""
+
+    last_pass: Array
+    residual: Array  # last residual done: T_moe
+    normed: Stream  # tokens after the next layer's norm (after the residual where there is none)
+    last_token: Array  # residual of the sequence's last token done
+
+
+def slot_interval(time: Durations, loads: Array, busy: Array) -> Array:
+    """Start of one slot to the start of the next [ns]."""
+    return jnp.maximum(jnp.maximum(time.stage, loads * time.load), busy * time.out)
+
+
+def slots_time(time: Durations, windows: PassWindows) -> Array:
+    """Sum of the intervals of all slots after the first."""
+    groups = windows.load_hist.shape[-1]
+    count = jnp.arange(groups, dtype=windows.load_hist.dtype)
+    mean_busy = windows.passes / jnp.maximum(windows.makespan, 1)
+    if windows.busy_hist is None:
+        intervals = slot_interval(time, count, mean_busy[..., None])
+        return jnp.sum(windows.load_hist * intervals, axis=-1)
+    intervals = slot_interval(time, count[:, None], count[None, :])
+    return jnp.sum(windows.busy_hist * intervals, axis=(-2, -1))
+
+
+def partial_work(time: Durations) -> Array:
+    """Digital-unit time of one pass: partial sums and activation (0 with local accumulation)."""
+    return time.up_strips * time.up_chain + time.act_job + time.down_strips * time.down_chain
+
+
+def extra_latency(time: Durations, units: Array) -> Array:
+    """How much longer than t_A + t_D a pass takes because its strips share few units."""
+    up = (jnp.ceil(time.up_strips / units) - 1) * time.up_chain
+    return up + (jnp.ceil(time.down_strips / units) - 1) * time.down_chain
+
+
+def closed_experts(
+    time: Durations, windows: PassWindows, units: Array, *, tokens: Array, after: Array, shared: Array
+) -> ExpertTimes:
+    """Expert phase from counts.
+
+    Args:
+        time: durations.
+        windows: counts of the pass, `[L]`.
+        units: digital units c.
+        tokens: n, tokens of the pass (each has a residual).
+        after: `[L]` norm that follows each residual (0 in the last layer).
+        shared: shared experts.
+    """
+    flight = time.a + time.d + extra_latency(time, units)
+    used = windows.makespan > 0
+    first = windows.first_loads * time.load
+    start = first + flight
+    last_pass = jnp.where(used, start + slots_time(time, windows), 0.0)
+    gaps = jnp.cumsum(slot_interval(time, windows.tail_loads, windows.tail_busy), axis=-1)
+    gaps = jnp.concatenate([jnp.zeros_like(gaps[..., :1]), gaps[..., :-1]], axis=-1)
+    first_shared = jnp.where(shared > 0, 1.0, 0.0)  # a stored shared result makes every expert's result an addition
+    chains = last_pass[..., None] - gaps + (windows.tail_adds + first_shared) * time.combine_add
+    inside = jnp.arange(gaps.shape[-1]) < windows.makespan[..., None]
+    chain_end = jnp.where(inside, chains, 0.0).max(axis=-1)
+    ending = jnp.where(time.combine_add > 0, time.add, 0.0)
+    free = chain_end + ending  # last residual where units are always free
+
+    routed = tokens - windows.unrouted
+    adds = jnp.maximum(windows.passes - jnp.where(shared > 0, 0.0, routed), 0.0) + jnp.maximum(shared - 1, 0) * tokens
+    own = (adds * time.combine_add + windows.passes * partial_work(time)) / jnp.maximum(tokens, 1) + ending
+    service = own + after
+    arrivals = Stream(jnp.where(used, start, 0.0), jnp.maximum(free - own, jnp.where(used, start, 0.0)))
+    done = last_start(tokens, arrivals, service, units) + service
+    done = jnp.maximum(done, free + after)
+    residual = jnp.maximum(free, done - after)
+    first_done = jnp.where(used, start, 0.0) + service
+    early = windows.last_token_early * (last_pass - start) / jnp.maximum(windows.makespan - 1, 1)
+    return ExpertTimes(last_pass, residual, Stream(jnp.minimum(first_done, done), done), residual - early)
+
+
+def single_token_experts(
+    time: Durations, kinds: TokenSteps, units: Array, *, shared: Array, hold: Array
+) -> ExpertTimes:
+    """Expert phase of one token alone, the mean over its kinds; `[L]`. Exact where q is idle.
+
+    Results of slot s come back together; of a token's results the first is free, the others are added in a chain. The
+    chain's end is the latest of: all additions from slot 0 on, from slot 1 on, or those of the last slot.
+    """
+    flight = time.a + time.d + extra_latency(time, units)
+    used = kinds.passes > 0
+    later = jnp.maximum(kinds.slots - 1, 0)
+    interval = slot_interval(time, jnp.where(hold, 0.0, 1.0), kinds.first)
+    last_interval = slot_interval(time, jnp.where(hold, 0.0, 1.0), kinds.last)
+    start = time.load + flight
+    last = start + jnp.where(later > 0, (later - 1) * interval + last_interval, 0.0)
+    add = time.combine_add
+    free = jnp.where(shared > 0, 0.0, 1.0)
+    from_first = start + (kinds.passes - free) * add
+    from_second = jnp.where(later > 0, start + interval + (kinds.passes - kinds.first) * add, 0.0)
+    from_last = jnp.where(later > 0, last + kinds.last * add, 0.0)
+    end = jnp.maximum(jnp.maximum(from_first, from_second), from_last)
+    before = jnp.maximum(shared - 1, 0) * add  # shared experts' own additions are over by then
+    end = jnp.where(used, end, 0.0) + jnp.where(shared > 0, 0.0 * before, 0.0)
+    ending = jnp.where(add > 0, time.add, 0.0)
+
+    def mean(value: Array) -> Array:
+        return jnp.sum(kinds.share * value, axis=-1)
+
+    residual = mean(end + ending)
+    return ExpertTimes(mean(jnp.where(used, last, 0.0)), residual, Stream(residual, residual), residual)

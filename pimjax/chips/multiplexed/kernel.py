@@ -1,0 +1,84 @@
+"""`multiplexed_cost`: fluid and closed fidelities of the multiplexed chip. Pure, unbatched, differentiable.
+
+A run is prefill passes, then decode steps. Every pass is a chain of phases (:mod:`.phases`, :mod:`.experts`); attention
+is a barrier, so phases add up. Gradient policies: block counts, heads per attention unit and similar quotients are
+straight-through; the number of digital units is interpolated linearly between whole numbers; `max` has subgradients.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from pimjax import status
+from pimjax.array_typing import Array
+from pimjax.chips.multiplexed.cost import Times, assemble
+from pimjax.chips.multiplexed.durations import durations
+from pimjax.chips.multiplexed.fluid import ring_overflows
+from pimjax.chips.multiplexed.geometry import geometry
+from pimjax.chips.multiplexed.run_time import RunTimes, run_times
+from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
+from pimjax.chips.multiplexed.smooth import as_real
+from pimjax.chips.run_cost import COMPONENTS, RunCost
+from pimjax.config.build import Capacity, Design
+from pimjax.errors import ConfigError
+
+
+def multiplexed_cost(design: Design, schedule: MultiplexedSchedule, *, capacity: Capacity, fidelity: str) -> RunCost:
+    """Primitive costs of a run.
+
+    Args:
+        design: one design point.
+        schedule: of the same plan and workload, from :func:`.schedule_inputs`.
+        capacity: static; `schedule` has its shapes.
+        fidelity: static, "fluid" or "closed". Fluid needs the schedule's slot profile.
+
+    Raises:
+        ConfigError: fluid without a profile.
+    """
+    if fidelity == "fluid" and schedule.prompt_profile is None:
+        raise ConfigError("fidelity 'fluid' needs a schedule made with schedule_inputs(..., fidelity='fluid')")
+    dtype = jnp.asarray(design.hardware.mvm_latency_ns).dtype
+    design = jax.tree.map(jnp.asarray, design)
+    design = design.replace(hardware=as_real(design.hardware, jnp.zeros((), dtype)))
+    schedule = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf) if jnp.asarray(leaf).dtype == bool else jnp.asarray(leaf).astype(dtype), schedule
+    )
+    shape = geometry(design)
+    largest = jnp.maximum(jnp.max(schedule.group_sizes), 1)
+    low = jax.lax.stop_gradient(jnp.floor(design.hardware.num_digital_units))
+    part = design.hardware.num_digital_units - low
+
+    def timed(scale: Array) -> RunTimes:
+        time = durations(design, largest, scale, shape=shape)
+
+        def with_units(units: Array) -> RunTimes:
+            return run_times(design, schedule, time, units, scale, fidelity=fidelity)
+
+        both = jax.vmap(with_units)(jnp.stack([low, low + 1]))
+        return jax.tree.map(lambda value: value[0] + part * (value[1] - value[0]), both)
+
+    ones = jnp.ones(len(COMPONENTS), dtype)
+    latency, pull, times = jax.vjp(lambda scale: ((t := timed(scale)).latency, t), ones, has_aux=True)
+    time = durations(design, largest, shape=shape)
+    bits = jnp.where(ring_overflows(time), status.RING_OVERFLOW, 0) if fidelity == "fluid" else jnp.zeros((), jnp.int32)
+    bits = bits | jnp.where(_exceeds(design, schedule, capacity), status.CAPACITY_EXCEEDED, 0)
+    return assemble(
+        design,
+        schedule,
+        Times(
+            latency=latency,
+            critical=pull(jnp.ones((), dtype))[0],
+            moe=times.moe,
+            last_pass=times.last_pass,
+            slowest_layer=times.slowest_layer,
+            waiting_results=jnp.asarray(jnp.inf, dtype),
+            status=bits,
+        ),
+    )
+
+
+def _exceeds(design: Design, schedule: MultiplexedSchedule, capacity: Capacity) -> Array:
+    """More layers than the arrays hold."""
+    del capacity
+    return design.model.num_layers > schedule.is_moe.shape[-1]

@@ -1,0 +1,104 @@
+"""Closed forms for the phases around attention and experts: n tokens through links, crossbars and digital units.
+
+Tokens come in order. A digital unit that takes a token's addition keeps the token through its norm (low token first),
+so the units are c servers of one service time, and the start of token i is `max(arrival_i, finish_{i-c})`; for evenly
+spaced arrivals this has a closed form (:func:`last_start`). With digital accumulation the work of a token spreads over
+the units and the queue is taken as fluid.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from pimjax.array_typing import Array
+from pimjax.chips.multiplexed.durations import Durations, LinearTime
+from pimjax.chips.multiplexed.smooth import whole_down
+
+
+class Stream(NamedTuple):
+    """n tokens that reach a point in order, nearly evenly: when the first and the last arrive [ns]."""
+
+    first: Array
+    last: Array
+
+
+def last_start(count: Array, arrivals: Stream, service: Array, units: Array) -> Array:
+    """When the last of `count` tokens starts its service on one of `units` servers, first come first served.
+
+    >>> one = jnp.float32(1.0)
+    >>> float(last_start(4 * one, Stream(0 * one, 0 * one), 10 * one, 2 * one))
+    10.0
+    """
+    behind = jnp.maximum(count - 1, 0)
+    spacing = (arrivals.last - arrivals.first) / jnp.maximum(behind, 1)
+    rounds = whole_down(behind / units)
+    return jnp.maximum(arrivals.last, arrivals.first + (behind - rounds * units) * spacing + rounds * service)
+
+
+def through_units(count: Array, arrivals: Stream, service: Array, units: Array, extra: Array) -> Stream:
+    """`service` ns on one unit for each token; `extra` ns of other work per token slows the rounds."""
+    start = last_start(count, arrivals, service + extra, units)
+    return Stream(arrivals.first + service, start + service)
+
+
+def through_linear(count: Array, arrivals: Stream, linear: LinearTime, units: Array) -> Stream:
+    """One linear layer; its digital additions (if any) are a fluid queue."""
+    behind = jnp.maximum(count - 1, 0)
+    first = arrivals.first + linear.flight
+    last = jnp.maximum(arrivals.last, arrivals.first + behind * linear.issue) + linear.flight
+    span = linear.chain * jnp.ceil(linear.strips / units)
+    work = linear.chain * linear.strips / units
+    return Stream(first + span, jnp.maximum(last, first + behind * work) + span)
+
+
+def delayed(arrivals: Stream, time: Array) -> Stream:
+    """Every token later by `time`."""
+    return Stream(arrivals.first + time, arrivals.last + time)
+
+
+def shared_channel(count: Array, arrivals: Stream, time: Array) -> Stream:
+    """Every token through one channel that takes `time` per token."""
+    behind = jnp.maximum(count - 1, 0)
+    return Stream(
+        arrivals.first + time,
+        jnp.maximum(arrivals.last, arrivals.first + behind * time) + time,
+    )
+
+
+def project(time: Durations, count: Array, normed: Stream, units: Array) -> Stream:
+    """Queries, keys and values."""
+    return through_linear(count, through_linear(count, normed, time.qkv, units), time.expand, units)
+
+
+def embedding_phase(time: Durations, count: Array, units: Array) -> Stream:
+    """Pass start to queries, keys and values of the first layer."""
+    behind = jnp.maximum(count - 1, 0)
+    read = Stream(time.embed, time.embed * (behind + 1))
+    summed = through_units(count, delayed(read, time.embed_flight), time.add + time.norm, units, 0 * time.add)
+    return project(time, count, summed, units)
+
+
+def gate_phase(time: Durations, count: Array, attended: Stream, units: Array, go_read: Array) -> tuple[Stream, Stream]:
+    """Attention to the norm before the feed-forward part, and to the gate."""
+    output = through_linear(count, attended, time.output, units)
+    on_unit = time.router_digital
+    service = time.add + time.norm + on_unit
+    normed = through_units(count, output, service, units, time.gate)
+    routed = through_linear(count, normed, time.router, units)
+    read = shared_channel(count, routed, go_read)
+    return normed, delayed(read, time.gate)
+
+
+def dense_phase(time: Durations, count: Array, normed: Stream, units: Array) -> Stream:
+    """Dense feed-forward block up to its residual's addition (exclusive)."""
+    hidden = delayed(through_linear(count, normed, time.dense_up, units), time.dense_act)
+    hidden = through_units(count, hidden, time.dense_act_job, units, 0 * time.add)
+    return through_linear(count, hidden, time.dense_down, units)
+
+
+def tail_time(time: Durations, units: Array) -> Array:
+    """Last residual of a sequence to its sampled token [ns]."""
+    sums = time.head.chain * jnp.ceil(time.head.strips / units)
+    return time.norm + time.head.flight + sums + time.link + time.sampling
