@@ -9,6 +9,7 @@ from flax import struct
 from pimjax.array_typing import Array
 from pimjax.numerics import faults, noise
 from pimjax.numerics.device import Device
+from pimjax.numerics.draws import standard_normal, uniform
 from pimjax.numerics.encode import Code, code_of, cut, to_integers
 from pimjax.numerics.settings import Crossbar
 from pimjax.numerics.sharing import Converters, draw_converters
@@ -82,12 +83,11 @@ def _planes(pieces: Array, code: Code, crossbar: Crossbar, key: Array | None) ->
     device = crossbar.device
     signs = jnp.array([1, -1], pieces.dtype)[:, None, None, None]
     target = faults.in_window(jnp.maximum(signs * pieces[None], 0) / code.full, device)
-    # Few large draws: every call of a generator is a second of compile time.
     writing = drift = fault = None
     if key is not None:
         normal_key, uniform_key = jax.random.split(key)
-        writing, drift = jax.random.normal(normal_key, (2, *target.shape), target.dtype)
-        fault = jax.random.uniform(uniform_key, target.shape, target.dtype)
+        writing, drift = standard_normal(normal_key, (2, *target.shape), target.dtype)
+        fault = uniform(uniform_key, target.shape, target.dtype)
     conductance = noise.programmed(target, device, draw=writing)
     conductance = noise.drifted(conductance, device, target=target, draw=drift)
     conductance = faults.stuck(conductance, device, draw=fault)

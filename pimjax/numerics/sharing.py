@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from pimjax.array_typing import Array
+from pimjax.numerics.draws import standard_normal
 from pimjax.numerics.settings import Crossbar
 
 
@@ -70,7 +71,7 @@ def draw_shared_converters(
     number = group_of_crossbar.shape[0]
     position = _converter_of_column(crossbar, shape[2])
 
-    draws = jax.random.normal(key, (2, num_groups + 2 * number, *shape), dtype)[..., position]
+    draws = standard_normal(key, (2, num_groups + 2 * number, *shape), dtype)[..., position]
     converter, path, error = jnp.split(draws, (num_groups, num_groups + number), axis=1)
     gain = (1 + crossbar.adc_gain_spread * converter[0][group_of_crossbar]) * (1 + crossbar.path_gain_spread * path[0])
     offset = crossbar.adc_offset_spread * converter[1][group_of_crossbar] + crossbar.path_offset_spread * path[1]
