@@ -1,0 +1,200 @@
+"""A tuning problem as data: the box of numbers, the combinations of choices, and rows for objective and limits.
+
+Arrays hold everything that differs between problems of the same shapes, so they share one compiled program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import struct
+
+from pimjax.array_typing import Array, HostArray
+from pimjax.chips.multiplexed import schedule_inputs
+from pimjax.config.build import Capacity, Design, build
+from pimjax.config.config import Config
+from pimjax.config.hardware import Hardware
+from pimjax.config.loader import load_config
+from pimjax.errors import ConfigError
+from pimjax.estimation.routing import resolve
+from pimjax.trace.routing import RoutingTrace
+from pimjax.tuning.measures import BASE, HIGHER_IS_BETTER, offset, row
+from pimjax.tuning.parameters import Box, make_box, unit_at, values_at
+from pimjax.tuning.tune_config import TuneConfig
+
+Quality = Callable[[Hardware], Array]
+_LIMITS_PADDING = 4
+
+
+@struct.dataclass
+class ProblemArrays:
+    """Data of a problem. `V` combinations of choices, `M` base quantities, `C` limits (padded)."""
+
+    box: Box
+    designs: Design  # leaves [V, ...]
+    schedules: Any  # leaves [V, ...], None for the reference chip
+    objective: jax.Array  # [M] row of weights: the logarithm that is minimised
+    limit_rows: jax.Array  # [C, M]
+    limit_bounds: jax.Array  # [C]; limit_rows @ base - limit_bounds must not be positive
+
+
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """What a compiled program is specialised on."""
+
+    capacity: Capacity
+    chip_model: str
+    fidelity: str
+    quality: Quality | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Host object: arrays, what they were made from, and names."""
+
+    config: TuneConfig
+    arrays: ProblemArrays
+    static: Static
+    names: tuple[str, ...]  # numeric parameters, in the order of the box
+    choices: tuple[dict[str, Any], ...]  # [V] values of the categorical parameters
+    configs: tuple[Config, ...]  # [V] validated configurations at the base numbers
+    trace: RoutingTrace | None
+    start: HostArray  # [P] unit coordinates of the base configuration
+
+    @property
+    def num_variants(self) -> int:
+        """Combinations of choices."""
+        return len(self.choices)
+
+    @property
+    def num_parameters(self) -> int:
+        """Numeric parameters, without padding."""
+        return len(self.names)
+
+    def settings(self, unit: HostArray, variant: int) -> dict[str, Any]:
+        """Legal values by parameter name, choices included."""
+        values = values_at(self.arrays.box, unit)
+        return {**self.choices[variant], **{name: float(values[i]) for i, name in enumerate(self.names)}}
+
+    def configuration(self, unit: HostArray, variant: int) -> Config:
+        """The validated configuration of legal hardware at unit coordinates `[P]`, for any fidelity."""
+        values = values_at(self.arrays.box, unit)
+        box, base = self.arrays.box, self.configs[variant].hardware
+        overrides: dict[str, Any] = {}
+        for index, name in enumerate(self.names):
+            parameter = self.config.parameters[name]
+            if not parameter.drives:
+                overrides[name.partition(".")[2]] = float(values[index])
+            for leaf, exponent in parameter.drives.items():
+                key = leaf.partition(".")[2]
+                factor = (values[index] / float(np.asarray(box.reference)[index])) ** exponent
+                overrides[key] = float(overrides.get(key, getattr(base, key)) * factor)
+        hardware = type(base).model_validate({**base.model_dump(), **overrides})
+        return self.configs[variant].model_copy(update={"hardware": hardware, "name": "tuned"})
+
+
+def make_problem(
+    config: TuneConfig,
+    *,
+    trace: RoutingTrace | None = None,
+    quality: Quality | None = None,
+) -> Problem:
+    """Build every combination of choices with its schedule, and the rows of objective and limits.
+
+    Args:
+        config: from :func:`pimjax.tuning.load_tune_config`.
+        trace: routing of the request (multiplexed chip); None: what the base configuration's workload describes.
+        quality: `Hardware -> []`, differentiable; overrides `config.quality`.
+
+    Raises:
+        ConfigError: a parameter, choice or limit is not acceptable.
+        TraceError: the trace does not fit the model.
+    """
+    numeric = {key: item for key, item in config.parameters.items() if item.kind != "categorical"}
+    choosing = {key: item.choices or () for key, item in config.parameters.items() if item.kind == "categorical"}
+    choices = tuple(dict(zip(choosing, values, strict=True)) for values in itertools.product(*choosing.values()))
+    direct = {
+        key: item.start for key, item in numeric.items() if item.start is not None and not item.drives
+    }
+    loaded = [load_config(config.config, {**config.set, **direct, **choice}) for choice in choices]
+    resolved = [resolve(item, trace) if item.chip_model == "multiplexed" else (item, None) for item in loaded]
+    configs = tuple(item for item, _ in resolved)
+    if len({item.chip_model for item in configs}) > 1:
+        raise ConfigError("parameters: chip_model cannot be tuned; make two tuning runs and compare them")
+    designs, capacity = build(list(configs))
+    schedules = None
+    if configs[0].chip_model == "multiplexed":
+        every = [
+            schedule_inputs(item, requests, fidelity=config.fidelity, capacity=capacity)
+            for item, requests in resolved
+        ]
+        schedules = jax.tree.map(lambda *leaves: np.stack(leaves), *every)
+    if quality is None and config.quality == "sqnr":
+        from pimjax.tuning.quality import sqnr_db
+
+        quality = sqnr_db
+    base = jax.tree.map(lambda leaf: leaf[0], designs).hardware
+    box = make_box(numeric, base)
+    arrays = ProblemArrays(
+        box=box,
+        designs=designs,
+        schedules=schedules,
+        objective=_objective(config.objective),
+        limit_rows=np.zeros((_LIMITS_PADDING, len(BASE))),
+        limit_bounds=np.ones(_LIMITS_PADDING),
+    )
+    problem = Problem(
+        config=config,
+        arrays=arrays,
+        static=Static(capacity, configs[0].chip_model, config.fidelity, quality),
+        names=tuple(numeric),
+        choices=choices,
+        configs=configs,
+        trace=trace,
+        start=_start(config, box, base, tuple(numeric)),
+    )
+    rows, bounds = _limits(config, problem, quality)
+    return dataclasses.replace(problem, arrays=arrays.replace(limit_rows=rows, limit_bounds=bounds))
+
+
+def _objective(weights: Mapping[str, float]) -> HostArray:
+    return sum((-w if name in HIGHER_IS_BETTER else w) * row(name) for name, w in weights.items())  # type: ignore[return-value]
+
+
+def _start(config: TuneConfig, box: Box, base: Hardware, names: tuple[str, ...]) -> HostArray:
+    values = np.ones(box.low.shape)
+    for index, name in enumerate(names):
+        item = config.parameters[name]
+        values[index] = item.start if item.start is not None else float(np.asarray(getattr(base, name.partition(".")[2])))
+    unit = unit_at(box, np.where(np.isfinite(values), values, 1.0))
+    unit[len(names):] = 0.0
+    return unit
+
+
+def _limits(config: TuneConfig, problem: Problem, quality: Quality | None) -> tuple[HostArray, HostArray]:
+    """Rows and bounds; a limit that is a multiple of the base takes the base's value from the kernel."""
+    count = max(_LIMITS_PADDING, -(-len(config.limits) // _LIMITS_PADDING) * _LIMITS_PADDING)
+    rows, bounds = np.zeros((count, len(BASE))), np.ones(count)
+    base = None
+    for index, limit in enumerate(config.limits):
+        if limit.measure == "quality" and quality is None:
+            raise ConfigError("limits: a limit on quality needs quality: sqnr, or a quality function (Python)")
+        sign = 1.0 if limit.at_most is not None else -1.0
+        if limit.measure == "quality":
+            scale = 1.0 / max(abs(limit.bound), 1e-9)
+            rows[index], bounds[index] = sign * scale * row("quality"), sign * scale * limit.bound
+            continue
+        bound = np.log(limit.bound) - offset(limit.measure)
+        if limit.of_base:
+            if base is None:
+                from pimjax.tuning.evaluate import evaluate
+
+                base = evaluate(problem, problem.start[None], np.zeros(1, int)).base[0]
+            bound = np.log(limit.bound) + base @ row(limit.measure)
+        rows[index], bounds[index] = sign * row(limit.measure), sign * bound
+    return rows, bounds

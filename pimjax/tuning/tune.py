@@ -1,0 +1,244 @@
+"""`tune`: many gradient descents at once, the best finished on legal hardware, the result rechecked by `event`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pimjax.array_typing import HostArray
+from pimjax.config.config import Config
+from pimjax.errors import CapacityError, ConfigError
+from pimjax.estimation.api import estimate
+from pimjax.estimation.result import Estimate
+from pimjax.trace.routing import RoutingTrace
+from pimjax.tuning.checkpoint import restore_lanes, save_lanes
+from pimjax.tuning.descent import Lanes, descend, start_lanes
+from pimjax.tuning.evaluate import evaluate
+from pimjax.tuning.history import History
+from pimjax.tuning.last_mile import last_mile
+from pimjax.tuning.measures import MEASURES, value_of
+from pimjax.tuning.polish import Point, polish
+from pimjax.tuning.problem import Problem, Quality, make_problem
+from pimjax.tuning.tune_config import TuneConfig, load_tune_config
+
+GRADIENT_COST = 4
+"""Evaluations one gradient counts as."""
+
+Progress = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneResult:
+    """What a tuning run found. Host object."""
+
+    config: Config  # the tuned configuration: legal, validated
+    settings: dict[str, Any]  # tuned values by parameter
+    base_settings: dict[str, Any]  # where the run began
+    measures: dict[str, float]  # of the tuned chip, in the fidelity that was differentiated
+    base_measures: dict[str, float]
+    feasible: bool  # all limits hold in that fidelity
+    improvement: float  # objective of the base over objective of the tuned chip, as a ratio of weighted products
+    evaluations: int  # a gradient counts as GRADIENT_COST
+    gradients: int
+    event: Estimate | None  # the tuned chip by the event engine; None where it is too large for it
+    event_base: Estimate | None
+    event_excess: dict[str, float]  # limits on measures that the event engine finds broken: relative excess
+    history: History
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as `pimjax tune --json` prints it."""
+        return {
+            "settings": self.settings,
+            "base_settings": self.base_settings,
+            "measures": self.measures,
+            "base_measures": self.base_measures,
+            "feasible": self.feasible,
+            "improvement": self.improvement,
+            "evaluations": self.evaluations,
+            "gradients": self.gradients,
+            "event": self.event.to_dict() if self.event is not None else None,
+            "event_base": self.event_base.to_dict() if self.event_base is not None else None,
+            "event_excess": self.event_excess,
+        }
+
+
+def tune(
+    config: TuneConfig | str | Path | Mapping[str, Any],
+    *,
+    trace: RoutingTrace | None = None,
+    quality: Quality | None = None,
+    checkpoint: str | Path | None = None,
+    history: str | Path | None = None,
+    progress: Progress | None = None,
+    recheck: bool = True,
+) -> TuneResult:
+    """Find a better chip by gradient descent. Host function.
+
+    Every start descends the logarithm of the objective on relaxed hardware (see :mod:`pimjax.tuning.descent`); the
+    best are rounded, polished among legal neighbours, their continuous parameters finished by L-BFGS-B, and the
+    winner is estimated again by the event engine.
+
+    Args:
+        config: a :class:`TuneConfig`, a YAML file, the name of a shipped run, or a mapping.
+        trace: routing of the request (multiplexed chip); None: what the base configuration's workload describes.
+        quality: differentiable `Hardware -> []` that limits on `quality` use, for example a fit of perplexity;
+            overrides `config.quality`.
+        checkpoint: folder for the state after every chunk of steps; an interrupted run with the same problem goes on.
+        history: Parquet file to write: one row per start and step, and one per finished point.
+        progress: called with a sentence now and then.
+        recheck: estimate base and result by the event engine.
+
+    Returns:
+        :class:`TuneResult`; legal hardware even where no start keeps the limits (`feasible` is then False).
+
+    Raises:
+        ConfigError, TraceError: as :func:`make_problem`.
+        MissingExtraError: optax, scipy, orbax or pyarrow is needed and missing.
+    """
+    options = load_tune_config(config)
+    say = progress or (lambda sentence: None)
+    problem = make_problem(options, trace=trace, quality=quality)
+    say(f"{problem.num_parameters} parameters, {problem.num_variants} combinations of choices, {options.starts} starts")
+    record = History(problem)
+    lanes = _starts(problem)
+    if checkpoint is not None:
+        lanes = restore_lanes(Path(checkpoint), problem, lanes) or lanes
+    steps = options.optimiser.steps
+    while int(lanes.step) < steps:
+        begin = int(lanes.step)
+        lanes, records = descend(problem, lanes, min(options.optimiser.chunk_steps, steps - begin))
+        record.add_descent(lanes, records, begin)
+        if checkpoint is not None:
+            save_lanes(Path(checkpoint), problem, lanes)
+        best = np.where(lanes.excess < 1e-3, lanes.objective, np.inf).min()
+        say(f"step {int(lanes.step)} of {steps}: best relaxed objective {np.exp(best):.6g}")
+    gradients = steps * options.starts
+    point, spent, more = finish(problem, lanes, say)
+    gradients += more
+    evaluations = spent + options.starts + 1
+    record.add_points([point], evaluations + GRADIENT_COST * gradients)
+    if history is not None:
+        record.write(Path(history))
+    return _result(problem, point, evaluations + GRADIENT_COST * gradients, gradients, record, recheck)
+
+
+def _starts(problem: Problem) -> Lanes:
+    """The base point for every combination of choices, then points spread over the box."""
+    options = problem.config
+    variant = np.arange(options.starts) % problem.num_variants
+    unit = np.zeros((options.starts, len(problem.start)))
+    spread = spread_points(options.starts, problem.num_parameters, options.seed)
+    unit[:, : problem.num_parameters] = spread
+    unit[: min(options.starts, problem.num_variants)] = problem.start
+    return start_lanes(problem, unit, variant)
+
+
+def spread_points(count: int, dimensions: int, seed: int) -> HostArray:
+    """`[count, dimensions]` points in the unit box: one per row and column of a Latin square, shuffled.
+
+    >>> points = spread_points(4, 2, seed=0)
+    >>> sorted((points[:, 0] * 4).astype(int).tolist())
+    [0, 1, 2, 3]
+    """
+    generator = np.random.default_rng(seed)
+    order = np.argsort(generator.random((count, dimensions)), axis=0)
+    return (order + generator.random((count, dimensions))) / count
+
+
+def finish(problem: Problem, lanes: Lanes, say: Progress = lambda sentence: None) -> tuple[Point, int, int]:
+    """Round all lanes, polish the best, finish continuous parameters; returns the point, evaluations, gradients."""
+    options = problem.config.optimiser
+    result = evaluate(problem, lanes.unit, lanes.variant)
+    order = np.argsort(result.merit, kind="stable")[: options.polished_starts]
+    from pimjax.tuning.parameters import snap
+
+    units = snap(problem.arrays.box, lanes.unit)
+    spent = gradients = 0
+    best: Point | None = None
+    for index in order:
+        point = Point(units[index], int(lanes.variant[index]), result.base[index], float(result.merit[index]))
+        if not np.isfinite(point.merit):
+            continue
+        point, slopes, some = last_mile(problem, point, steps=options.last_mile_steps)
+        gradients, spent = gradients + slopes, spent + some
+        point, some = polish(problem, point, sweeps=options.polish_sweeps)
+        spent += some
+        say(f"finished a start: objective {np.exp(point.merit):.6g}")
+        if best is None or point.merit < best.merit:
+            best = point
+    if best is None:
+        raise ConfigError("no start gave usable hardware: every point is refused by the model; widen the parameters' bounds")
+    return best, spent, gradients
+
+
+def _result(
+    problem: Problem, point: Point, evaluations: int, gradients: int, record: History, recheck: bool
+) -> TuneResult:
+    base = evaluate(problem, problem.start[None], np.zeros(1, int))
+    tuned = evaluate(problem, point.unit[None], np.array([point.variant]))
+    config = problem.configuration(point.unit, point.variant)
+    event = _event(problem, config) if recheck else None
+    return TuneResult(
+        config=config,
+        settings=problem.settings(point.unit, point.variant),
+        base_settings=problem.settings(problem.start, 0),
+        measures=_measures(problem, tuned.base[0]),
+        base_measures=_measures(problem, base.base[0]),
+        feasible=bool(tuned.excess[0] == 0),
+        improvement=float(np.exp(base.objective[0] - tuned.objective[0])),
+        evaluations=evaluations,
+        gradients=gradients,
+        event=event,
+        event_base=_event(problem, problem.configs[0]) if recheck else None,
+        event_excess=_event_excess(problem, event),
+        history=record,
+    )
+
+
+def _measures(problem: Problem, base: HostArray) -> dict[str, float]:
+    names = [name for name in MEASURES if name != "quality" or problem.static.quality is not None]
+    names = [name for name in names if not name.startswith("moe_") or problem.static.chip_model == "multiplexed"]
+    return {name: float(value_of(name, base)) for name in names}
+
+
+def _event(problem: Problem, config: Config) -> Estimate | None:
+    try:
+        return estimate(config, problem.trace, "event")
+    except CapacityError:
+        return None
+
+
+def _event_excess(problem: Problem, event: Estimate | None) -> dict[str, float]:
+    """Limits that the event engine finds broken."""
+    if event is None:
+        return {}
+    out = {}
+    quantities = event_base_quantities(event)
+    for limit, row, bound in zip(
+        problem.config.limits,
+        np.asarray(problem.arrays.limit_rows),
+        np.asarray(problem.arrays.limit_bounds),
+        strict=False,
+    ):
+        if limit.measure != "quality" and (excess := float(row @ quantities - bound)) > 0:
+            out[limit.measure] = float(np.expm1(excess))
+    return out
+
+
+def event_base_quantities(result: Estimate) -> HostArray:
+    """Base quantities `[M]` (logarithms; quality 0) of an estimate of any fidelity. Host."""
+    tokens = float(result.tokens_per_s) * float(result.latency_ns) * 1e-9
+    amounts = [
+        result.latency_ns,
+        result.energy_nj,
+        result.area_mm2,
+        result.flops,
+        tokens,
+        result.moe_latency_ns,
+        result.moe_area_mm2,
+    ]
+    return np.append(np.log(np.maximum(np.array(amounts, np.float64), 1e-30)), 0.0)
