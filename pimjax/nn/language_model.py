@@ -117,7 +117,7 @@ class LanguageModel(nnx.Module):
     The output head is the transposed embedding. See :func:`forward` for what is computed.
 
     >>> model = LanguageModel(LanguageModelConfig(num_layers=1), rngs=nnx.Rngs(0))
-    >>> model(jnp.array([1, 2, 3])).logits.shape
+    >>> nnx.jit(lambda model, tokens: model(tokens).logits)(model, jnp.array([1, 2, 3])).shape
     (3, 128)
     """
 
