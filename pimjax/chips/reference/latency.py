@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jax import lax
 
 from pimjax.array_typing import Array
 from pimjax.chips.reference import closed, fluid, phases
 from pimjax.chips.reference.closed_forms import Attention, Run
+from pimjax.chips.reference.fluid_gradient import summed_ends
 from pimjax.chips.reference.phases import EMBEDDING, LAST, MIDDLE, Blocks, Phase, PhaseKind, Timings
 from pimjax.config.build import Capacity, Design
 
@@ -27,13 +28,20 @@ class Latency(NamedTuple):
     slowest_layer: Array
 
 
-class _Parts(NamedTuple):
-    """Times of passes of some token counts, ns, all of one shape."""
+class _Part(NamedTuple):
+    """A phase and how often a pass goes through it."""
 
-    embedding: Array
-    middle_moe: Array  # one layer of each kind, without attention
-    middle_dense: Array
-    last: Array  # last layer with the tail
+    phase: Phase
+    kind: PhaseKind
+    count: Array
+
+
+class _Passes(NamedTuple):
+    """Kinds of passes `[T + 3]`: prefill, first decode, decode of one token, then decodes of 1 ... T tokens."""
+
+    tokens: Array
+    mvm: Array
+    count: Array
 
 
 def latency(
@@ -44,109 +52,72 @@ def latency(
     In `fluid` a derivative in the number of digital units is the closed form's (the simulated latency jumps at whole
     units); all others are its own.
     """
-    one = jnp.ones_like(run.prompt)
-    no_cache_decodes = jnp.where(run.go, 0, run.decodes)
-    first, later = t.mvm_first, t.mvm
+    units = design.hardware.num_digital_units
+    passes = _list_passes(t, run, capacity.max_tokens)
+    tail = phases.tail_ns(b, t, passes.mvm, units, design.plan.whole_ns)
+    total = slowest = jnp.zeros_like(run.prompt)
+    for part in _parts(design, b, t, capacity):
+        each = closed.phase_ns(part.phase, part.kind, passes.mvm, passes.tokens, units)
+        each = each + tail if part.kind is LAST else each
+        summed = jnp.sum(passes.count * each)
+        if fidelity == "fluid":
+            summed = summed + _simulation_gap(part, passes, t, run, lax.stop_gradient(units))
+        total = total + part.count * summed
+        if part.kind is not EMBEDDING:
+            slowest = jnp.maximum(slowest, jnp.where(part.count > 0, summed, 0))
 
-    # Passes with decode id 0: prefill and first decode. The others: lengths prompt + 2 ... prompt + decodes.
-    prefill = _passes(design, b, t, first, run.prompt, capacity)
-    opening = _passes(design, b, t, first, run.first_decode_tokens, capacity)
-    single = _passes(design, b, t, later, one, capacity)
-    lengths = jnp.arange(1, capacity.max_tokens + 1, dtype=one.dtype)
-    rest = _passes(design, b, t, later, lengths, capacity)
-    if fidelity == "fluid":
-        longest = jnp.maximum(run.prefill * run.prompt, run.prompt * (no_cache_decodes > 0) + no_cache_decodes)
-        mvm = jnp.where(no_cache_decodes > 1, later, first)
-        exact = _simulated(design, b, t, mvm, longest, lengths, capacity)
-        model = _passes(design, b, t, mvm, lengths, capacity)
-        gap = jax.tree.map(lambda x, y: x - y, exact, model)  # [T]: what the simulation adds to the closed form
-
-        def corrected(parts: _Parts, tokens: Array) -> _Parts:
-            place = jnp.clip(tokens.astype(int) - 1, 0, capacity.max_tokens - 1)
-            return jax.tree.map(lambda part, add: part + jnp.where(tokens > 1, add[place], 0), parts, gap)
-
-        prefill = corrected(prefill, run.prompt)
-        opening = corrected(opening, run.first_decode_tokens)
-        rest = corrected(rest, lengths)
-
-    opened = jnp.minimum(run.decodes, 1)
-    cached = jnp.where(run.go, run.decodes - opened, 0)
-    uncached = (lengths > run.prompt + 1) & (lengths <= run.prompt + no_cache_decodes)
-
-    def over_passes(weigh) -> Array:
-        return (
-            run.prefill * weigh(prefill)
-            + opened * weigh(opening)
-            + cached * weigh(single)
-            + jnp.sum(jnp.where(uncached, weigh(rest), 0))
-        )
-
-    model = design.model
-    layers, moe = (jnp.asarray(x, one.dtype) for x in (model.num_layers, model.num_moe_layers))
-    middle_moe = moe - jnp.asarray(model.last_layer_is_moe, one.dtype)
-    middle_dense = layers - 1 - middle_moe
+    layers = jnp.asarray(design.model.num_layers, run.prompt.dtype)
     attention_ns = attention.compute_ns + attention.read_ns
-
-    def whole(parts: _Parts) -> Array:
-        return parts.embedding + middle_moe * parts.middle_moe + middle_dense * parts.middle_dense + parts.last
-
-    def slowest(parts: _Parts) -> Array:
-        dense = jnp.where(middle_dense > 0, parts.middle_dense, 0)
-        return jnp.maximum(jnp.maximum(jnp.where(middle_moe > 0, parts.middle_moe, 0), dense), parts.last)
-
     links = (run.passes - 1) * t.hop_in  # embedding reads of later passes
     return Latency(
-        total=over_passes(whole) + layers * attention_ns + links,
-        slowest_layer=over_passes(slowest) + attention_ns,
+        total=total + layers * attention_ns + links,
+        slowest_layer=slowest + attention_ns,
     )
 
 
-def _phases(
-    design: Design, b: Blocks, t: Timings, mvm: Array, capacity: Capacity
-) -> tuple[tuple[Phase, PhaseKind], ...]:
-    """Phases in the order of `_Parts`; without a second layer the middle ones are left out."""
-    last_is_moe = jnp.asarray(design.model.last_layer_is_moe, bool)
-    embedding = phases.embedding_phase(b, t, mvm)
-    last = phases.layer_phase(design, b, t, mvm, moe=last_is_moe, kind=LAST)
+def _list_passes(t: Timings, run: Run, max_tokens: int) -> _Passes:
+    one = jnp.ones_like(run.prompt)
+    lengths = jnp.arange(1, max_tokens + 1, dtype=one.dtype)
+    opened = jnp.minimum(run.decodes, 1)
+    cached = jnp.where(run.go, run.decodes - opened, 0)
+    uncached = ~run.go & (lengths > run.prompt + 1) & (lengths <= run.prompt + run.decodes)
+    return _Passes(
+        tokens=jnp.concatenate([jnp.stack([run.prompt, run.first_decode_tokens, one]), lengths]),
+        mvm=jnp.concatenate([jnp.stack([t.mvm_first, t.mvm_first]), jnp.full(max_tokens + 1, t.mvm)]),
+        count=jnp.concatenate([jnp.stack([run.prefill, opened, cached]), uncached.astype(one.dtype)]),
+    )
+
+
+def _parts(design: Design, b: Blocks, t: Timings, capacity: Capacity) -> tuple[_Part, ...]:
+    """Phases of a pass; where no model has a second layer the middle ones are left out."""
+    model, one = design.model, jnp.ones_like(b.d_cols)
+    last_is_moe = jnp.asarray(model.last_layer_is_moe, bool)
+    embedding = _Part(phases.embedding_phase(b, t), EMBEDDING, one)
+    last = _Part(phases.layer_phase(design, b, t, moe=last_is_moe, kind=LAST), LAST, one)
     if capacity.max_layers == 1:
-        return (embedding, EMBEDDING), (last, LAST)
-    middle = [(phases.layer_phase(design, b, t, mvm, moe=moe, kind=MIDDLE), MIDDLE) for moe in (True, False)]
-    return (embedding, EMBEDDING), *middle, (last, LAST)
+        return embedding, last
+    layers, moe_layers = (jnp.asarray(x, one.dtype) for x in (model.num_layers, model.num_moe_layers))
+    moe = moe_layers - last_is_moe.astype(one.dtype)
+    middle = [
+        _Part(phases.layer_phase(design, b, t, moe=flag, kind=MIDDLE), MIDDLE, count)
+        for flag, count in ((True, moe), (False, layers - 1 - moe))
+    ]
+    return embedding, *middle, last
 
 
-def _parts(times: list[Array], tail: Array) -> _Parts:
-    if len(times) == 2:
-        zero = jnp.zeros_like(times[0])
-        times = [times[0], zero, zero, times[1]]
-    *others, last = times
-    return _Parts(*others, last + tail)
-
-
-def _passes(design: Design, b: Blocks, t: Timings, mvm: Array, tokens: Array, capacity: Capacity) -> _Parts:
-    """Closed form of passes of `tokens` tokens each (any shape)."""
-    units = design.hardware.num_digital_units
-    times = [closed.phase_ns(phase, tokens, units) for phase, _ in _phases(design, b, t, mvm, capacity)]
-    return _parts(times, phases.tail_ns(b, t, mvm, units, design.plan.whole_ns))
-
-
-def _simulated(
-    design: Design, b: Blocks, t: Timings, mvm: Array, longest: Array, lengths: Array, capacity: Capacity
-) -> _Parts:
-    """Fluid times of passes of 1 ... T tokens `[T]` from one simulation of the longest."""
-    units = design.hardware.num_digital_units
-    whole_units = jax.lax.stop_gradient(units)
-    size = min(capacity.max_tokens, fluid.MAX_SCANNED_TOKENS)
-    scanned = jnp.minimum(longest, size)
-    tail = phases.tail_ns(b, t, mvm, units, design.plan.whole_ns)
-    times = []
-    for phase, kind in _phases(design, b, t, mvm, capacity):
-        done = fluid.finish_times(phase, kind, scanned, whole_units, size=size)
-        ends = jax.lax.cummax(done)
-        if kind is LAST:  # tokens that end after the last one's tail
-            ends = jnp.maximum(ends, done + tail) - tail
-        beyond = jnp.maximum(lengths - size, 0)
-        ends = jnp.concatenate([ends, jnp.broadcast_to(ends[-1:], (capacity.max_tokens - size,))])
-        ends = ends + beyond * closed.steady_interval_ns(phase, whole_units)
-        surrogate = closed.phase_ns(jax.lax.stop_gradient(phase), lengths, units)
-        times.append(ends + surrogate - jax.lax.stop_gradient(surrogate))
-    return _parts(times, tail)
+def _simulation_gap(part: _Part, passes: _Passes, t: Timings, run: Run, units: Array) -> Array:
+    """What a simulation of the longest pass adds to the closed form, ns, summed over the passes."""
+    phase, kind, _ = part
+    lengths = passes.tokens[3:]
+    size = min(len(lengths), fluid.MAX_SCANNED_TOKENS)
+    # Passes of one length, wherever they stand in the run; one token alone is no matter of simulation.
+    early = passes.count[:2, None] * (passes.tokens[:2, None] == lengths)
+    weights = jnp.where(lengths > 1, passes.count[3:] + jnp.sum(early, axis=0), 0)
+    longest = jnp.where(run.go, run.prefill * run.prompt, run.prompt + run.decodes)
+    mvm = jnp.where(run.go | (run.decodes < 2), t.mvm_first, t.mvm)
+    scanned, beyond = weights[:size], weights[size:]
+    scanned = scanned.at[-1].add(jnp.sum(beyond))
+    ends = summed_ends(phase, kind, mvm, jnp.minimum(longest, size), units, scanned)
+    ends = ends + jnp.sum(beyond * (lengths[size:] - size)) * closed.steady_interval_ns(phase, mvm, units)
+    formula = closed.phase_ns(phase, kind, jnp.full_like(lengths, mvm), lengths, units)
+    return ends - jnp.sum(weights * formula)

@@ -83,9 +83,14 @@ class PhaseKind(NamedTuple):
     queued: int
 
     @property
+    def trips(self) -> int:
+        """Matrix-vector products that a token waits for after its release."""
+        return sum(self.tiles)
+
+    @property
     def events_per_token(self) -> int:
         """Most events one token causes: its release, the end of every stage, every return from tiles."""
-        return 1 + len(self.single) + sum(self.tiles)
+        return 1 + len(self.single) + self.trips
 
 
 EMBEDDING = PhaseKind((True, False), (True, False), 0)
@@ -98,14 +103,16 @@ MIDDLE = PhaseKind(
 
 
 class Phase(NamedTuple):
-    """Numbers of a phase; axis S = stages of its kind. Times in ns, work in ns of one unit."""
+    """Numbers of a phase; axis S = stages of its kind. Times in ns, work in ns of one unit.
+
+    The MVM latency stands apart, because the first passes of a run may have another one.
+    """
 
     work: Array  # [S]
     width: Array  # [S] units the stage can use
-    delay: Array  # [S] from the end of the stage until the token is ready for the next one
-    mvm: Array  # [] interval of releases, and service time of queued tiles
-    hop_in: Array  # []
-    first: Array  # [] release of the first token
+    delay: Array  # [S] from the end of the stage until the token is ready for the next one, but for the MVM
+    hop_in: Array  # [] part of `delay` that comes before the tiles
+    first: Array  # [] release of the first token, but for the MVM
 
 
 def blocks(design: Design) -> Blocks:
@@ -167,21 +174,20 @@ def timings(design: Design, scale: Array) -> Timings:
     )
 
 
-def embedding_phase(b: Blocks, t: Timings, mvm: Array) -> Phase:
+def embedding_phase(b: Blocks, t: Timings) -> Phase:
     """Token embedding, its addition, and q, k, v of the first layer."""
     chains = 3 * b.d_cols
-    trip = t.hop_in + mvm + t.hop_out
+    trip = t.hop_in + t.hop_out
     return Phase(
         work=jnp.stack([t.add_model, chains * (b.d_rows - 1) * t.add_columns]),
         width=jnp.stack([jnp.ones_like(chains), chains]),
         delay=jnp.stack([trip, jnp.zeros_like(trip)]),
-        mvm=mvm,
         hop_in=t.hop_in,
-        first=mvm + t.hop_out,
+        first=t.hop_out,
     )
 
 
-def layer_phase(design: Design, b: Blocks, t: Timings, mvm: Array, *, moe: ArrayLike, kind: PhaseKind) -> Phase:
+def layer_phase(design: Design, b: Blocks, t: Timings, *, moe: ArrayLike, kind: PhaseKind) -> Phase:
     """From attention to the last residual of a layer (`LAST`), or on to the next layer's q, k, v (`MIDDLE`).
 
     `moe` (data) tells whether the layer has experts or one dense feed-forward block.
@@ -190,7 +196,7 @@ def layer_phase(design: Design, b: Blocks, t: Timings, mvm: Array, *, moe: Array
     k = jnp.where(moe, jnp.asarray(design.model.top_k, one.dtype), one)
     router = jnp.where(moe, b.router_cols, 0 * one)
     up, down = k * b.f_cols + router, k * b.d_cols
-    trip = t.hop_in + mvm + t.hop_out
+    trip = t.hop_in + t.hop_out
     zero = jnp.zeros_like(trip)
     work = [
         b.d_cols * (b.d_rows - 1) * t.add_columns,
@@ -211,14 +217,13 @@ def layer_phase(design: Design, b: Blocks, t: Timings, mvm: Array, *, moe: Array
         work=jnp.stack(work),
         width=jnp.stack(width),
         delay=jnp.stack(delay),
-        mvm=mvm,
         hop_in=t.hop_in,
-        first=t.hop_in + mvm + t.hop_out,
+        first=trip,
     )
 
 
 def tail_ns(b: Blocks, t: Timings, mvm: Array, units: Array, whole: Array) -> Array:
-    """The last token's normalisation, vocabulary head and sampling, ns: alone on the chip."""
+    """The last token's normalisation, vocabulary head and sampling, ns: alone on the chip. `mvm` of any shape."""
     chain = b.d_rows - 1
     rounds = jnp.maximum(chain, round_up(b.vocab_cols * chain / units, whole))
     hop_out = jnp.where(b.d_rows > 1, t.hop_out, 0 * t.hop_out)
