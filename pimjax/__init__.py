@@ -13,6 +13,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from pimjax import event as event
+    from pimjax.batch import estimate_batch as estimate_batch
+    from pimjax.chips.multiplexed import schedule_inputs as schedule_inputs
+    from pimjax.chips.run_cost import COMPONENTS as COMPONENTS
+    from pimjax.chips.run_cost import OP_KINDS as OP_KINDS
     from pimjax.config import Capacity as Capacity
     from pimjax.config import Config as Config
     from pimjax.config import Design as Design
@@ -22,6 +26,25 @@ if TYPE_CHECKING:
     from pimjax.errors import ConfigError as ConfigError
     from pimjax.errors import PimjaxError as PimjaxError
     from pimjax.errors import TraceError as TraceError
+    from pimjax.estimation import Estimate as Estimate
+    from pimjax.estimation import estimate as estimate
+    from pimjax.estimation import estimate_kernel as estimate_kernel
+    from pimjax.numerics import Crossbar as Crossbar
+    from pimjax.numerics import crossbar_mvm as crossbar_mvm
+    from pimjax.schedule import GROUPING_STRATEGIES as GROUPING_STRATEGIES
+    from pimjax.schedule import IDLE as IDLE
+    from pimjax.schedule import deal_copies as deal_copies
+    from pimjax.schedule import group_experts as group_experts
+    from pimjax.schedule import schedule_cost as schedule_cost
+    from pimjax.schedule import schedule_intervals as schedule_intervals
+    from pimjax.schedule import schedule_profile as schedule_profile
+    from pimjax.schedule import schedule_slots as schedule_slots
+    from pimjax.schedule import schedule_summary as schedule_summary
+    from pimjax.schedule import schedule_table as schedule_table
+    from pimjax.trace import RoutingTrace as RoutingTrace
+    from pimjax.trace import default_trace as default_trace
+    from pimjax.trace import load_traces as load_traces
+    from pimjax.tuning import tune as tune
 
 #: public name -> module that defines it
 _HOME = {
@@ -31,8 +54,31 @@ _HOME = {
     "build": "pimjax.config",
     "load_config": "pimjax.config",
     "reference_config": "pimjax.config",
-    "ConfigError": "pimjax.errors",
+    "RoutingTrace": "pimjax.trace",
+    "load_traces": "pimjax.trace",
+    "default_trace": "pimjax.trace",
+    "GROUPING_STRATEGIES": "pimjax.schedule",
+    "IDLE": "pimjax.schedule",
+    "group_experts": "pimjax.schedule",
+    "deal_copies": "pimjax.schedule",
+    "schedule_cost": "pimjax.schedule",
+    "schedule_summary": "pimjax.schedule",
+    "schedule_profile": "pimjax.schedule",
+    "schedule_slots": "pimjax.schedule",
+    "schedule_intervals": "pimjax.schedule",
+    "schedule_table": "pimjax.schedule",
+    "Crossbar": "pimjax.numerics",
+    "crossbar_mvm": "pimjax.numerics",
+    "COMPONENTS": "pimjax.chips.run_cost",
+    "OP_KINDS": "pimjax.chips.run_cost",
+    "Estimate": "pimjax.estimation",
+    "estimate": "pimjax.estimation",
+    "estimate_kernel": "pimjax.estimation",
+    "estimate_batch": "pimjax.batch",
+    "tune": "pimjax.tuning",
+    "schedule_inputs": "pimjax.chips.multiplexed",
     "PimjaxError": "pimjax.errors",
+    "ConfigError": "pimjax.errors",
     "TraceError": "pimjax.errors",
 }
 _MODULES = ("event",)

@@ -1,0 +1,113 @@
+"""Recompute the 25 published runs at every fidelity, next to the authors' numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from pimjax.chips.reference.config import simulate_config
+from pimjax.chips.reference.kernel import reference_cost
+from pimjax.chips.run_cost import COMPONENTS
+from pimjax.config import build
+from pimjax.reproduction.claims import claims
+from pimjax.reproduction.lines import PublishedLine, published, published_lines
+
+Progress = Callable[[str], None]
+
+
+def reproduce(*, with_claims: bool = True, progress: Progress = lambda text: None) -> dict[str, Any]:
+    """All published lines by `event` (where feasible), `fluid` and `closed`, and the paper's four claims.
+
+    Args:
+        with_claims: also compute the claims (their multiplexed values need further estimates).
+        progress: called with a sentence at every step.
+
+    Returns:
+        `{"lines": [...], "claims": [...]}`. A line holds `args`, `name`, `event` (None where only `fluid` is feasible),
+        `fluid`, `closed`, `reference` (None where the authors' value is not known): each with `latency_ns` and
+        `energy_nj`; `deviation`: relative latency and energy deviation of each fidelity from the reference, or from
+        `event` where there is none.
+    """
+    lines = published_lines()
+    progress("fluid and closed: 25 runs in one compiled program each")
+    fast = {fidelity: fast_costs(lines, fidelity) for fidelity in ("fluid", "closed")}
+    known = {run["args"]: run for run in published()["runs"]}
+    cache: dict[Any, Any] = {}
+    rows = []
+    for index, line in enumerate(lines):
+        row: dict[str, Any] = {"args": line.args, "name": line.name, "event": None}
+        if line.event:
+            progress(f"event: {line.name}")
+            row["event"] = exact_costs(line, cache)
+        for fidelity, values in fast.items():
+            row[fidelity] = {name: float(array[index]) for name, array in values.items()}
+        reference = known.get(line.args)
+        row["reference"] = reference and {key: reference[key] for key in ("latency_ns", "energy_nj")}
+        row["deviation"] = _deviation(row)
+        rows.append(row)
+    return {"lines": rows, "claims": claims(rows, progress) if with_claims else []}
+
+
+def fast_costs(lines: list[PublishedLine], fidelity: str) -> dict[str, np.ndarray]:
+    """Latency and energy of all lines by one compiled kernel, in float64."""
+    design, capacity = build([line.config() for line in lines])
+    kernel = functools.partial(reference_cost, capacity=capacity, fidelity=fidelity, critical=False)
+    with jax.enable_x64(True):
+        cost = jax.jit(jax.vmap(kernel))(design)
+        return {
+            "latency_ns": np.asarray(cost.latency_ns),
+            "energy_nj": np.asarray(cost.component_energy_nj).sum(-1),
+            "flops": np.asarray(cost.flops),
+        }
+
+
+def exact_costs(line: PublishedLine, cache: dict[Any, Any]) -> dict[str, Any]:
+    """Latency, energy, FLOPs and critical path of one line by the event engine; equal passes are computed once."""
+    cost, _ = simulate_config(line.config(), with_memory=False, cache=cache)
+    critical = dict(zip(COMPONENTS, np.asarray(cost.critical_ns).tolist(), strict=True))
+    return {
+        "latency_ns": float(cost.latency_ns),
+        "energy_nj": float(np.sum(cost.component_energy_nj)),
+        "flops": float(cost.flops),
+        "critical_ns": {name: value for name, value in critical.items() if value},
+    }
+
+
+def _deviation(row: dict[str, Any]) -> dict[str, Any]:
+    base = row["reference"] or row["event"]
+    out: dict[str, Any] = {"against": "reference" if row["reference"] else "event" if row["event"] else None}
+    for fidelity in ("event", "fluid", "closed"):
+        if base is not None and row[fidelity] is not None and base is not row[fidelity]:
+            out[fidelity] = {key: row[fidelity][key] / base[key] - 1 for key in ("latency_ns", "energy_nj")}
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """How far the fidelities are from the authors' numbers over all lines that have one."""
+
+    lines: int
+    exact: int
+    event: int
+    worst: dict[str, float]
+
+
+def summarise(rows: list[dict[str, Any]]) -> Summary:
+    """Counts and the largest relative latency deviation of each fidelity."""
+    worst: dict[str, float] = {}
+    for row in rows:
+        for fidelity in ("event", "fluid", "closed"):
+            if fidelity in row["deviation"]:
+                worst[fidelity] = max(worst.get(fidelity, 0.0), abs(row["deviation"][fidelity]["latency_ns"]))
+    matched = [row for row in rows if row["reference"] and row["event"]]
+    return Summary(
+        lines=len(rows),
+        exact=sum(row["event"]["latency_ns"] == row["reference"]["latency_ns"] for row in matched),
+        event=len(matched),
+        worst=worst,
+    )
