@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx, struct
 
-from pimjax.array_typing import Array
+from pimjax.array_typing import Array, ArrayLike
 from pimjax.errors import NumericsError
 from pimjax.numerics.calibrate import calibrate_adc_range
 from pimjax.numerics.mvm import read
-from pimjax.numerics.programming import program
+from pimjax.numerics.programming import Programmed, program
 from pimjax.numerics.settings import Crossbar, as_arrays
 from pimjax.numerics.sharing import Converters
 
@@ -44,8 +44,8 @@ def fit_ranges(
     crossbar: Crossbar,
     *,
     method: str = "percentile",
-    percentile: float = 99.99,
-    input_percentile: float = 99.9,
+    percentile: ArrayLike = 99.99,
+    input_percentile: ArrayLike = 99.9,
 ) -> Ranges:
     """Ranges for `weights` [out, in] from sample activations `inputs` [samples, in].
 
@@ -60,6 +60,39 @@ def fit_ranges(
     return Ranges(scale, fitted.adc_range)
 
 
+@struct.dataclass
+class ProgrammedMatrix:
+    """Real weights in crossbars: their cells and the digital scale of every output."""
+
+    stored: Programmed
+    scales: Array  # [out, 1]
+
+
+def program_linear(
+    weights: Array, crossbar: Crossbar, *, chip_key: Array | None = None, converters: Converters | None = None
+) -> ProgrammedMatrix:
+    """Scale `weights` [out, in] into [-1, 1] and program them; `crossbar` as arrays. `chip_key` is consumed."""
+    scales = weight_scales(weights)
+    return ProgrammedMatrix(program(weights / scales, crossbar, key=chip_key, converters=converters), scales)
+
+
+def read_linear(
+    matrix: ProgrammedMatrix,
+    inputs: Array,
+    ranges: Ranges,
+    crossbar: Crossbar,
+    *,
+    read_key: Array | None = None,
+    vector_ids: Array | None = None,
+) -> Array:
+    """`inputs` [..., in] through a programmed matrix: [..., out]; `crossbar` as arrays. `read_key` is consumed."""
+    settings = dataclasses.replace(crossbar, adc_range=ranges.adc_range)
+    vectors = inputs.reshape(-1, inputs.shape[-1]).T / ranges.input_scale
+    product = read(matrix.stored, vectors, settings, key=read_key, vector_ids=vector_ids)
+    return (product * matrix.scales * ranges.input_scale).T.reshape(*inputs.shape[:-1], -1)
+
+
+@jax.jit
 def crossbar_linear(
     weights: Array,
     inputs: Array,
@@ -77,12 +110,9 @@ def crossbar_linear(
     of this read; both are consumed, both may be None. `vector_ids` and `converters`: see `read` and `program`.
     Differentiable in: weights, inputs, ranges (straight-through rounding).
     """
-    settings = as_arrays(dataclasses.replace(crossbar, adc_range=ranges.adc_range), weights.dtype)
-    scales = weight_scales(weights)
-    stored = program(weights / scales, settings, key=chip_key, converters=converters)
-    vectors = inputs.reshape(-1, inputs.shape[-1]).T / ranges.input_scale
-    product = read(stored, vectors, settings, key=read_key, vector_ids=vector_ids)
-    return (product * scales * ranges.input_scale).T.reshape(*inputs.shape[:-1], weights.shape[0])
+    settings = as_arrays(crossbar, weights.dtype)
+    matrix = program_linear(weights, settings, chip_key=chip_key, converters=converters)
+    return read_linear(matrix, inputs, ranges, settings, read_key=read_key, vector_ids=vector_ids)
 
 
 class CrossbarRange(nnx.Param):

@@ -94,9 +94,7 @@ class CrossbarMoE(nnx.Module):
         converters = self._converters(chip_keys[2])
 
         def one(expert: CrossbarExpertMLP, index: Array, converters: dict[str, Converters] | None) -> Array:
-            folded = [
-                None if key is None else jax.random.fold_in(key, index) for key in (chip_keys[1], read_keys[1])
-            ]
+            folded = [None if key is None else jax.random.fold_in(key, index) for key in (chip_keys[1], read_keys[1])]
             return expert(inputs, chip_key=folded[0], read_key=folded[1], converters=converters)
 
         axes = (0, 0, None if converters is None else 0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from pimjax.array_typing import Array
+from pimjax.array_typing import Array, ArrayLike
 from pimjax.errors import NumericsError
 from pimjax.numerics.adc import quantise
 from pimjax.numerics.encode import code_of, cut, piece_weights, to_integers
@@ -33,7 +35,7 @@ def calibrate_adc_range(
     crossbar: Crossbar,
     *,
     method: str = "percentile",
-    percentile: float = 99.99,
+    percentile: ArrayLike = 99.99,
     scope: str = "slice",
     key: Array | None = None,
     candidates: int = 48,
@@ -56,12 +58,28 @@ def calibrate_adc_range(
         raise NumericsError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
     if scope not in SCOPES:
         raise NumericsError(f"scope is {scope!r}; it must be one of {', '.join(SCOPES)}")
-    if not 0 < percentile <= 100:
+    if is_concrete(percentile) and not 0 < float(np.asarray(percentile)) <= 100:
         raise NumericsError(f"percentile is {percentile}; it must be above 0 and at most 100")
     if is_concrete(crossbar):
         check_crossbar(crossbar)
     weights, inputs = jnp.asarray(weights), jnp.asarray(inputs)
     settings = as_arrays(crossbar, weights.dtype)
+    limit = _fit(weights, inputs, settings, percentile, key, method=method, scope=scope, candidates=candidates)
+    return dataclasses.replace(settings, adc_range=limit)
+
+
+@functools.partial(jax.jit, static_argnames=("method", "scope", "candidates"))
+def _fit(
+    weights: Array,
+    inputs: Array,
+    settings: Crossbar,
+    percentile: ArrayLike,
+    key: Array | None,
+    *,
+    method: str,
+    scope: str,
+    candidates: int,
+) -> Array:
     sums = analog_sums(program(weights, settings, key=key), inputs, settings)
     grouped = _samples_last(sums, scope)
     top = jnp.max(jnp.abs(grouped), axis=-1)
@@ -75,7 +93,7 @@ def calibrate_adc_range(
         weight = jnp.broadcast_to(((places / places.max()) ** 2)[None, :, None, None, None], sums.shape)
         limit = _least_squares(grouped, _samples_last(weight, scope), top, settings, candidates)
     # A slice that nothing drives still needs a range: one cell.
-    return dataclasses.replace(settings, adc_range=jnp.where(limit > 0, limit, 1))
+    return jnp.where(limit > 0, limit, 1)
 
 
 def _samples_last(sums: Array, scope: str) -> Array:
