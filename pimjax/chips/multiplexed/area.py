@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from pimjax.array_typing import Array
-from pimjax.chips.multiplexed.core import core
+from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.geometry import Geometry
 from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
 from pimjax.chips.multiplexed.smooth import as_real
@@ -33,12 +33,12 @@ def units_area(hardware: Any) -> Array:
     )
 
 
-def areas(design: Design, schedule: MultiplexedSchedule, shape: Geometry, waiting_results: Array) -> Areas:
+def areas(design: Design, schedule: MultiplexedSchedule, shape: Geometry, tile: Core, waiting_results: Array) -> Areas:
     """Every area. `waiting_results`: most results that wait for their addition (for the peak of the buffers)."""
     hardware, plan = design.hardware, design.plan
     like = hardware.mvm_latency_ns
     model, workload = as_real(design.model, like), as_real(design.workload, like)
-    one = core(design)
+    one = tile
     sizes = schedule.group_sizes.astype(like.dtype)  # [L, G]
     members, groups = jnp.sum(sizes), jnp.sum(sizes > 0).astype(like.dtype)
     multiplexed = jnp.sum(jnp.where(sizes > 1, sizes, 0))
@@ -64,7 +64,7 @@ def areas(design: Design, schedule: MultiplexedSchedule, shape: Geometry, waitin
         jnp.where(design.workload.prefill, jnp.max(schedule.prompt.open_max), 0.0),
         jnp.where(
             recomputes,
-            jnp.max(schedule.recomputed.open_max),
+            jnp.max(schedule.recomputed.open_max, initial=0),
             jnp.where(decodes, jnp.max(schedule.step.open_max), 0.0),
         ),
     ).astype(like.dtype)

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 from pimjax import status
 from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.area import areas
-from pimjax.chips.multiplexed.core import core
-from pimjax.chips.multiplexed.durations import durations
+from pimjax.chips.multiplexed.core import Core
+from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.energy import energy_and_busy, pass_energy
-from pimjax.chips.multiplexed.geometry import Geometry, Linear, geometry
+from pimjax.chips.multiplexed.geometry import Geometry, Linear
 from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
 from pimjax.chips.multiplexed.smooth import as_real
 from pimjax.chips.multiplexed.work import Work, activations, layer_counts, products, run_work, strip_adds, wide_adds
@@ -43,21 +43,27 @@ class Times(NamedTuple):
     status: Array  # [] int32
 
 
-def assemble(design: Design, schedule: MultiplexedSchedule, times: Times) -> RunCost:
-    """Costs of a run whose times are known. Kernel: pure, unbatched."""
-    like = jnp.asarray(design.hardware.mvm_latency_ns)
-    hardware, model = as_real(design.hardware, like), as_real(design.model, like)
-    design = design.replace(hardware=hardware)
-    shape = geometry(design)
-    largest = jnp.max(schedule.group_sizes).astype(like.dtype)
-    time = durations(design, largest, shape=shape)
+def assemble(
+    design: Design, schedule: MultiplexedSchedule, shape: Geometry, tile: Core, time: Durations, times: Times
+) -> RunCost:
+    """Costs of a run whose times are known. Kernel: pure, unbatched.
+
+    Args:
+        design: float leaves in `hardware`.
+        schedule: counts.
+        shape, tile, time: `geometry(design)`, `core(design)`, `durations(design, ...)`.
+        times: what the fidelity found.
+    """
+    hardware = design.hardware
+    like = hardware.mvm_latency_ns
+    largest = jnp.maximum(jnp.max(schedule.group_sizes), 1).astype(like.dtype)
     work = run_work(design, schedule)
-    energy, busy = energy_and_busy(design, schedule, shape, time, work, times.latency, largest)
-    area = areas(design, schedule, shape, times.waiting_results)
-    idle = hardware.idle_power_w_per_mm2 * core(design).shareable_fraction * core(design).area_mm2
+    energy, busy = energy_and_busy(design, schedule, shape, tile, time, work, times.latency, largest)
+    area = areas(design, schedule, shape, tile, times.waiting_results)
+    idle = hardware.idle_power_w_per_mm2 * tile.shareable_fraction * tile.area_mm2
     energy["crossbar_idle"] = idle * (area.peripheral_sets + shape.dense_tiles) * times.latency
-    combine = hardware.add_energy_nj_per_256 * jnp.sum(work.combines) * model.d_model / 256
-    experts = jnp.sum(work.passes) * pass_energy(design, shape, largest) + energy["input_load"] + combine
+    combine = hardware.add_energy_nj_per_256 * jnp.sum(work.combines) * design.model.d_model / 256
+    experts = jnp.sum(work.passes) * pass_energy(design, shape, tile, largest) + energy["input_load"] + combine
     total_area = sum(area.parts.values())
     needed = shape.moe_tiles + shape.dense_tiles
     bits = (

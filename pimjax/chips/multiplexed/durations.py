@@ -20,7 +20,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from pimjax.array_typing import Array, ArrayLike
-from pimjax.chips.multiplexed.core import core
+from pimjax.chips.multiplexed.core import Core, core
 from pimjax.chips.multiplexed.geometry import Geometry, Linear, geometry
 from pimjax.chips.multiplexed.smooth import as_real, whole_up
 from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS
@@ -83,7 +83,12 @@ class Durations(NamedTuple):
 
 
 def durations(
-    design: Design, largest_group: ArrayLike, scale: Array | None = None, *, shape: Geometry | None = None
+    design: Design,
+    largest_group: ArrayLike,
+    scale: Array | None = None,
+    *,
+    shape: Geometry | None = None,
+    tile: Core | None = None,
 ) -> Durations:
     """Every duration of a design. Kernel: pure, unbatched.
 
@@ -91,7 +96,7 @@ def durations(
         design: leaves scalars.
         largest_group: members of the largest group (1: nothing is shared).
         scale: float `[C]`, factor per component; default ones.
-        shape: `geometry(design)` if already there.
+        shape, tile: `geometry(design)` and `core(design)` if already there.
 
     >>> from pimjax.config.build import build
     >>> from pimjax.config.config import Config
@@ -111,7 +116,7 @@ def durations(
 
     columns = hardware.crossbar_cols
     local = plan.accumulate == ACCUMULATE_KINDS.index("local")
-    mvm = part("tier_linear", core(design).mvm_latency_ns)
+    mvm = part("tier_linear", (core(design) if tile is None else tile).mvm_latency_ns)
     members = jnp.where(plan.share == SHARE_KINDS.index("none"), 1.0, jnp.asarray(largest_group, mvm.dtype))
     capacitance = hardware.line_capacitance_pf + members * hardware.mux_capacitance_pf
     settling = jnp.log(2.0).astype(mvm.dtype) * (hardware.adc_bits + 1) * hardware.mux_on_resistance_kohm * capacitance

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.area import units_area
-from pimjax.chips.multiplexed.core import core
+from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.geometry import Geometry
 from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
@@ -23,7 +23,7 @@ def sharing_energy_scale(design: Design, largest: Array) -> Array:
     return jnp.where(design.plan.energy_scale_with_sharing, 0.2 + 0.8 / largest, 1.0)
 
 
-def pass_energy(design: Design, shape: Geometry, largest: Array) -> Array:
+def pass_energy(design: Design, shape: Geometry, tile: Core, largest: Array) -> Array:
     """One token through one expert [nJ]: products, links both ways, partial sums, activation."""
     hardware = design.hardware
     model = as_real(design.model, hardware.mvm_latency_ns)
@@ -37,7 +37,7 @@ def pass_energy(design: Design, shape: Geometry, largest: Array) -> Array:
     rate = jnp.stack(
         [jnp.where(design.model.activation == index, rates[index], 0.0) for index in range(len(ACTIVATIONS))]
     ).sum()
-    product = sharing_energy_scale(design, largest) * core(design).mvm_energy_nj
+    product = sharing_energy_scale(design, largest) * tile.mvm_energy_nj
     return shape.expert_tiles * (product + links) + adds * hardware.add_energy_nj_per_256 + rate * model.d_ff / 256
 
 
@@ -45,6 +45,7 @@ def energy_and_busy(
     design: Design,
     schedule: MultiplexedSchedule,
     shape: Geometry,
+    tile: Core,
     time: Durations,
     work: Work,
     latency: Array,
@@ -89,7 +90,7 @@ def energy_and_busy(
     idle_dram = jnp.where(dram_is_idle(design, share), hardware.dram_idle_power_w, 0.0)
     energy = {
         "passive": (hardware.unit_power_w * unit_area / hardware.unit_power_area_mm2 + idle_dram) * latency,
-        "tier_linear": scale * core(design).mvm_energy_nj * (both + reads),
+        "tier_linear": scale * tile.mvm_energy_nj * (both + reads),
         "communication": link_energy * (2 * both + reads + work.samplings),
         "layer_norm": hardware.norm_energy_nj_per_256 * (norms * model.d_model + gates * model.num_experts) / 256,
         "digital_add": hardware.add_energy_nj_per_256 * wide * model.d_model / 256

@@ -12,12 +12,17 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.chips.multiplexed.attention import attention_cost
+from pimjax.chips.multiplexed.core import core
 from pimjax.chips.multiplexed.cost import Times, assemble
+from pimjax.chips.multiplexed.durations import durations
+from pimjax.chips.multiplexed.geometry import geometry
 from pimjax.chips.multiplexed.graph import LayerWork, PassGraph, PassWork, pass_graph
 from pimjax.chips.multiplexed.graph_moe import MoeJobs, MoeRules
 from pimjax.chips.multiplexed.graph_parts import KINDS, TimedDesign, timed_design
 from pimjax.chips.multiplexed.routing import RunRouting, run_routing, with_prompt
+from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
 from pimjax.chips.multiplexed.schedule_inputs import inputs_from_routing
+from pimjax.chips.multiplexed.smooth import as_real
 from pimjax.chips.multiplexed.traffic import cache_use, prompt_traffic, sram_share, step_traffic
 from pimjax.chips.multiplexed.windows import Windows, layer_windows
 from pimjax.chips.run_cost import COMPONENTS, RunCost
@@ -347,8 +352,16 @@ def _collect(bench: _Bench, routing: RunRouting, results: list[PassResult], capa
             waiting_results=jnp.asarray(float(max(result.waiting_peak for result in results))),
             status=jnp.int32(0),
         )
-        cost = jax.tree.map(np.asarray, assemble(bench.design, schedule, times))
+        cost = jax.tree.map(np.asarray, _assembled(bench.design, schedule, bench.largest_group, times))
     steps = sampled[prefills:]
     every = batch if bench.dense_all else 1
     first = float(sampled[0])
     return Simulation(cost, results, first, np.asarray(steps[every - 1 :: every] if len(steps) else steps))
+
+
+@jax.jit
+def _assembled(design: Design, schedule: MultiplexedSchedule, largest_group: int, times: Times) -> RunCost:
+    design = design.replace(hardware=as_real(design.hardware, times.latency))
+    shape, tile = geometry(design), core(design)
+    time = durations(design, largest_group, shape=shape, tile=tile)
+    return assemble(design, schedule, shape, tile, time, times)

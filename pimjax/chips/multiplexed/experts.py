@@ -16,6 +16,7 @@ from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.phases import Stream, last_start
 from pimjax.chips.multiplexed.schedule import PassWindows, TokenSteps
+from pimjax.chips.multiplexed.smooth import whole_up
 
 
 class ExpertTimes(NamedTuple):
@@ -51,48 +52,79 @@ def partial_work(time: Durations) -> Array:
 
 def extra_latency(time: Durations, units: Array) -> Array:
     """How much longer than t_A + t_D a pass takes because its strips share few units."""
-    up = (jnp.ceil(time.up_strips / units) - 1) * time.up_chain
-    return up + (jnp.ceil(time.down_strips / units) - 1) * time.down_chain
+    up = (whole_up(time.up_strips / units) - 1) * time.up_chain
+    return up + (whole_up(time.down_strips / units) - 1) * time.down_chain
+
+
+class FreeTimes(NamedTuple):
+    """The expert phase on units that are always free [ns]; `[L]`."""
+
+    start: Array  # first results are back
+    last_pass: Array
+    residual: Array  # last residual
+    ending: Array  # residual addition itself (0 if inline)
+
+
+def free_experts(time: Durations, windows: PassWindows, slots_ns: Array, units: Array, *, shared: Array) -> FreeTimes:
+    """Slots and chains of additions without any wait for a unit. `slots_ns`: :func:`slots_time`."""
+    flight = time.a + time.d + extra_latency(time, units)
+    used = windows.makespan > 0
+    start = jnp.where(used, windows.first_loads * time.load + flight, 0.0)
+    last_pass = start + jnp.where(used, slots_ns, 0.0)
+    intervals = slot_interval(time, windows.tail_loads, windows.tail_busy)
+    gaps = jnp.cumsum(intervals, axis=-1) - intervals
+    first_too = jnp.where(shared > 0, 1.0, 0.0)  # a shared result is there already: every expert's is an addition
+    chains = last_pass[..., None] - gaps + (windows.tail_adds + first_too) * time.combine_add
+    inside = jnp.arange(gaps.shape[-1]) < windows.makespan[..., None]
+    ending = jnp.where(time.combine_add > 0, time.add, 0.0)
+    return FreeTimes(start, last_pass, jnp.where(inside, chains, 0.0).max(axis=-1) + ending, ending)
+
+
+def additions_per_token(windows: PassWindows, tokens: Array, shared: Array) -> Array:
+    """Mean additions of a token's results: all but its first, which is stored; `[L]`."""
+    first = jnp.where(shared > 0, 0.0, tokens - windows.unrouted)
+    adds = jnp.maximum(windows.passes - first, 0.0) + jnp.maximum(shared - 1, 0) * tokens
+    return adds / jnp.maximum(tokens, 1)
 
 
 def closed_experts(
-    time: Durations, windows: PassWindows, units: Array, *, tokens: Array, after: Array, shared: Array
+    time: Durations,
+    windows: PassWindows,
+    slots_ns: Array,
+    units: Array,
+    *,
+    tokens: Array,
+    after: Array,
+    shared: Array,
 ) -> ExpertTimes:
     """Expert phase from counts.
 
     Args:
         time: durations.
         windows: counts of the pass, `[L]`.
+        slots_ns: `slots_time(time, windows)`.
         units: digital units c.
         tokens: n, tokens of the pass (each has a residual).
         after: `[L]` norm that follows each residual (0 in the last layer).
         shared: shared experts.
     """
-    flight = time.a + time.d + extra_latency(time, units)
-    used = windows.makespan > 0
-    first = windows.first_loads * time.load
-    start = first + flight
-    last_pass = jnp.where(used, start + slots_time(time, windows), 0.0)
-    gaps = jnp.cumsum(slot_interval(time, windows.tail_loads, windows.tail_busy), axis=-1)
-    gaps = jnp.concatenate([jnp.zeros_like(gaps[..., :1]), gaps[..., :-1]], axis=-1)
-    first_shared = jnp.where(shared > 0, 1.0, 0.0)  # a stored shared result makes every expert's result an addition
-    chains = last_pass[..., None] - gaps + (windows.tail_adds + first_shared) * time.combine_add
-    inside = jnp.arange(gaps.shape[-1]) < windows.makespan[..., None]
-    chain_end = jnp.where(inside, chains, 0.0).max(axis=-1)
-    ending = jnp.where(time.combine_add > 0, time.add, 0.0)
-    free = chain_end + ending  # last residual where units are always free
-
-    routed = tokens - windows.unrouted
-    adds = jnp.maximum(windows.passes - jnp.where(shared > 0, 0.0, routed), 0.0) + jnp.maximum(shared - 1, 0) * tokens
-    own = (adds * time.combine_add + windows.passes * partial_work(time)) / jnp.maximum(tokens, 1) + ending
+    free = free_experts(time, windows, slots_ns, units, shared=shared)
+    own = additions_per_token(windows, tokens, shared) * time.combine_add + free.ending
+    own = own + windows.passes * partial_work(time) / jnp.maximum(tokens, 1)
     service = own + after
-    arrivals = Stream(jnp.where(used, start, 0.0), jnp.maximum(free - own, jnp.where(used, start, 0.0)))
+    arrivals = Stream(free.start, jnp.maximum(free.residual - own, free.start))
     done = last_start(tokens, arrivals, service, units) + service
-    done = jnp.maximum(done, free + after)
-    residual = jnp.maximum(free, done - after)
-    first_done = jnp.where(used, start, 0.0) + service
+    done = jnp.maximum(done, free.residual + after)
+    residual = jnp.maximum(free.residual, done - after)
+    return expert_times(windows, free.start, free.last_pass, residual, Stream(free.start + service, done))
+
+
+def expert_times(windows: PassWindows, start: Array, last_pass: Array, residual: Array, normed: Stream) -> ExpertTimes:
+    """Put the results together; the last token may be done before the others."""
     early = windows.last_token_early * (last_pass - start) / jnp.maximum(windows.makespan - 1, 1)
-    return ExpertTimes(last_pass, residual, Stream(jnp.minimum(first_done, done), done), residual - early)
+    return ExpertTimes(
+        last_pass, residual, Stream(jnp.minimum(normed.first, normed.last), normed.last), residual - early
+    )
 
 
 def single_token_experts(
@@ -116,8 +148,7 @@ def single_token_experts(
     from_second = jnp.where(later > 0, start + interval + (kinds.passes - kinds.first) * add, 0.0)
     from_last = jnp.where(later > 0, last + kinds.last * add, 0.0)
     end = jnp.maximum(jnp.maximum(from_first, from_second), from_last)
-    before = jnp.maximum(shared - 1, 0) * add  # shared experts' own additions are over by then
-    end = jnp.where(used, end, 0.0) + jnp.where(shared > 0, 0.0 * before, 0.0)
+    end = jnp.where(used, end, 0.0)  # shared experts' own additions are over by then
     ending = jnp.where(add > 0, time.add, 0.0)
 
     def mean(value: Array) -> Array:

@@ -8,16 +8,35 @@ the slot completes. A ring of static length holds the last additions' ends: `D +
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.durations import Durations
-from pimjax.chips.multiplexed.experts import ExpertTimes, closed_experts, extra_latency, partial_work, slot_interval
+from pimjax.chips.multiplexed.experts import (
+    ExpertTimes,
+    expert_times,
+    extra_latency,
+    free_experts,
+    partial_work,
+    slot_interval,
+)
 from pimjax.chips.multiplexed.phases import Stream, last_start
 from pimjax.chips.multiplexed.schedule import PassWindows, SlotProfile
 
 RING = 16
+
+
+class _Carry(NamedTuple):
+    """State of the recurrence, `[L]`; times after t_ready [ns]."""
+
+    begin: Array  # u(s)
+    served: Array  # the units are done with everything that has arrived
+    ring: Array  # [RING, L] ends of the additions of the last slots, running maximum
+    last_pass: Array
+    last_end: Array  # last norm (or residual) of a token
 
 
 def ring_overflows(time: Durations) -> Array:
@@ -29,64 +48,53 @@ def fluid_experts(
     time: Durations,
     windows: PassWindows,
     profile: SlotProfile,
+    slots_ns: Array,
     units: Array,
     *,
     tokens: Array,
     after: Array,
     shared: Array,
 ) -> ExpertTimes:
-    """Expert phase of every layer `[L]`; arguments as :func:`closed_experts`, and the profile `[L, S]`."""
-    free = closed_experts(time, windows, jnp.inf * jnp.ones_like(units), tokens=tokens, after=after, shared=shared)
+    """Expert phase of every layer `[L]`; arguments as :func:`.closed_experts`, and the profile `[L, S]`."""
+    free = free_experts(time, windows, slots_ns, units, shared=shared)
     flight = time.a + time.d + extra_latency(time, units)
-    ending = jnp.where(time.combine_add > 0, time.add, 0.0)
     unlimited = jnp.isinf(time.buffer_slots)
     lag = jnp.where(unlimited, 1.0, jax.lax.stop_gradient(time.depth + time.buffer_slots))
     place = jnp.clip(lag.astype(jnp.int32) - 1, 0, RING - 1)
-    intervals = slot_interval(time, jnp.where(profile.opens > 0, 0.0, profile.loads), profile.returns)
-    extra_adds = jnp.where(shared > 0, 1.0, 0.0)
-    count = jnp.arange(profile.loads.shape[-1])
-    live = count < windows.makespan[:, None]
+    partial = partial_work(time)
 
-    def step(carry, slot):
-        start, served, ring, last_pass, last_end = carry
-        interval, returns, adds, ends, first, alive = slot
-        pressure = jnp.where(unlimited, -jnp.inf, ring[place])
-        begin = jnp.where(first, windows.first_loads * time.load, jnp.maximum(start + interval, pressure))
-        back = begin + flight
-        summed = jnp.maximum(served, back - (time.d + time.a - time.up_link)) + returns * partial_work(time) / units
-        summed = jnp.where(partial_work(time) > 0, summed, served)
-        back = jnp.maximum(back, summed)
-        added = jnp.maximum(summed, back) + adds * time.combine_add / units
-        added_end = jnp.where(adds > 0, jnp.maximum(added, back + time.combine_add), back)
-        done = jnp.maximum(added, back) + ends * (ending + after) / units
-        new = (
-            begin,
-            jnp.where(adds + ends > 0, done, summed),
-            jnp.concatenate([jnp.where(adds > 0, added_end, -jnp.inf)[None], ring[:-1]]),
-            back,
-            jnp.where(ends > 0, jnp.maximum(done, added_end + ending + after), last_end),
-        )
-        # a slot's additions include those of all slots before it
-        new[2].at[0].max(ring[0])
-        carry = jax.tree.map(lambda a, b: jnp.where(alive, a, b), new, carry)
-        return carry, None
+    # per slot, for every layer at once: [S, L]
+    interval = slot_interval(time, jnp.where(profile.opens > 0, 0.0, profile.loads), profile.returns).T
+    adds = jnp.where(shared > 0, profile.returns, profile.adds).T
+    sums_ns = profile.returns.T * partial / units
+    adds_ns = adds * time.combine_add / units
+    ends_ns = profile.ends.T * (free.ending + after) / units
+    count = jnp.arange(interval.shape[0])
+    live = count[:, None] < windows.makespan[None, :]
+    first = windows.first_loads * time.load
 
-    layers = windows.makespan.shape[0]
-    zero = jnp.zeros(layers, intervals.dtype)
-    adds = profile.adds + extra_adds * (profile.returns - profile.adds)
-    first = jnp.broadcast_to(count[:, None] == 0, (count.shape[0], layers))
-    slots = (intervals.T, profile.returns.T, adds.T, profile.ends.T, first, live.T)
-    carry = (zero, zero, jnp.full((RING, layers), -jnp.inf, intervals.dtype), zero, zero)
-    (_, served, _, last_pass, last_end), _ = jax.lax.scan(step, carry, slots)
-    del served
-    late = jnp.maximum(last_pass - free.last_pass, 0.0)
-    residual_free = free.residual + late
-    done = jnp.maximum(last_end, residual_free + after)
-    used = windows.makespan > 0
-    start = jnp.where(used, windows.first_loads * time.load + flight, 0.0)
-    own = ending + after
-    crowd = last_start(tokens, Stream(start, jnp.maximum(residual_free - ending, start)), own, units) + own
-    done = jnp.maximum(done, crowd)
-    residual = jnp.maximum(residual_free, done - after)
-    early = windows.last_token_early * (last_pass - start) / jnp.maximum(windows.makespan - 1, 1)
-    return ExpertTimes(last_pass, residual, Stream(jnp.minimum(start + own, done), done), residual - early)
+    def step(carry: _Carry, slot: tuple[Array, ...]) -> tuple[_Carry, None]:
+        interval, sums, added, ended, has_ends, is_live, is_first = slot
+        pressure = jnp.where(unlimited, 0.0, carry.ring[place])
+        begin = jnp.where(is_first, first, jnp.maximum(carry.begin + interval, pressure))
+        summed = jnp.where(partial > 0, jnp.maximum(carry.served, begin + time.up_link) + sums, carry.served)
+        back = jnp.maximum(begin + flight, jnp.where(partial > 0, summed, 0.0))
+        combined = jnp.where(added > 0, jnp.maximum(summed, back) + added, summed)
+        combined_end = jnp.where(added > 0, jnp.maximum(combined, back + time.combine_add), back)
+        done = jnp.where(has_ends, jnp.maximum(combined, back) + ended, combined)
+        end = jnp.maximum(done, combined_end + free.ending + after)
+        ring = jnp.concatenate([jnp.maximum(combined_end, carry.ring[0])[None], carry.ring[:-1]])
+        new = _Carry(begin, done, ring, back, jnp.where(has_ends, jnp.maximum(end, carry.last_end), carry.last_end))
+        return jax.tree.map(lambda a, b: jnp.where(is_live, a, b), new, carry), None
+
+    zero = jnp.zeros_like(free.start)
+    start = _Carry(zero, zero, jnp.zeros((RING, *zero.shape), zero.dtype), zero, zero)
+    slots = (interval, sums_ns, adds_ns, ends_ns, profile.ends.T > 0, live, count == 0)
+    end, _ = jax.lax.scan(step, start, slots)
+
+    residual = free.residual + jnp.maximum(end.last_pass - free.last_pass, 0.0)
+    own = free.ending + after
+    crowd = last_start(tokens, Stream(free.start, jnp.maximum(residual - free.ending, free.start)), own, units) + own
+    done = jnp.maximum(jnp.maximum(end.last_end, residual + after), crowd)
+    residual = jnp.maximum(residual, done - after)
+    return expert_times(windows, free.start, end.last_pass, residual, Stream(free.start + own, done))

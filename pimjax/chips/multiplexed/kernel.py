@@ -2,7 +2,8 @@
 
 A run is prefill passes, then decode steps. Every pass is a chain of phases (:mod:`.phases`, :mod:`.experts`); attention
 is a barrier, so phases add up. Gradient policies: block counts, heads per attention unit and similar quotients are
-straight-through; the number of digital units is interpolated linearly between whole numbers; `max` has subgradients.
+straight-through; queues on the digital units are interpolated linearly between whole numbers of units; `max` has
+subgradients.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import jax.numpy as jnp
 
 from pimjax import status
 from pimjax.array_typing import Array
+from pimjax.chips.multiplexed.core import core
 from pimjax.chips.multiplexed.cost import Times, assemble
 from pimjax.chips.multiplexed.durations import durations
 from pimjax.chips.multiplexed.fluid import ring_overflows
 from pimjax.chips.multiplexed.geometry import geometry
-from pimjax.chips.multiplexed.run_time import RunTimes, run_times
+from pimjax.chips.multiplexed.run_time import RunTimes, nodes, run_times
 from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
 from pimjax.chips.multiplexed.smooth import as_real
 from pimjax.chips.run_cost import COMPONENTS, RunCost
@@ -41,34 +43,31 @@ def multiplexed_cost(design: Design, schedule: MultiplexedSchedule, *, capacity:
     dtype = jnp.asarray(design.hardware.mvm_latency_ns).dtype
     design = jax.tree.map(jnp.asarray, design)
     design = design.replace(hardware=as_real(design.hardware, jnp.zeros((), dtype)))
-    schedule = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf) if jnp.asarray(leaf).dtype == bool else jnp.asarray(leaf).astype(dtype), schedule
-    )
-    shape = geometry(design)
+    schedule = jax.tree.map(lambda leaf: leaf if leaf.dtype == bool else as_real(leaf, jnp.zeros((), dtype)), schedule)
+    shape, tile = geometry(design), core(design)
     largest = jnp.maximum(jnp.max(schedule.group_sizes), 1)
-    low = jax.lax.stop_gradient(jnp.floor(design.hardware.num_digital_units))
-    part = design.hardware.num_digital_units - low
+    where = nodes(design, schedule)
 
-    def timed(scale: Array) -> RunTimes:
-        time = durations(design, largest, scale, shape=shape)
-
-        def with_units(units: Array) -> RunTimes:
-            return run_times(design, schedule, time, units, scale, fidelity=fidelity)
-
-        both = jax.vmap(with_units)(jnp.stack([low, low + 1]))
-        return jax.tree.map(lambda value: value[0] + part * (value[1] - value[0]), both)
+    def timed(scale: Array) -> tuple[Array, RunTimes]:
+        time = durations(design, largest, scale, shape=shape, tile=tile)
+        times = run_times(design, schedule, where, time, scale, fidelity=fidelity)
+        return times.latency, times
 
     ones = jnp.ones(len(COMPONENTS), dtype)
-    latency, pull, times = jax.vjp(lambda scale: ((t := timed(scale)).latency, t), ones, has_aux=True)
-    time = durations(design, largest, shape=shape)
+    # T is homogeneous in the durations: the derivatives by the components' scales are the shares of the latency
+    critical, times = jax.jacfwd(timed, has_aux=True)(ones)
+    time = durations(design, largest, shape=shape, tile=tile)
     bits = jnp.where(ring_overflows(time), status.RING_OVERFLOW, 0) if fidelity == "fluid" else jnp.zeros((), jnp.int32)
     bits = bits | jnp.where(_exceeds(design, schedule, capacity), status.CAPACITY_EXCEEDED, 0)
     return assemble(
         design,
         schedule,
+        shape,
+        tile,
+        time,
         Times(
-            latency=latency,
-            critical=pull(jnp.ones((), dtype))[0],
+            latency=times.latency,
+            critical=critical,
             moe=times.moe,
             last_pass=times.last_pass,
             slowest_layer=times.slowest_layer,

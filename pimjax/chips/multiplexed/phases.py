@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.durations import Durations, LinearTime
-from pimjax.chips.multiplexed.smooth import whole_down
+from pimjax.chips.multiplexed.smooth import whole_down, whole_up
 
 
 class Stream(NamedTuple):
@@ -27,14 +27,23 @@ class Stream(NamedTuple):
 def last_start(count: Array, arrivals: Stream, service: Array, units: Array) -> Array:
     """When the last of `count` tokens starts its service on one of `units` servers, first come first served.
 
+    A fraction of a unit interpolates between the whole numbers beside it, so the derivative in `units` is the gain of
+    one more unit.
+
     >>> one = jnp.float32(1.0)
     >>> float(last_start(4 * one, Stream(0 * one, 0 * one), 10 * one, 2 * one))
     10.0
     """
     behind = jnp.maximum(count - 1, 0)
     spacing = (arrivals.last - arrivals.first) / jnp.maximum(behind, 1)
-    rounds = whole_down(behind / units)
-    return jnp.maximum(arrivals.last, arrivals.first + (behind - rounds * units) * spacing + rounds * service)
+    low = whole_down(units)
+
+    def delay(servers: Array) -> Array:
+        rounds = whole_down(behind / servers)
+        return (behind - rounds * servers) * spacing + rounds * service
+
+    late = delay(low) + (units - low) * (delay(low + 1) - delay(low))
+    return jnp.maximum(arrivals.last, arrivals.first + late)
 
 
 def through_units(count: Array, arrivals: Stream, service: Array, units: Array, extra: Array) -> Stream:
@@ -48,7 +57,7 @@ def through_linear(count: Array, arrivals: Stream, linear: LinearTime, units: Ar
     behind = jnp.maximum(count - 1, 0)
     first = arrivals.first + linear.flight
     last = jnp.maximum(arrivals.last, arrivals.first + behind * linear.issue) + linear.flight
-    span = linear.chain * jnp.ceil(linear.strips / units)
+    span = linear.chain * whole_up(linear.strips / units)
     work = linear.chain * linear.strips / units
     return Stream(first + span, jnp.maximum(last, first + behind * work) + span)
 
@@ -100,5 +109,5 @@ def dense_phase(time: Durations, count: Array, normed: Stream, units: Array) -> 
 
 def tail_time(time: Durations, units: Array) -> Array:
     """Last residual of a sequence to its sampled token [ns]."""
-    sums = time.head.chain * jnp.ceil(time.head.strips / units)
+    sums = time.head.chain * whole_up(time.head.strips / units)
     return time.norm + time.head.flight + sums + time.link + time.sampling

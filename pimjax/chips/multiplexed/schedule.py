@@ -1,7 +1,7 @@
 """What the fluid and closed fidelities know of a run's routing: a pytree of counts, free of hardware.
 
 Axes: `L` model layers padded to the capacity (layers without experts hold zeros), `G` groups, `S` slots, `K` sampled
-lengths, `Q` kinds of one-token windows. Every leaf is an array; stack two schedules of equal shapes with
+lengths (0: nothing is generated after the prefill), `Q` kinds of one-token windows. Every leaf is an array; stack two schedules of equal shapes with
 `jax.tree.map` to batch them.
 """
 
@@ -21,7 +21,7 @@ class PassWindows:
     loads: jax.Array  # [L] token loads
     first_loads: jax.Array  # [L] loads of the first slot
     load_hist: jax.Array  # [L, G+1] later slots by their loads; the first slot of a later window counts as 0 loads
-    busy_hist: jax.Array | None  # [L, G+1, G+1] the same slots by (loads, busy groups); None in recomputed passes
+    busy_hist: jax.Array | None  # [L, G+1, G+1] the same slots by (loads, busy groups); None: mean busy groups
     open_max: jax.Array  # [L] most tokens begun and not finished
     tail_adds: jax.Array  # [L, W] most additions that one token's results of the last 1, 2, .. W slots cause
     tail_loads: jax.Array  # [L, W] loads of the last, last but one, .. slot (0 where a window opens)

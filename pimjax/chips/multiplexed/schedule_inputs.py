@@ -89,7 +89,10 @@ def inputs_from_routing(
             rows.append(frame.stats([frame.windows(layer, choices[layer]) for layer in range(routing.num_layers)]))
         else:
             rows.append(frame.stats([]))
-    recomputed = jax.tree.map(lambda *leaves: np.stack(leaves), *rows).replace(busy_hist=None)
+    samples = LENGTH_SAMPLES if steps else 0
+    recomputed = jax.tree.map(lambda *leaves: np.stack(leaves)[:samples], *rows).replace(busy_hist=None)
+    if config.hardware.out_links is None:  # busy groups matter where return links are shared
+        prompt, step = prompt.replace(busy_hist=None), step.replace(busy_hist=None)
     taken = frame.spread(routing.taken.mean(axis=(0, 2)) if steps else np.zeros(routing.num_layers))
     return MultiplexedSchedule(
         is_moe=frame.is_moe,
@@ -100,8 +103,8 @@ def inputs_from_routing(
         step=step,
         token_steps=kinds,
         taken=taken,
-        lengths=lengths,
-        weights=weights,
+        lengths=lengths[:samples],
+        weights=weights[:samples],
         recomputed=recomputed,
     )
 

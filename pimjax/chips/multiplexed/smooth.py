@@ -37,4 +37,10 @@ def blocks(values: ArrayLike, size: ArrayLike) -> Array:
 def as_real(tree: Any, like: ArrayLike) -> Any:
     """Every leaf of a pytree as a JAX array of the floating-point dtype of `like`."""
     dtype = jnp.asarray(like).dtype
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf).astype(dtype), tree)
+
+    def convert(leaf: Any) -> Array:
+        if isinstance(leaf, jax.Array) and leaf.dtype == dtype:
+            return leaf
+        return jnp.asarray(leaf).astype(dtype)
+
+    return jax.tree.map(convert, tree)
