@@ -61,8 +61,9 @@ def estimate(
         raise ConfigError("expert_choices belongs to chip_model 'reference'; give the multiplexed chip a trace")
     config, requests = resolve(config, trace)
     if fidelity == "event":
+        cost = simulate(config, requests).cost
         with jax.enable_x64(True):
-            return _host(from_run_cost(simulate(config, requests).cost, config.hardware.reticle_area_mm2))
+            return _host(from_run_cost(cost, config.hardware.reticle_area_mm2))
     design, capacity = build(config)
     schedule = schedule_inputs(config, requests, fidelity=fidelity, capacity=capacity)
     return run_kernel(design, schedule, capacity, config.chip_model, fidelity)

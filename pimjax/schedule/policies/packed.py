@@ -31,12 +31,13 @@ from pimjax.schedule.placement import IDLE, Placement
 
 _WORD_BITS = 32
 _INT32_MAX = 2**31 - 1
+_INT8_MAX = 2**7 - 1
 
 
 class PackedState(NamedTuple):
     """Loop state: everything about the slots filled so far. W words of B bits hold one bit per group."""
 
-    owed: Array  # int32 [T, W, B] passes still to do
+    owed: Array  # int8 or int32 [T, W, B] passes still to do
     needs: Array  # int32 [W, T] bit j: group j still has to see the token
     forced: Array  # int32 [W, T] bit j: group j has to see it as often as any: a whole load includes it
     rest: Array  # int32 [W, B] passes that each group still owes
@@ -81,7 +82,7 @@ def _fold_max(values: Array, lowest: int) -> Array:
 
 
 def pack(loads: Array, max_open_tokens: Array | None, num_slots: int | None, bound: int) -> PackedState:
-    """Run the packed policy to its end: one token placed, or one slot closed, per turn of a `while_loop`.
+    """Run the packed policy to its end: one token placed or one slot closed (or both) per turn of a `while_loop`.
 
     Args:
         loads: int32 `[G, T]`, passes per group and token (padding rows zero).
@@ -102,7 +103,7 @@ def pack(loads: Array, max_open_tokens: Array | None, num_slots: int | None, bou
     padded = jnp.pad(loads.astype(jnp.int32), ((0, words * bits - groups), (0, 0)))
     owed = padded.reshape(words, bits, tokens)
     bit = jnp.arange(bits, dtype=jnp.int32)
-    rest = owed.sum(axis=2)
+    rest = owed.sum(axis=2, dtype=jnp.int32)
     target = rest.max()
 
     def as_bits(flags: Array, axis: int) -> Array:
@@ -133,7 +134,9 @@ def pack(loads: Array, max_open_tokens: Array | None, num_slots: int | None, bou
         before = lax.dynamic_index_in_dim(state.owed, token, 0, keepdims=False)
         given = idle & (before > 0) & found
         # The barrier makes XLA compute these few values once instead of copying `owed` to recompute them later.
-        token, found, given, after = lax.optimization_barrier((token, found, given, before - given))
+        token, found, given, after = lax.optimization_barrier(
+            (token, found, given, before - given.astype(before.dtype))
+        )
         most = after.max()
         is_new = state.stop[token] == 0
         is_done = most == 0
@@ -143,6 +146,11 @@ def pack(loads: Array, max_open_tokens: Array | None, num_slots: int | None, bou
             row = jnp.where(given & (state.slot < table.shape[0]), token, row)
             table = lax.dynamic_update_index_in_dim(table, row, state.slot, 0)
 
+        rest = state.rest - given
+        open_tokens = state.open_tokens + (found & is_new)
+        closed = state.closed + (found & is_done)
+        closes = ~found | ~(idle & ~given & (rest > 0)).any()  # nothing more fits, or nobody waits
+
         def put(array: Array, value: Array, axis: int) -> Array:
             return lax.dynamic_update_index_in_dim(array, value, token, axis)
 
@@ -150,14 +158,14 @@ def pack(loads: Array, max_open_tokens: Array | None, num_slots: int | None, bou
             owed=put(state.owed, after, 0),
             needs=put(state.needs, as_bits(after > 0, 1), 1),
             forced=put(state.forced, as_bits((after > 0) & (after == most), 1), 1),
-            rest=state.rest - given,
-            busy=jnp.where(found, state.busy | as_bits(given, 1), 0),
+            rest=rest,
+            busy=jnp.where(closes, 0, state.busy | as_bits(given, 1)),
             first=put(state.first, jnp.where(found & is_new, state.slot, state.first[token]), 0),
             stop=put(state.stop, jnp.where(found, state.slot + 1, state.stop[token]), 0),
-            open_tokens=jnp.where(found, state.open_tokens + is_new, state.open_tokens - state.closed),
-            closed=jnp.where(found, state.closed + is_done, 0),
+            open_tokens=jnp.where(closes, open_tokens - closed, open_tokens),
+            closed=jnp.where(closes, 0, closed),
             loads=state.loads + found,
-            slot=state.slot + ~found,
+            slot=state.slot + closes,
             table=table,
         )
 
@@ -165,7 +173,7 @@ def pack(loads: Array, max_open_tokens: Array | None, num_slots: int | None, bou
     zero = jnp.int32(0)
     most = owed.max(axis=(0, 1), keepdims=True)
     state = PackedState(
-        owed=jnp.transpose(owed, (2, 0, 1)),
+        owed=jnp.transpose(owed, (2, 0, 1)).astype(jnp.int8 if bound // tokens <= _INT8_MAX else jnp.int32),
         needs=as_bits(owed > 0, 1),
         forced=as_bits((owed > 0) & (owed == most), 1),
         rest=rest,
