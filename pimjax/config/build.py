@@ -13,7 +13,7 @@ from flax import struct
 from pimjax.config import model as model_section
 from pimjax.config import plan as plan_section
 from pimjax.config import workload as workload_section
-from pimjax.config.config import Config
+from pimjax.config.config import CHIP_MODELS, Config
 from pimjax.config.hardware import ABSENT, Hardware, HardwareConfig
 from pimjax.config.model import Model
 from pimjax.config.plan import Plan
@@ -223,6 +223,8 @@ def _workload(config: Config) -> Workload:
         capacity_rule=_whole(workload_section.CAPACITY_RULES.index(workload.capacity_rule)),
         semantics=_whole(workload_section.SEMANTICS.index(workload.semantics)),
         max_context_tokens=_whole(workload.context_tokens),
+        prompt_from_trace=np.asarray(workload.prompt_tokens is None),
+        context_from_run=np.asarray(workload.max_context_tokens is None),
     )
 
 
@@ -252,4 +254,18 @@ def _plan(config: Config, capacity: Capacity) -> Plan:
         whole_ns=np.asarray(plan.whole_ns),
         tile=_whole(plan_section.TILE_KINDS.index(plan.tile)),
         adc=_whole(plan_section.ADC_KINDS.index(plan.adc)),
+        chip_model=_whole(CHIP_MODELS.index(config.chip_model)),
+        policy=_whole(plan_section.POLICIES.index(plan.policy)),
+        grouping=_whole(_grouping(config)),
+        max_open_tokens=_whole(plan.max_open_tokens or 0),
     )
+
+
+def _grouping(config: Config) -> int:
+    if config.plan.group_of_expert is not None:
+        return -1
+    if config.plan.grouping not in plan_section.GROUPINGS:
+        raise ConfigError(
+            f"plan.grouping: {config.plan.grouping!r} is unknown; allowed: {', '.join(plan_section.GROUPINGS)}"
+        )
+    return plan_section.GROUPINGS.index(config.plan.grouping)

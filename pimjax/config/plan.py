@@ -19,6 +19,7 @@ ATTENTION_LAWS = ("linear", "fit")
 EMBEDDING_KINDS = ("lookup", "crossbar")
 OVERLAP_KINDS = ("none", "prefetch")
 TILE_KINDS = ("calibrated", "parametric")
+GROUPINGS = ("uniform", "sorted", "snake", "balanced", "coactivation")  # strategies of pimjax.group_experts
 ADC_KINDS = ("survey", "zigzag", "hermes", "table")
 
 
@@ -73,7 +74,11 @@ class PlanConfig(Section):
 
 @struct.dataclass
 class Plan:
-    """Traced twin of :class:`PlanConfig`: integer and boolean scalars, and the group map. `policy` stays on the host."""
+    """Traced twin of :class:`PlanConfig`: integer and boolean scalars, and the group map.
+
+    The last four say how a schedule is to be made from a trace. Kernels do not read them (they are given the
+    schedule); :func:`pimjax.estimate_batch` does.
+    """
 
     group_of_expert: jax.Array  # [E] int32; experts beyond num_experts hold -1
     num_groups: jax.Array
@@ -93,3 +98,7 @@ class Plan:
     whole_ns: jax.Array
     tile: jax.Array  # index into TILE_KINDS
     adc: jax.Array  # index into ADC_KINDS
+    chip_model: jax.Array  # index into pimjax.config.config.CHIP_MODELS
+    policy: jax.Array  # index into POLICIES
+    grouping: jax.Array  # index into GROUPINGS; -1: `group_of_expert` was given
+    max_open_tokens: jax.Array  # 0: no limit

@@ -99,3 +99,5 @@ class Workload:
     activation_bytes: jax.Array
     score_bytes: jax.Array
     kv_bytes: jax.Array
+    prompt_from_trace: jax.Array  # bool, `prompt_tokens` was null: a trace decides, where one is given
+    context_from_run: jax.Array  # bool, `max_context_tokens` was null: what the run reaches

@@ -26,7 +26,14 @@ from pimjax.config.build import Capacity, Design
 from pimjax.errors import ConfigError
 
 
-def multiplexed_cost(design: Design, schedule: MultiplexedSchedule, *, capacity: Capacity, fidelity: str) -> RunCost:
+def multiplexed_cost(
+    design: Design,
+    schedule: MultiplexedSchedule,
+    *,
+    capacity: Capacity,
+    fidelity: str,
+    critical: bool = True,
+) -> RunCost:
     """Primitive costs of a run.
 
     Args:
@@ -34,6 +41,7 @@ def multiplexed_cost(design: Design, schedule: MultiplexedSchedule, *, capacity:
         schedule: of the same plan and workload, from :func:`.schedule_inputs`.
         capacity: static; `schedule` has its shapes.
         fidelity: static, "fluid" or "closed". Fluid needs the schedule's slot profile.
+        critical: static; False leaves `critical_ns` zero and saves the derivatives it takes.
 
     Raises:
         ConfigError: fluid without a profile.
@@ -55,7 +63,10 @@ def multiplexed_cost(design: Design, schedule: MultiplexedSchedule, *, capacity:
 
     ones = jnp.ones(len(COMPONENTS), dtype)
     # T is homogeneous in the durations: the derivatives by the components' scales are the shares of the latency
-    critical, times = jax.jacfwd(timed, has_aux=True)(ones)
+    if critical:
+        shares, times = jax.jacfwd(timed, has_aux=True)(ones)
+    else:
+        shares, times = jnp.zeros_like(ones), timed(ones)[1]
     time = durations(design, largest, shape=shape, tile=tile)
     bits = jnp.where(ring_overflows(time), status.RING_OVERFLOW, 0) if fidelity == "fluid" else jnp.zeros((), jnp.int32)
     bits = bits | jnp.where(_exceeds(design, schedule, capacity), status.CAPACITY_EXCEEDED, 0)
@@ -67,7 +78,7 @@ def multiplexed_cost(design: Design, schedule: MultiplexedSchedule, *, capacity:
         time,
         Times(
             latency=times.latency,
-            critical=critical,
+            critical=shares,
             moe=times.moe,
             last_pass=times.last_pass,
             slowest_layer=times.slowest_layer,

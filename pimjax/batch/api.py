@@ -1,0 +1,292 @@
+"""`estimate_batch`: many configurations x many routing traces, one compiled program."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from pimjax.array_typing import HostArray
+from pimjax.batch.columns import (
+    Columns,
+    build_column,
+    build_columns,
+    common_capacity,
+    factored,
+    request_axes,
+    requests_of,
+    stack_columns,
+    variant_key,
+)
+from pimjax.batch.engine import Compiled, Tile, TileShape, Timings, first_shape, padded, pipelined, tiles, with_halving
+from pimjax.batch.from_design import configs_of_design
+from pimjax.batch.tile import FIELDS, PAIRINGS, Program, check_mesh, put
+from pimjax.config.build import Capacity, Design, build
+from pimjax.config.config import CHIP_MODELS, Config
+from pimjax.errors import ConfigError, TraceError
+from pimjax.estimation.kernel import KERNEL_FIDELITIES
+from pimjax.estimation.result import Estimate
+from pimjax.trace.routing import RoutingTrace
+
+PRECISIONS = ("float32", "float64")
+_SHARED_FROM = 16  # lanes per variant from which a tile holds one variant only
+
+
+def estimate_batch(
+    configs: Config | Sequence[Config] | Design,
+    traces: RoutingTrace | Sequence[RoutingTrace] | None = None,
+    fidelity: str = "closed",
+    *,
+    pairing: str = "product",
+    precision: str = "float32",
+    mesh: Mesh | None = None,
+    fields: Sequence[str] | None = None,
+    config: Config | None = None,
+    tile_points: int | None = None,
+    timings: Timings | None = None,
+) -> Estimate:
+    """Estimate every configuration with every trace (or pair by pair). Host function: NumPy in and out.
+
+    Point `[h, r]` is `estimate(configs[h], trace r, fidelity)` in the chosen precision. Configurations of one chip
+    model share one compiled program, whatever their numbers, flags, lengths and schedules. Work is cut into tiles
+    that fit the devices' memory and divided over the mesh.
+
+    Args:
+        configs: H configurations; or a :class:`pimjax.Design` whose leaves may carry a leading axis `[H]` (from
+            :func:`pimjax.build` and `design.set`), which pydantic never sees point by point.
+        traces: R requests: a stacked or single `RoutingTrace`, or a sequence of them; lengths may differ. None: what
+            each configuration's `workload.trace` describes (R = 1).
+        fidelity: "closed" or "fluid".
+        pairing: "product": leaves `[H, R]`. "zip": configuration i with request i, leaves `[N]`; one
+            configuration or one request is repeated.
+        precision: "float32", or "float64" (inside `jax.enable_x64`).
+        mesh: devices, one axis "H" of type Auto; default all of this process.
+        fields: names of :class:`pimjax.Estimate` fields to compute; the others are None. Default all. `critical_ns`
+            takes derivatives and costs several times the rest: leave it out of large batches.
+        config: with a `Design` only: gives what a design does not hold (chip model, schedule policy, grouping, which
+            layers have experts). Default: the `reference` chip where `plan.whole_ns` is set everywhere, else the
+            multiplexed one with its default policy and the groups of `design.plan`.
+        tile_points: points of a tile on one device; default by platform and memory.
+        timings: filled with compile time, compiles, halvings.
+
+    Returns:
+        :class:`pimjax.Estimate` with NumPy leaves `[H, R, ...]` or `[N, ...]`. Points whose numbers must not be used
+        have status bits (`.raise_if_bad()` names the first); they do not disturb others.
+
+    Raises:
+        ConfigError: unknown option, field or fidelity, or unequal numbers with "zip".
+        TraceError: a trace does not fit a model.
+        CapacityError: one point alone does not fit into memory.
+
+    >>> import pimjax
+    >>> configs = [pimjax.reference_config(dpus=units) for units in (2, 5, 10)]
+    >>> estimate_batch(configs, fields=["latency_ns"]).latency_ns.shape
+    (3, 1)
+    """
+    chosen = _check(fidelity, pairing, precision, fields)
+    mesh = check_mesh(mesh)
+    timings = timings or Timings()
+    requests = requests_of(traces)
+    design, listed = _points(configs, config)
+    lanes, columns = len(listed), len(requests)
+    if pairing == "zip":
+        size = max(lanes, columns)
+        if lanes not in (1, size) or columns not in (1, size):
+            raise ConfigError(
+                f"pairing 'zip' needs as many configurations as traces, but there are {lanes} and {columns}: "
+                "give equal numbers, or use pairing='product'"
+            )
+        requests = requests * size if columns == 1 else requests
+        listed = listed * size if lanes == 1 else listed
+        design = None if design is None or lanes != size else design
+        lanes, columns = size, 1
+    dtype = np.dtype(precision)
+    with jax.enable_x64(True) if precision == "float64" else contextlib.nullcontext():
+        parts = []
+        for chip_model in CHIP_MODELS:
+            index = np.array([i for i, one in enumerate(listed) if one.chip_model == chip_model], int)
+            if len(index):
+                bucket = _Bucket(
+                    [listed[i] for i in index],
+                    None if design is None else jax.tree.map(functools.partial(_take, index=index), design),
+                    requests if pairing == "product" else [requests[i] for i in index],
+                    Program(chip_model, fidelity, Capacity(), chosen, pairing),
+                    mesh,
+                    dtype,
+                    timings,
+                )
+                parts.append((index, bucket.run(tile_points)))
+    return _assemble(parts, lanes, chosen, pairing)
+
+
+def _check(fidelity: str, pairing: str, precision: str, fields: Sequence[str] | None) -> tuple[str, ...]:
+    if fidelity not in KERNEL_FIDELITIES:
+        raise ConfigError(
+            f"fidelity: {fidelity!r} cannot run in a batch; allowed: {', '.join(KERNEL_FIDELITIES)} "
+            "('event' runs one point at a time: pimjax.estimate)"
+        )
+    if pairing not in PAIRINGS:
+        raise ConfigError(f"pairing: {pairing!r} is unknown; allowed: {', '.join(PAIRINGS)}")
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision: {precision!r} is unknown; allowed: {', '.join(PRECISIONS)}")
+    if fields is None:
+        return FIELDS
+    unknown = [name for name in fields if name not in FIELDS]
+    if unknown:
+        raise ConfigError(f"fields: {unknown[0]!r} is no field of Estimate; allowed: {', '.join(FIELDS)}")
+    return tuple(name for name in FIELDS if name in {*fields, "status"})
+
+
+def _points(configs: Any, config: Config | None) -> tuple[Design | None, list[Config]]:
+    """The design of all lanes if one was given, and a configuration for each lane."""
+    if isinstance(configs, Design):
+        return configs_of_design(configs, config)
+    if config is not None:
+        raise ConfigError("config goes with a Design; configurations already say everything: leave it out")
+    listed = [configs] if isinstance(configs, Config) else list(configs)
+    if not listed or not all(isinstance(one, Config) for one in listed):
+        raise ConfigError("estimate_batch needs a Config, a non-empty list of them, or a Design")
+    return None, listed
+
+
+def _take(leaf: Any, index: HostArray) -> HostArray:
+    return np.asarray(leaf)[index]
+
+
+class _Bucket:
+    """All lanes of one chip model."""
+
+    def __init__(
+        self,
+        configs: list[Config],
+        design: Design | None,
+        requests: list[RoutingTrace | None],
+        program: Program,
+        mesh: Mesh,
+        dtype: np.dtype,
+        timings: Timings,
+    ) -> None:
+        self.mesh, self.dtype, self.timings = mesh, dtype, timings
+        self.zipped = program.pairing == "zip"
+        variants: dict[str, int] = {}
+        keys = {id(one): variant_key(one) for one in configs}  # a repeated object is hashed once
+        self.variant = np.array([variants.setdefault(keys[id(one)], len(variants)) for one in configs], np.int32)
+        firsts = [configs[int(np.argmax(self.variant == v))] for v in range(len(variants))]
+        capacity = Capacity()
+        if self.zipped:
+            for one, request in {(id(c), id(r)): (c, r) for c, r in zip(configs, requests, strict=True)}.values():
+                capacity = capacity.union(common_capacity([one], [request]))
+        else:
+            capacity = common_capacity(firsts, requests)
+        self.design = build(configs)[0] if design is None else design
+        padding = capacity.max_experts - self.design.plan.group_of_expert.shape[-1]
+        if padding > 0:  # requests longer than the configurations say do not change experts, unequal buckets may
+            groups = np.pad(np.asarray(self.design.plan.group_of_expert), ((0, 0), (0, padding)), constant_values=-1)
+            self.design = self.design.replace(plan=self.design.plan.replace(group_of_expert=groups))
+        common: tuple[bool, ...] = ()
+        if self.zipped:
+            made: dict[tuple[int, int], Columns] = {}
+            for v, one, request in zip(self.variant, configs, requests, strict=True):
+                if (int(v), id(request)) not in made:
+                    made[int(v), id(request)] = build_column(one, request, program.fidelity, capacity)
+            self.columns = stack_columns(
+                [made[int(v), id(request)] for v, request in zip(self.variant, requests, strict=True)]
+            )
+        else:
+            self.columns, common = factored(build_columns(firsts, requests, program.fidelity, capacity))
+        self.num_columns = 1 if self.zipped else len(requests)
+        shared = len(variants) == 1 or len(configs) / len(variants) >= _SHARED_FROM
+        self.program = dataclasses.replace(
+            program,
+            capacity=capacity,
+            shared_variant=shared and not self.zipped,
+            common=common,
+            prefill_only=bool((np.asarray(self.design.workload.generated_tokens) == 1).all()),
+        )
+
+    def run(self, tile_points: int | None) -> dict[str, HostArray]:
+        """All fields, `[lanes, columns, ...]`."""
+        groups = [np.arange(len(self.variant))]
+        if self.program.shared_variant:
+            groups = [np.flatnonzero(self.variant == v) for v in range(int(self.variant.max()) + 1)]
+        longest = max(map(len, groups))
+        shape = first_shape(longest, self.num_columns, self.mesh, tile_points)
+        compiled = Compiled(self.mesh, self.timings)
+
+        def attempt(shape: TileShape) -> dict[str, HostArray]:
+            out: dict[str, HostArray] = {}
+            for group in groups:
+                self._run_group(group, shape, compiled, out)
+            return out
+
+        return with_halving(shape, self.mesh.devices.size, attempt, self.timings)[0]
+
+    def _run_group(self, group: HostArray, shape: TileShape, compiled: Compiled, out: dict[str, HostArray]) -> None:
+        shared = self.program.shared_variant
+        columns = jax.tree.map(lambda leaf: leaf[self.variant[group[0]]], self.columns) if shared else self.columns
+        blocks: dict[int, Columns] = {}
+        axes = None if self.zipped else request_axes(columns, self.program.common, 0 if shared else 1)
+
+        def block(tile: Tile) -> Columns:
+            if tile.column not in blocks:
+                blocks.clear()  # columns change last: one block of them is on the devices at a time
+                index = np.minimum(np.arange(tile.column, tile.column + shape.columns), self.num_columns - 1)
+                part = jax.tree.map(
+                    lambda leaf, axis: leaf if axis < 0 else np.take(leaf, index, axis=axis), columns, axes
+                )
+                blocks[tile.column] = put(part, self.mesh, split=False, dtype=self.dtype)
+            return blocks[tile.column]
+
+        def launch(tile: Tile) -> Any:
+            lanes = group[tile.lane : tile.lane + tile.num_lanes]
+            design = padded(jax.tree.map(functools.partial(_take, index=lanes), self.design), shape.lanes)
+            design = put(design, self.mesh, split=True, dtype=self.dtype)
+            variant = put(padded(self.variant[lanes], shape.lanes), self.mesh, split=True, dtype=self.dtype)
+            if self.zipped:
+                part = padded(jax.tree.map(functools.partial(_take, index=lanes), self.columns), shape.lanes)
+                mine = put(part, self.mesh, split=True, dtype=self.dtype)
+            else:
+                mine = block(tile)
+            arguments = ((), design, variant, mine)
+            return compiled.get(self.program, arguments)(*arguments)
+
+        def collect(tile: Tile, result: dict[str, HostArray]) -> None:
+            lanes = group[tile.lane : tile.lane + tile.num_lanes]
+            for name, array in result.items():
+                if name not in out:
+                    head = (len(self.variant),) if self.zipped else (len(self.variant), self.num_columns)
+                    out[name] = np.empty((*head, *array.shape[len(head) :]), array.dtype)
+                if self.zipped:
+                    out[name][lanes] = array[: tile.num_lanes]
+                else:
+                    span = slice(tile.column, tile.column + tile.num_columns)
+                    out[name][lanes, span] = array[: tile.num_lanes, : tile.num_columns]
+
+        order = sorted(tiles(len(group), self.num_columns, shape), key=lambda tile: tile.column)
+        pipelined(order, launch, collect, self.timings)
+
+
+def _assemble(
+    parts: list[tuple[HostArray, dict[str, HostArray]]], lanes: int, fields: tuple[str, ...], pairing: str
+) -> Estimate:
+    """One Estimate from the buckets' fields, in the order of the configurations."""
+    if not parts:
+        raise TraceError("nothing to estimate")
+    leaves: dict[str, Any] = dict.fromkeys(FIELDS)
+    for name in fields:
+        if len(parts) == 1:
+            leaves[name] = parts[0][1][name]
+            continue
+        arrays = [part[name] for _, part in parts]
+        shape = np.max([array.shape[1:] for array in arrays], axis=0) if arrays[0].ndim > 1 else ()
+        whole = np.zeros((lanes, *map(int, shape)), arrays[0].dtype)
+        for (index, _), array in zip(parts, arrays, strict=True):
+            whole[(index, *(slice(size) for size in array.shape[1:]))] = array
+        leaves[name] = whole
+    return Estimate(**leaves)

@@ -1,0 +1,66 @@
+"""Progress of a sweep on stderr: rate, time left, device; nothing at all where stderr is no terminal."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class SweepProgress:
+    """A progress bar, and Ctrl-C that lets the chunk in work finish.
+
+    Attributes:
+        stopping: set by the first Ctrl-C; a second one ends at once.
+    """
+
+    def __init__(self, total: int, done: int, label: str, console: Console | None = None) -> None:
+        self.total, self.done, self.begun_with = total, done, done
+        self.stopping = threading.Event()
+        self.console = console or Console(stderr=True, highlight=False)
+        self.begin = time.perf_counter()
+        self._bar: Progress | None = None
+        self._label = label
+        self._old: Any = None
+
+    def __enter__(self) -> SweepProgress:
+        if self.console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>5.1f}%"),
+                TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=self.console, transient=True,
+            )  # fmt: skip
+            self._task = self._bar.add_task(self._label, total=self.total, completed=self.done, rate="compiling")
+            self._bar.start()
+        if threading.current_thread() is threading.main_thread():
+            self._old = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._old is not None:
+            signal.signal(signal.SIGINT, self._old)
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self.stopping.is_set():
+            raise KeyboardInterrupt
+        self.stopping.set()
+        self.console.print("stopping after this chunk (Ctrl-C again: at once)")
+
+    @property
+    def rate(self) -> float:
+        """Points per second of this run so far."""
+        return (self.done - self.begun_with) / max(1e-9, time.perf_counter() - self.begin)
+
+    def advance(self, points: int) -> None:
+        """More points are done."""
+        self.done += points
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, rate=f"{self.rate:,.0f} points/s")

@@ -1,0 +1,122 @@
+"""`pimjax sweep`: axes x traces from a YAML file, on all devices, resumable."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pimjax.cli.options import JsonOption, SetOption, parse_overrides
+from pimjax.cli.output import emit_json, shown, stderr, stdout, table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("sweep")(sweep)
+
+
+def sweep(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The sweep (YAML): base, axes, traces, selection.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the results; resumes there.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count points, configurations and chunks.")] = False,
+    coordinator: Annotated[
+        str | None, typer.Option(help="HOST:PORT of process 0, to share the work among processes.")
+    ] = None,
+    num_processes: Annotated[int | None, typer.Option(min=1, help="Processes that share the work.")] = None,
+    process_id: Annotated[int | None, typer.Option(min=0, help="Number of this process, from 0.")] = None,
+    tile_points: Annotated[
+        int | None, typer.Option(min=1, help="Points at once on one device; default: by device and memory.")
+    ] = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sweep hardware, model and plan over routing traces; rerun the same command to go on after a stop.
+
+    [dim]Examples:[/dim]  pimjax sweep --config configs/experiments/sharing.yaml --output results
+    |   pimjax sweep -c sweep.yaml -o results --coordinator host0:1234 --num-processes 2 --process-id 0
+    """
+    from pimjax.batch.sweep_config import load_sweep
+
+    loaded = load_sweep(config, parse_overrides(settings))
+    if dry_run:
+        from pimjax.batch.sweep import plan_of
+
+        plan = plan_of(loaded)
+        if as_json:
+            emit_json(plan)
+        else:
+            stdout.print(table(loaded.name, ("", ""), [(k, _cell(v)) for k, v in plan.items() if k != "name"], text=2))
+        return
+    use_compilation_cache()
+    from pimjax.batch.distributed import LostProcessError, join
+
+    processes = join(coordinator, num_processes, process_id)
+    from pimjax.batch.sweep import run_sweep
+
+    try:
+        outcome = run_sweep(loaded, output, processes=processes, tile_points=tile_points)
+    except LostProcessError as error:
+        # the runtime would wait for the lost process at exit: leave without it
+        stderr.print(f"[bold red]error:[/] {error}", soft_wrap=True)
+        _leave(3)
+    for sentence in outcome.skipped:
+        stderr.print(f"[yellow]skipped[/yellow] {sentence}", markup=True, soft_wrap=True)
+    facts = {
+        "folder": str(outcome.folder),
+        "points": outcome.points,
+        "computed": outcome.computed,
+        "resumed": outcome.resumed,
+        "complete": outcome.complete,
+        "points_per_s": outcome.rate,
+        "compiles": outcome.timings.compiles,
+        "compile_s": outcome.timings.compile_s,
+        "schedules_s": outcome.schedules_s,
+        "memory_halvings": outcome.timings.halvings,
+        "skipped_traces": outcome.skipped,
+        "selection": outcome.selection,
+    }
+    if as_json:
+        emit_json(facts)
+    else:
+        rows = [(name, _cell(value)) for name, value in facts.items() if name not in ("selection", "skipped_traces")]
+        stdout.print(table(loaded.name, ("", ""), rows, text=2))
+    if outcome.interrupted:
+        stderr.print(f"stopped; run the same command again to go on (results so far: {outcome.folder})", soft_wrap=True)
+        _leave(130) if processes.count > 1 else _exit(130)
+    if not outcome.complete and processes.count == 1:
+        stderr.print("not complete: run the same command again", soft_wrap=True)
+        _exit(3)
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs between runs of the command line, in $PIMJAX_CACHE or the user's cache folder."""
+    import jax
+
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    folder = os.environ.get("PIMJAX_CACHE") or str(Path(base) / "pimjax" / "programs")
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {shown(item)}" for name, item in value.items()) or "-"
+    return value if isinstance(value, str) else shown(value)
+
+
+def _exit(code: int) -> None:
+    raise typer.Exit(code)
+
+
+def _leave(code: int) -> None:
+    """End at once, without the distributed runtime's farewell to processes that are gone."""
+    import sys
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
