@@ -72,9 +72,9 @@ def schedule_table(
         num_groups = 1 << (used - 1).bit_length()
     if used > num_groups:
         raise ScheduleError(f"the plans use {used} groups, more than num_groups = {num_groups}: raise it")
-    visited = choices.any(axis=(0, 2))
-    if ((maps < 0) & visited[None]).any():
-        plan, layer, expert = np.argwhere((maps < 0) & visited[None])[0]
+    lost = (maps < 0) & np.logical_or.reduce(choices, axis=(0, 2))[None]
+    if lost.any():
+        plan, layer, expert = np.argwhere(lost)[0]
         raise ScheduleError(f"plan {plan}: expert {expert} of layer {layer} is in no group: give an id from 0")
     if max_slots is None:
         max_slots = _longest(choices, num_tokens, maps, rows, num_groups)

@@ -16,7 +16,7 @@ from pimjax.array_typing import Array
 from pimjax.schedule.load_matrix import running_sum
 
 _HIGHEST = np.iinfo(np.int32).max
-_SEGMENT = 64  # tokens that share one view of the remaining lags: later segments look at shorter vectors
+_SEGMENTS = 4  # the tokens are visited in so many parts: later parts look at shorter vectors
 
 
 def reschedule_intervals(loads: Array, num_tokens: Array, bound: int) -> tuple[Array, Array]:
@@ -60,7 +60,8 @@ def reschedule_delays(lag: Array, num_tokens: Array) -> Array:
     last = lax.dynamic_index_in_dim(lag, jnp.maximum(num_tokens - 1, 0), 0, keepdims=False)
     delay = jnp.zeros((groups,), jnp.int32)
     delays = []
-    for begin in range(0, tokens, _SEGMENT):
+    part_tokens = -(-tokens // _SEGMENTS)
+    for begin in range(0, tokens, part_tokens):
         window, position = lag[begin:], index[begin:]
 
         def visit(delay: Array, t: Array, window: Array = window, position: Array = position, begin: int = begin):
@@ -72,7 +73,7 @@ def reschedule_delays(lag: Array, num_tokens: Array) -> Array:
             delay = jnp.where(moves, smallest, delay)
             return delay, delay
 
-        delay, part = lax.scan(visit, delay, position[:_SEGMENT])
+        delay, part = lax.scan(visit, delay, position[:part_tokens])
         delays.append(part)
     return jnp.concatenate(delays, axis=0).T
 
