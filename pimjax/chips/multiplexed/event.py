@@ -144,7 +144,7 @@ class _Bench:
         prompt = workload.num_prompt_tokens
         if workload.prefill:
             for sequence in range(workload.batch_size):
-                yield f"prefill {sequence}", self._whole(sequence, prompt, self.routing.prompt[sequence], True)
+                yield f"prefill {sequence}", self._whole(prompt, self.routing.prompt[sequence], is_prompt=True)
         for step in range(workload.generated_tokens - 1):
             length = prompt + 1 + step
             if not self.dense_all:
@@ -153,7 +153,7 @@ class _Bench:
             for sequence in range(workload.batch_size):
                 yield f"decode {length}", self._recomputed(sequence, step, length)
 
-    def _whole(self, sequence: int, length: int, choices: HostArray, is_prompt: bool) -> PassWork:
+    def _whole(self, length: int, choices: HostArray, *, is_prompt: bool) -> PassWork:
         """A pass of all `length` tokens of one sequence."""
         with jax.enable_x64(True):
             moved = prompt_traffic(self.design, is_moe=self.is_moe)
@@ -167,17 +167,12 @@ class _Bench:
     def _recomputed(self, sequence: int, step: int, length: int) -> PassWork:
         """A decode step that recomputes the prefix (its experts too, unless their outputs are stored)."""
         if self.experts_all:
-            return self._whole(sequence, length, self.routing.prefix(sequence, length), False)
-        work = self._whole(sequence, length, np.zeros((self.routing.num_layers, length, 1), bool), False)
+            return self._whole(length, self.routing.prefix(sequence, length), is_prompt=False)
+        with jax.enable_x64(True):
+            time = attention_cost(self.design, float(length), whole=True, windowed=self.windowed).time
         row = self.routing.steps[sequence][:, step : step + 1]
         moved = self._step_moved([sequence], step, length)
-        return self._work(
-            work.sequence_of_token,
-            np.array([length - 1]),
-            row,
-            np.stack([layer.attention for layer in work.layers]),
-            moved,
-        )
+        return self._work(np.zeros(length, np.int64), np.array([length - 1]), row, np.asarray(time)[:, None], moved)
 
     def _cached(self, step: int, length: int) -> PassWork:
         """A decode step with caches: one token of every sequence."""
@@ -272,12 +267,17 @@ class _Bench:
         raise PimjaxError(f"{name}: the order of arrivals did not settle in {_MOST_ROUNDS} rounds")
 
 
+def _arrivals(moe: MoeJobs, log: EventLog) -> HostArray:
+    """float64 [results]: when each result is there."""
+    return np.where(moe.result_jobs >= 0, log.finish_ns[moe.result_jobs], -np.inf).max(axis=1)
+
+
 def _arrival_order(graph: PassGraph, log: EventLog) -> dict[int, HostArray]:
     """Order of every layer's results: by token, then arrival, then (slot, group)."""
     orders = {}
     for layer, moe in graph.moe.items():
         # arrivals closer than a picosecond are one instant: rounding must not decide
-        arrival = np.round(log.finish_ns[moe.result_job], 3)
+        arrival = np.round(_arrivals(moe, log), 3)
         orders[layer] = np.lexsort((np.arange(len(arrival)), moe.result_slot, arrival, moe.result_token))
     return orders
 
@@ -293,7 +293,7 @@ def _measure(name: str, graph: PassGraph, log: EventLog, timed: TimedDesign, lay
     for layer, moe in graph.moe.items():
         ready = finish[moe.ready[0]]
         moe_ns[layer] = finish[moe.residual].max() - ready
-        last_pass[layer] = finish[moe.passes].max() - ready if len(moe.passes) else 0.0
+        last_pass[layer] = finish[moe.passes[moe.passes >= 0]].max() - ready if len(moe.passes) else 0.0
         peak = max(peak, _waiting_peak(moe, log))
     latency = float(finish[needed].max())
     critical = _critical(graph, log, timed, needed)
@@ -316,7 +316,7 @@ def _waiting_peak(moe: MoeJobs, log: EventLog) -> int:
     """Most results of one layer that are back and whose addition has not begun."""
     if not len(moe.added_result):
         return 0
-    back = np.sort(log.finish_ns[moe.result_job[moe.added_result]])
+    back = np.sort(_arrivals(moe, log)[moe.added_result])
     taken = np.sort(log.start_ns[moe.additions])
     return int((np.arange(1, len(back) + 1) - np.searchsorted(taken, back, side="right")).max())
 

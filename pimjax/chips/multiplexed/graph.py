@@ -147,7 +147,7 @@ def _attention(
     projected = bench.linear("qkv", index, norm, tokens)
     if bench.times.expand.flight > 0:
         projected = bench.linear("expand", index, projected, tokens)
-    bench.follow(projected, ready[sequence])
+    bench.after(projected, ready[sequence])
     attention = build.add("attention", layer.attention, build.resource("attention"))
     bench.follow(kv_done, attention)
     used = np.flatnonzero(layer.sram_read > 0)
@@ -171,7 +171,7 @@ def _after_attention(bench: Bench, work: PassWork, index: int, attention: HostAr
     """Output projection, residual addition, norm before the feed-forward part."""
     output = bench.linear("output", index, attention[work.sequence_of_token], tokens)
     added = bench.units("add", np.full(len(tokens), bench.times.add), tokens)
-    bench.follow(output, added)
+    bench.after(output, added)
     norm = bench.units("norm", np.full(len(tokens), bench.times.norm), tokens)
     bench.follow(added, norm)
     return norm
@@ -180,7 +180,7 @@ def _after_attention(bench: Bench, work: PassWork, index: int, attention: HostAr
 def _dense(bench: Bench, index: int, normed: HostArray, tokens: HostArray) -> HostArray:
     out = _feed_forward(bench, index, normed, tokens, "dense")
     residual = bench.units("residual", np.full(len(tokens), bench.times.add), tokens)
-    bench.follow(out, residual)
+    bench.after(out, residual)
     return residual
 
 
@@ -193,9 +193,9 @@ def _feed_forward(
     job = times.dense_act_job if name == "dense" else times.act_job
     if job > 0:
         act = bench.units("dense activation", np.full((len(tokens), count), job), tokens[:, None])
-        bench.follow(hidden[:, None], act)
-        hidden = bench.wires("wait", np.zeros(len(tokens)), tokens)
-        bench.follow(act, hidden[:, None])
+        for column in range(count):
+            bench.after(hidden, act[:, column])
+        hidden = act
     return bench.linear(f"{name}_down", index, hidden, tokens)
 
 
@@ -218,35 +218,32 @@ def _experts(
     else:
         routed = bench.linear("router", index, normed, tokens)
     gates = bench.units("gate", np.full(len(tokens), times.gate), tokens)
-    bench.follow(routed, gates)
+    bench.after(routed, gates)
     sequence = work.sequence_of_token
     if layer.go_read.any():
         if not len(go_read):
             go_read = build.add("go read", layer.go_read, build.resource("DRAM"))
-            bench.follow(routed, go_read[sequence])
+            bench.after(routed, go_read[sequence])
         bench.follow(go_read[sequence], gates)
     if layer.go_write.any():
         write = build.add("go write", layer.go_write, build.resource("DRAM"))
         bench.follow(gates, write[sequence])
         posted.append(write)
 
-    extra_token, extra_job = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    extra: list[tuple[HostArray, HostArray]] = []
     if work.shared_experts:
         out = _feed_forward(bench, index, normed, tokens, "shared", work.shared_experts)
-        extra_token += [tokens] * work.shared_experts
-        extra_job += [out] * work.shared_experts
+        extra += [(tokens, out)] * work.shared_experts
     stored = np.setdiff1d(tokens, work.expert_tokens)
     if len(stored):
-        extra_token.append(stored)
-        extra_job.append(gates[stored])  # read from the cache before the gate
+        extra.append((stored, gates[stored]))  # read from the cache before the gate
     return expert_phase(
         bench,
         work.rules,
         layer.windows,
         gates[work.expert_tokens],
         work.expert_tokens,
-        np.concatenate(extra_token),
-        np.concatenate(extra_job),
+        extra,
         len(tokens),
         work.order.get(index),
     )
@@ -258,7 +255,7 @@ def _tail(bench: Bench, stream: HostArray, tokens: HostArray) -> HostArray:
     bench.follow(stream, norm)
     logits = bench.linear("head", 0, norm, tokens)
     link = bench.wires("sampling link", np.full(len(tokens), bench.times.link), tokens)
-    bench.follow(logits, link)
+    bench.after(logits, link)
     sampling = bench.units("sampling", np.full(len(tokens), bench.times.sampling), tokens)
     bench.follow(link, sampling)
     return sampling

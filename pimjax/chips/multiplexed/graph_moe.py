@@ -31,11 +31,11 @@ class MoeJobs(NamedTuple):
 
     ready: HostArray  # t_ready of every window
     slots: HostArray  # start of every slot
-    passes: HostArray  # result of every pass, in order of (slot, group)
+    passes: HostArray  # [passes, k] jobs after which a pass is done, in order of (slot, group)
     residual: HostArray  # [n] residual stream after the layer, by token
     result_token: HostArray  # token of every result, shared experts and stored outputs first
     result_slot: HostArray  # slot of every result; -1 for those that no slot made
-    result_job: HostArray
+    result_jobs: HostArray  # [results, k] jobs that make it, -1: none
     order: HostArray  # of results: each token's chain of additions
     additions: HostArray  # jobs that add a result, and which result
     added_result: HostArray
@@ -47,8 +47,7 @@ def expert_phase(
     windows: Windows,
     gates: HostArray,
     tokens: HostArray,
-    extra_token: HostArray,
-    extra_job: HostArray,
+    extra: list[tuple[HostArray, HostArray]],
     num_tokens: int,
     order: HostArray | None = None,
 ) -> MoeJobs:
@@ -60,7 +59,7 @@ def expert_phase(
         windows: slot table; its token indices point into `tokens`.
         gates: `[m]` gate jobs of the tokens that are offered to the experts.
         tokens: `[m]` index in the pass of those tokens (their priority).
-        extra_token, extra_job: further results (shared experts, stored outputs): token in the pass and job.
+        extra: further results (shared experts, stored outputs): tokens of the pass and their jobs `[n]` or `[n, k]`.
         num_tokens: n, tokens of the pass; each gets a residual.
         order: permutation of results that gives each token's chain of additions; default (slot, group).
     """
@@ -72,29 +71,54 @@ def expert_phase(
     token = tokens[own]
     if rules.local:
         place = bench.build.resource("group", group)
-        passes = (
-            bench.build.add("pass", np.full(len(slot), times.a + times.d), place, token=token) if len(slot) else slot
-        )
-        if len(slot):
-            bench.follow(slots[slot], passes)
+        passes = bench.build.add("pass", np.full(len(slot), times.a + times.d), place, token=token)
+        bench.follow(slots[slot], passes)
         work, work_slot = [], []
     else:
         passes, work, work_slot = _digital_passes(bench, slots, slot, group, token)
 
-    result_token = np.concatenate([extra_token, token]).astype(np.int64)
-    result_slot = np.concatenate([np.full(len(extra_token), -1), slot]).astype(np.int64)
-    result_job = np.concatenate([extra_job, passes]).astype(np.int64)
+    parts = [*extra, (token, passes)]
+    result_token = np.concatenate([part[0] for part in parts]).astype(np.int64)
+    result_slot = np.concatenate([np.full(len(result_token) - len(slot), -1), slot]).astype(np.int64)
+    result_jobs = _rows([part[1] for part in parts])
     if order is None:
         order = np.lexsort((np.arange(len(result_token)), result_slot, result_token))
-    source = np.full(num_tokens, -1, np.int64)  # after which a token without any result has its residual
-    source[tokens] = np.repeat(ready, np.diff(windows.first_token)) if rules.barrier else gates
-    residual, adds, added = _combine(bench, rules, result_token, result_job, order, np.arange(num_tokens), source)
+    unrouted = np.setdiff1d(np.arange(num_tokens), result_token)
+    source = _unrouted_sources(bench, rules, windows, gates, tokens, ready, unrouted)
+    residual, adds, added = _combine(bench, rules, result_token, result_jobs, order, num_tokens, unrouted, source)
     if len(adds):
         work.append(adds)
         work_slot.append(result_slot[added])
     if len(slots) and np.isfinite(times.buffer_slots) and work:
         _back_pressure(bench, slots, np.concatenate(work), np.concatenate(work_slot))
-    return MoeJobs(ready, slots, passes, residual, result_token, result_slot, result_job, order, adds, added)
+    return MoeJobs(ready, slots, _rows([passes]), residual, result_token, result_slot, result_jobs, order, adds, added)
+
+
+def _rows(parts: list[HostArray]) -> HostArray:
+    """Rows of jobs one below the other, padded with -1: `[sum n, k]`."""
+    columns = [part[:, None] if part.ndim == 1 else part for part in parts]
+    width = max(part.shape[1] for part in columns)
+    padded = [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=-1) for part in columns]
+    return np.concatenate(padded).astype(np.int64)
+
+
+def _unrouted_sources(
+    bench: Bench,
+    rules: MoeRules,
+    windows: Windows,
+    gates: HostArray,
+    tokens: HostArray,
+    ready: HostArray,
+    unrouted: HostArray,
+) -> list[HostArray]:
+    """What the residual of a token that no expert takes waits for: its window's routing, or its own gate."""
+    own = np.searchsorted(tokens, unrouted)
+    if not rules.barrier:
+        return [gates[[index]] for index in own]
+    window = np.searchsorted(windows.first_token, own, side="right") - 1
+    if bench.times.scheduler > 0:
+        return [ready[[index]] for index in window]
+    return [gates[windows.first_token[index] : windows.first_token[index + 1]] for index in window]
 
 
 def _ready_marks(bench: Bench, rules: MoeRules, windows: Windows, gates: HostArray) -> HostArray:
@@ -161,13 +185,11 @@ def _digital_passes(
     act = bench.units("expert activation", np.full(len(slot), times.act_job), token)
     work.append(act)
     work_slot.append(slot)
+    sums = bench.chains(up, times.up_chain, times.up_strips, token)
+    bench.after(sums, act)
     if times.up_chain > 0:
-        sums = bench.chain_jobs(up, times.up_chain, times.up_strips, token)
-        bench.follow(sums, act[:, None])
         work.append(sums.ravel())
         work_slot.append(np.repeat(slot, sums.shape[1]))
-    else:
-        bench.follow(up, act)
     link = bench.wires("down link", np.full(len(slot), times.down_link_in), token)
     down = build.add(
         "down product", np.full(len(slot), times.down_mvm), build.resource("down positions of group", group)
@@ -178,57 +200,54 @@ def _digital_passes(
     bench.follow(act, link)
     bench.follow(link, down)
     bench.follow(down, back)
-    if times.down_chain <= 0:
-        return back, work, work_slot
-    sums = bench.chain_jobs(back, times.down_chain, times.down_strips, token)
-    done = bench.wires("wait", np.zeros(len(slot)), token)
-    bench.follow(sums, done[:, None])
-    work.append(sums.ravel())
-    work_slot.append(np.repeat(slot, sums.shape[1]))
-    return done, work, work_slot
+    sums = bench.chains(back, times.down_chain, times.down_strips, token)
+    if times.down_chain > 0:
+        work.append(sums.ravel())
+        work_slot.append(np.repeat(slot, sums.shape[1]))
+    return sums, work, work_slot
 
 
 def _combine(
     bench: Bench,
     rules: MoeRules,
     result_token: HostArray,
-    result_job: HostArray,
+    result_jobs: HostArray,
     order: HostArray,
-    tokens: HostArray,
-    source: HostArray,
+    num_tokens: int,
+    unrouted: HostArray,
+    source: list[HostArray],
 ) -> tuple[HostArray, HostArray, HostArray]:
     """Chains of additions per token and the residual; returns (residual [n], additions, the result each adds)."""
     times = bench.times
-    count = np.bincount(result_token, minlength=len(tokens))
-    token, job = result_token[order], result_job[order]
-    if rules.inline:
-        residual = bench.wires("wait", np.zeros(len(tokens)), tokens)
-        bench.follow(job, residual[token])
-        none = np.zeros(0, np.int64)
-        lonely = np.flatnonzero(count == 0)
-        bench.follow(source[lonely], residual[lonely])
+    none = np.zeros(0, np.int64)
+    tokens = np.arange(num_tokens)
+    if rules.inline:  # added on the way: done with the last result
+        residual = bench.wires("wait", np.zeros(num_tokens), tokens)
+    else:
+        residual = bench.units("residual", np.full(num_tokens, times.add), tokens)
+    for token, jobs in zip(unrouted, source, strict=True):
+        bench.follow(jobs, residual[token])
+    if not len(result_token):
         return residual, none, none
-    residual_time = np.full(len(tokens), times.add)
-    later = np.append(False, token[1:] == token[:-1]) if len(token) else np.zeros(0, bool)
-    where = np.flatnonzero(later)
-    tail = source.copy()  # the job after which each token's residual may run
-    if len(token):
-        last = np.append(token[1:] != token[:-1], True)
-        tail[token[last]] = job[last]
-    adds = np.zeros(0, np.int64)
-    if len(where):
-        adds = bench.units("combine", np.full(len(where), times.combine_add), token[where])
-        add_at = np.full(len(token), -1, np.int64)
-        add_at[where] = adds
-        bench.follow(job[where], adds)
-        second = where[~later[where - 1]]  # first addition of a token: needs the stored result as well
-        bench.follow(job[second - 1], add_at[second])
-        third = where[later[where - 1]]
-        bench.follow(add_at[third - 1], add_at[third])
-        ends = last[where]
-        tail[token[where[ends]]] = adds[ends]
-    residual = bench.units("residual", residual_time, tokens)
-    bench.follow(tail, residual)
+    if rules.inline:
+        bench.after(result_jobs, residual[result_token])
+        return residual, none, none
+    token, jobs = result_token[order], result_jobs[order]
+    is_first = np.append(True, token[1:] != token[:-1])
+    is_last = np.append(is_first[1:], True)
+    where = np.flatnonzero(~is_first)  # each token's first result is stored free
+    adds = bench.units("combine", np.full(len(where), times.combine_add), token[where])
+    add_of = np.full(len(token), -1, np.int64)
+    add_of[where] = adds
+    bench.after(jobs[where], adds)
+    second = where[is_first[where - 1]]
+    bench.after(jobs[second - 1], add_of[second])
+    later = where[~is_first[where - 1]]
+    bench.follow(add_of[later - 1], add_of[later])
+    ends = np.flatnonzero(is_last & ~is_first)
+    bench.follow(add_of[ends], residual[token[ends]])
+    alone = np.flatnonzero(is_last & is_first)
+    bench.after(jobs[alone], residual[token[alone]])
     return residual, adds, order[where]
 
 

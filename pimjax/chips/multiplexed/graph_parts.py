@@ -83,7 +83,7 @@ def timed_design(design: Design, largest_group: int) -> TimedDesign:
         values, shares = _values_and_shares(jax.tree.map(jnp.asarray, design), largest_group, ones)
         times = jax.tree.map(float, values)
         parts = jax.tree.map(np.asarray, shares)
-    return TimedDesign(times, _splits(times, parts))
+    return TimedDesign(times, _splits(parts))
 
 
 @jax.jit
@@ -94,7 +94,7 @@ def _values_and_shares(design: Design, largest_group: Any, ones: jax.Array) -> t
     return of(ones), jax.jacfwd(of)(ones)
 
 
-def _splits(times: Durations, parts: Durations) -> dict[str, HostArray]:
+def _splits(parts: Durations) -> dict[str, HostArray]:
     def fraction(share: HostArray) -> HostArray:
         total = share.sum()
         return share / total if total > 0 else np.zeros(len(COMPONENTS))
@@ -137,7 +137,6 @@ def _splits(times: Durations, parts: Durations) -> dict[str, HostArray]:
         split[kind] = only("dram_kv")
     for kind in ("go read", "go write"):
         split[kind] = only("dram_go")
-    del times
     return split
 
 
@@ -176,8 +175,19 @@ class Bench:
         """`after` waits for `before` (broadcast)."""
         self.build.connect(before, after)
 
+    def after(self, before: HostArray, job: HostArray) -> None:
+        """`job[i]` waits for all of `before[i]`: one job, or a row of jobs in which -1 is none.
+
+        Jobs wait for each other directly, without a mark of length zero between them: at one instant every job that
+        can run must be known before a unit chooses.
+        """
+        rows = before[:, None] if before.ndim == 1 else before
+        where = np.nonzero(rows >= 0)
+        self.build.connect(rows[where], np.asarray(job)[where[0]])
+
     def linear(self, name: str, layer: int, source: HostArray, token: HostArray, extra: float = 0.0) -> HostArray:
-        """An unshared linear layer for tokens whose inputs are the jobs `source`; returns its result jobs.
+        """An unshared linear layer for tokens whose inputs are the jobs `source`; returns its result jobs, `[n]` or
+        `[n, strips]`.
 
         The issue job holds the layer's crossbars for one interval; the flight covers the rest of the way and
         `extra` (a local activation). Digital accumulation adds one chain per strip on the units.
@@ -186,24 +196,14 @@ class Bench:
         place = self.build.resource(f"{name} of layer", layer)
         issue = self.build.add(f"{name} issue", np.full(len(token), time.issue), place, token=token)
         flight = self.wires(f"{name} flight", np.full(len(token), time.flight - time.issue + extra), token)
-        self.follow(source, issue)
+        self.after(source, issue)
         self.follow(issue, flight)
         return self.chains(flight, time.chain, time.strips, token)
 
     def chains(self, source: HostArray, duration: float, strips: float, token: HostArray) -> HostArray:
-        """Partial sums of every strip on the digital units; the result waits for all strips."""
+        """Partial sums of every strip on the digital units: jobs `[n, strips]`, or `source` where there are none."""
         if duration <= 0:
             return source
-        count = int(strips)
-        sums = self.units("partial sum", np.full((len(token), count), duration), np.asarray(token)[:, None])
-        result = self.wires("wait", np.zeros(len(token)), token)
-        self.follow(np.asarray(source)[:, None], sums)
-        self.follow(sums, result[:, None])
-        return result
-
-    def chain_jobs(self, source: HostArray, duration: float, strips: float, token: HostArray) -> HostArray:
-        """The jobs of :meth:`chains`, `[n, strips]`, without the mark that waits for them."""
-        count = int(strips)
-        sums = self.units("partial sum", np.full((len(token), count), duration), np.asarray(token)[:, None])
+        sums = self.units("partial sum", np.full((len(token), int(strips)), duration), np.asarray(token)[:, None])
         self.follow(np.asarray(source)[:, None], sums)
         return sums

@@ -15,6 +15,7 @@ Decisions where the definitions leave room:
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 import jax
@@ -221,8 +222,13 @@ def _law(config: Config):
 def _chosen_sets(config: Config, scores: HostArray, length: int) -> HostArray:
     """bool [L, length, E]: the sets M_e(length)."""
     capacity = capacity_at(_law(config), length)
-    kernel = jax.jit(jax.vmap(lambda layer: expert_choice(layer, capacity, num_tokens=length)))
-    return np.asarray(kernel(scores[:, :length]), bool)
+    return np.asarray(_sets_kernel(scores, capacity, length), bool)[:, :length]
+
+
+@jax.jit
+def _sets_kernel(scores: jax.Array, capacity: jax.Array, length: int) -> jax.Array:
+    """[L, T, E]: all lengths share one program, since tokens from `length` on are padding."""
+    return jax.vmap(lambda layer: expert_choice(layer, capacity, num_tokens=length))(scores)
 
 
 def _admissions(config: Config, scores: HostArray) -> tuple[HostArray, HostArray]:
@@ -235,13 +241,18 @@ def _admissions(config: Config, scores: HostArray) -> tuple[HostArray, HostArray
     law = _law(config)
     size = list_length(model.num_experts, model.top_k, workload.context_tokens)
 
+    admitted, taken = _admissions_kernel(scores, law, steps=steps, size=size)
+    taken = np.asarray(taken, np.float64)
+    return np.asarray(admitted, bool), taken.sum(axis=-1) if taken.ndim == 4 else taken
+
+
+@functools.partial(jax.jit, static_argnames=("steps", "size"))
+def _admissions_kernel(scores, law, *, steps, size):
     def one(layer):
         out = gate_output_request(layer, law, steps=steps, size=size)
         return out.admitted, out.taken
 
-    admitted, taken = jax.jit(jax.vmap(jax.vmap(one)))(scores)
-    taken = np.asarray(taken, np.float64)
-    return np.asarray(admitted, bool), taken.sum(axis=-1) if taken.ndim == 4 else taken
+    return jax.vmap(jax.vmap(one))(scores)
 
 
 def _mean_taken(config: Config) -> HostArray:
