@@ -58,7 +58,7 @@ def schedule_slots(
     )
     _check_limit(max_slots)
     placement = _place(
-        request.choices,
+        _bucketed(request.choices),
         request.group_of_expert,
         request.num_tokens,
         request.max_open_tokens,
@@ -124,10 +124,21 @@ def schedule_intervals(
 
 
 def _intervals(request: Request, policy: str) -> tuple[HostArray, HostArray]:
+    tokens = request.choices.shape[0]
     start, stop = _interval_kernel(
-        request.choices, request.group_of_expert, request.num_tokens, policy=policy, num_groups=request.num_groups
+        _bucketed(request.choices),
+        request.group_of_expert,
+        request.num_tokens,
+        policy=policy,
+        num_groups=request.num_groups,
     )
-    return np.asarray(start).T.copy(), np.asarray(stop).T.copy()
+    return np.asarray(start).T[:tokens].copy(), np.asarray(stop).T[:tokens].copy()
+
+
+def _bucketed(choices: Any) -> HostArray:
+    """Choices padded to a power of two of tokens: a few compiled programs then serve every length."""
+    rows = choices.shape[0]
+    return np.pad(np.asarray(choices), ((0, (1 << (rows - 1).bit_length()) - rows), (0, 0)))
 
 
 def _check_limit(max_slots: Any) -> None:
