@@ -213,7 +213,8 @@ def crossbar_model(
         if read_key is not None:
             number = (SITES.index(site.name) * _LAYERS + site.layer + 1) * _EXPERTS
             key = jax.random.fold_in(read_key, number + (0 if site.expert is None else site.expert))
-        return read_linear(own[0], inputs, own[1], crossbar, read_key=key, vector_ids=token_ids)
+        # Many small products: the second, packed program would only cost compile time.
+        return read_linear(own[0], inputs, own[1], crossbar, read_key=key, vector_ids=token_ids, packing=False)
 
     return linear
 

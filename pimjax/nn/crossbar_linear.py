@@ -84,11 +84,12 @@ def read_linear(
     *,
     read_key: Array | None = None,
     vector_ids: Array | None = None,
+    packing: bool = True,
 ) -> Array:
     """`inputs` [..., in] through a programmed matrix: [..., out]; `crossbar` as arrays. `read_key` is consumed."""
     settings = dataclasses.replace(crossbar, adc_range=ranges.adc_range)
     vectors = inputs.reshape(-1, inputs.shape[-1]).T / ranges.input_scale
-    product = read(matrix.stored, vectors, settings, key=read_key, vector_ids=vector_ids)
+    product = read(matrix.stored, vectors, settings, key=read_key, vector_ids=vector_ids, packing=packing)
     return (product * matrix.scales * ranges.input_scale).T.reshape(*inputs.shape[:-1], -1)
 
 
