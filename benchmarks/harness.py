@@ -19,7 +19,7 @@ import jax
 import jaxlib
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("PIMJAX_BENCHMARK_RESULTS", Path(__file__).parent / "results"))
 
 
 def environment() -> dict[str, Any]:

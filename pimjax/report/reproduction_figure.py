@@ -77,4 +77,4 @@ def _claims(axes: Any, claims: list[dict[str, Any]]) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.15)
     axes.set_title("The paper's claims", loc="left", fontweight="bold")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3)
