@@ -6,11 +6,11 @@ sums over the passes in closed form. Exact in float64. Source: docs/reference.md
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from pimjax.array_typing import Array, ArrayLike
+from pimjax.array_typing import Array
 from pimjax.chips.reference.phases import Blocks, Timings, round_up
 from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS, OP_INDEX, OP_KINDS
 from pimjax.config.build import Design
@@ -283,33 +283,7 @@ def flops(design: Design, run: Run, counts: Counts, attention: Attention) -> Arr
     )
 
 
-class ExpertShare(NamedTuple):
-    """What the experts alone take of a run; `[]` floats."""
-
-    energy_nj: Array
-    flops: Array
-
-
-def expert_share(design: Design, b: Blocks, run: Run) -> ExpertShare:
-    """Energy (MVMs, their transfers, partial sums, activation, accumulation) and FLOPs of all experts in a run."""
-    hardware, model = design.hardware, design.model
-    dtype = run.prompt.dtype
-    d, f, k, moe = (jnp.asarray(x, dtype) for x in (model.d_model, model.d_ff, model.top_k, model.num_moe_layers))
-    passes = (run.prefill * run.prompt + run.decode_tokens) * moe
-    tiles = k * (b.d_rows * b.f_cols + b.f_rows * b.d_cols)
-    adds = k * ((b.d_rows - 1) * b.f_cols + (b.f_rows - 1) * b.d_cols)
-    cols = hardware.crossbar_cols
-    hop = hardware.link_energy_nj_per_256 * (cols / 256) * (1 + hardware.comm_factor)
-    added = adds * cols + (k - 1) * f
-    energy = (
-        tiles * (hardware.mvm_energy_nj + hop)
-        + hardware.add_energy_nj_per_256 * added / 256
-        + hardware.relu_energy_nj_per_256 * k * f / 256
-    )
-    return ExpertShare(passes * energy, passes * (2 * k * d * f * (2 * cols - 1) / cols + added + k * f))
-
-
-def _layer_weights(design: Design, dtype: ArrayLike) -> Array:
+def _layer_weights(design: Design, dtype: Any) -> Array:
     model = design.model
     d, f, layers, moe, k, experts = (
         jnp.asarray(x, dtype)

@@ -61,6 +61,7 @@ def _summed(kind: PhaseKind, durations: Array, width: Array, tokens: Array, unit
 def _summed_jvp(kind, primals, tangents):
     durations, width, tokens, units, weights = primals
     done, log = run_events(kind, len(weights), durations, width, tokens, units, log=True)
+    assert log is not None
     gradient = _walk_back(kind, log, len(durations), _weights_of_tokens(kind, done, weights))
     return jnp.sum(weights * _ends(kind, done)), jnp.sum(gradient * tangents[0])
 

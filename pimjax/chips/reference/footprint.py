@@ -9,13 +9,12 @@ from pimjax.chips.reference.closed_forms import Run, scatter
 from pimjax.chips.reference.phases import Blocks, ceil_through
 from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS
 from pimjax.config.build import Design
-from pimjax.config.plan import SHARE_KINDS
 
 SAMPLE_BYTES = 512.0
 
 
 def crossbars_needed(design: Design, b: Blocks, run: Run) -> tuple[Array, Array]:
-    """(crossbars of all matrices and embedding tables, of these those of experts); `tiers` blocks share a crossbar.
+    """(crossbars of all matrices and embedding tables, of these those of experts); a tile holds `tiers` of them.
 
     >>> import pimjax.config as config
     >>> from pimjax.chips.reference.closed_forms import run_of
@@ -24,29 +23,24 @@ def crossbars_needed(design: Design, b: Blocks, run: Run) -> tuple[Array, Array]
     >>> [int(count) for count in crossbars_needed(design, blocks(design), run_of(design))]
     [6592, 1536]
     """
-    hardware, model = design.hardware, design.model
+    rows, model = design.hardware.crossbar_rows, design.model
     dtype = run.prompt.dtype
     layers, moe, experts, vocab = (
         jnp.asarray(x, dtype) for x in (model.num_layers, model.num_moe_layers, model.num_experts, model.vocab_size)
     )
-    rows = hardware.crossbar_rows
     positions = ceil_through((run.prompt + run.decodes + 1) / rows)
     tables = (ceil_through(vocab / rows) + positions) * b.d_cols
     network = b.d_rows * b.f_cols + b.f_rows * b.d_cols
     attention = layers * 4 * b.d_rows * b.d_cols + moe * b.d_rows * b.router_cols
-    expert_blocks = moe * experts * network
-    total = tables + attention + expert_blocks + (layers - moe) * network + b.d_rows * b.vocab_cols
-    crossbars = ceil_through(total / hardware.tiers)
-    return crossbars, expert_blocks * crossbars / total
+    of_experts = moe * experts * network
+    return tables + attention + of_experts + (layers - moe) * network + b.d_rows * b.vocab_cols, of_experts
 
 
 def areas_mm2(design: Design, crossbars: Array, expert_crossbars: Array) -> Array:
-    """Area by `COMPONENTS` `[C]`, mm2: experts' crossbars share peripherals as `plan.group_size` and `share` say."""
-    hardware, plan = design.hardware, design.plan
-    shared = jnp.where(plan.share == SHARE_KINDS.index("none"), 0, hardware.shareable_fraction)
-    factor = 1 - shared + shared / jnp.asarray(plan.group_size, crossbars.dtype)
+    """Area by `COMPONENTS` `[C]`, mm2; nothing is shared on this chip."""
+    hardware = design.hardware
     by_name = {
-        "moe_crossbars": expert_crossbars * hardware.core_area_mm2 * factor,
+        "moe_crossbars": expert_crossbars * hardware.core_area_mm2,
         "dense_crossbars": (crossbars - expert_crossbars) * hardware.core_area_mm2,
         "digital_units": hardware.num_digital_units * hardware.digital_unit_area_mm2,
         "attention_units": hardware.num_attention_units * hardware.attention_unit_area_mm2,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from pimjax import status as status_bits
 from pimjax.array_typing import Array
 from pimjax.chips.reference import closed_forms, footprint, phases
-from pimjax.chips.reference.latency import Latency, latency
+from pimjax.chips.reference.latency import latency
 from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS, RunCost
 from pimjax.config.build import Capacity, Design
 
@@ -50,55 +50,54 @@ def reference_cost(design: Design, *, capacity: Capacity, fidelity: Fidelity, cr
         raise ValueError(f"fidelity {fidelity!r} is not one of 'fluid', 'closed'")
     b, run = phases.blocks(design), closed_forms.run_of(design)
     ones = jnp.ones(len(COMPONENTS), run.prompt.dtype)
-    times, critical_ns = latency_and_shares(design, ones, capacity=capacity, fidelity=fidelity, critical=critical)
+    latency_ns, critical_ns = latency_and_shares(design, ones, capacity=capacity, fidelity=fidelity, critical=critical)
     t = phases.timings(design, ones)
     attention = closed_forms.attention_sums(design, run, max_tokens=capacity.max_tokens)
     counts = closed_forms.counts_of(design, b, run)
     crossbars, expert_crossbars = footprint.crossbars_needed(design, b, run)
     areas = footprint.areas_mm2(design, crossbars, expert_crossbars)
-    moe = closed_forms.expert_share(design, b, run)
-    zero = jnp.zeros_like(times.total)
+    zero = jnp.zeros_like(latency_ns)
     emitted = run.prefill + run.decodes
     return RunCost(
-        latency_ns=times.total,
+        latency_ns=latency_ns,
         flops=closed_forms.flops(design, run, counts, attention),
         peak_memory_bytes=footprint.peak_memory_bound(design, b, run),
         crossbars=crossbars,
         critical_ns=critical_ns,
         busy_ns=closed_forms.busy_ns(design, t, counts, attention),
-        component_energy_nj=closed_forms.energies_nj(design, run, counts, attention, times.total),
+        component_energy_nj=closed_forms.energies_nj(design, run, counts, attention, latency_ns),
         component_area_mm2=areas,
         op_counts=closed_forms.op_counts(counts),
         moe_latency_ns=zero,
-        moe_energy_nj=moe.energy_nj,
-        moe_flops=moe.flops,
+        moe_energy_nj=zero,
+        moe_flops=zero,
         moe_area_mm2=areas[COMPONENT_INDEX["moe_crossbars"]],
         moe_last_pass_ns=jnp.zeros(capacity.max_layers, zero.dtype),
         tokens=jnp.where(run.decodes > 0, emitted, run.prompt),
-        pipeline_interval_ns=times.slowest_layer,
-        status=_status(design, run, times.total, crossbars, capacity),
+        pipeline_interval_ns=latency_ns,
+        status=_status(design, run, latency_ns, crossbars, capacity),
     )
 
 
 def latency_and_shares(
     design: Design, scale: Array, *, capacity: Capacity, fidelity: Fidelity, critical: bool
-) -> tuple[Latency, Array]:
+) -> tuple[Array, Array]:
     """Latency with every component's durations times its entry of `scale` `[C]`, and scale_i dT/dscale_i `[C]`."""
 
-    def scaled(scale: Array) -> tuple[Array, Latency]:
+    def scaled(scale: Array) -> Array:
         b, run = phases.blocks(design), closed_forms.run_of(design)
         attention = closed_forms.attention_sums(design, run, max_tokens=capacity.max_tokens)
         attention = attention._replace(
             compute_ns=attention.compute_ns * scale[COMPONENT_INDEX["mha_comp"]],
             read_ns=attention.read_ns * scale[COMPONENT_INDEX["dram_kv"]],
         )
-        times = latency(design, b, phases.timings(design, scale), run, attention, capacity=capacity, fidelity=fidelity)
-        return times.total, times
+        t = phases.timings(design, scale)
+        return latency(design, b, t, run, attention, capacity=capacity, fidelity=fidelity)
 
     if not critical:
-        return scaled(scale)[1], jnp.zeros_like(scale)
-    slope, times = jax.grad(scaled, has_aux=True)(scale)
-    return times, scale * slope
+        return scaled(scale), jnp.zeros_like(scale)
+    latency_ns, slope = jax.value_and_grad(scaled)(scale)
+    return latency_ns, scale * slope
 
 
 def _status(design: Design, run: closed_forms.Run, latency_ns: Array, crossbars: Array, capacity: Capacity) -> Array:
@@ -111,7 +110,7 @@ def _status(design: Design, run: closed_forms.Run, latency_ns: Array, crossbars:
     flags = {
         status_bits.NON_FINITE: ~jnp.isfinite(latency_ns),
         status_bits.CAPACITY_EXCEEDED: exceeded,
-        status_bits.DOES_NOT_FIT: crossbars > design.hardware.tiles,
+        status_bits.DOES_NOT_FIT: crossbars > design.hardware.tiles * design.hardware.tiers,
     }
     zero = jnp.zeros((), jnp.int32)
     return sum((jnp.where(flag, jnp.int32(bit), zero) for bit, flag in flags.items()), zero)

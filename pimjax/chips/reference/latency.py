@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -19,21 +20,6 @@ from pimjax.chips.reference.closed_forms import Attention, Run
 from pimjax.chips.reference.fluid_gradient import summed_ends
 from pimjax.chips.reference.phases import EMBEDDING, LAST, MIDDLE, Blocks, Phase, PhaseKind, Timings
 from pimjax.config.build import Capacity, Design
-
-
-class Latency(NamedTuple):
-    """Latency of a run and the part of its slowest layer, ns."""
-
-    total: Array
-    slowest_layer: Array
-
-
-class _Part(NamedTuple):
-    """A phase and how often a pass goes through it."""
-
-    phase: Phase
-    kind: PhaseKind
-    count: Array
 
 
 class _Passes(NamedTuple):
@@ -46,7 +32,7 @@ class _Passes(NamedTuple):
 
 def latency(
     design: Design, b: Blocks, t: Timings, run: Run, attention: Attention, *, capacity: Capacity, fidelity: str
-) -> Latency:
+) -> Array:
     """Latency of the run, ns.
 
     In `fluid` a derivative in the number of digital units is the closed form's (the simulated latency jumps at whole
@@ -55,24 +41,25 @@ def latency(
     units = design.hardware.num_digital_units
     passes = _list_passes(t, run, capacity.max_tokens)
     tail = phases.tail_ns(b, t, passes.mvm, units, design.plan.whole_ns)
-    total = slowest = jnp.zeros_like(run.prompt)
-    for part in _parts(design, b, t, capacity):
-        each = closed.phase_ns(part.phase, part.kind, passes.mvm, passes.tokens, units)
-        each = each + tail if part.kind is LAST else each
-        summed = jnp.sum(passes.count * each)
-        if fidelity == "fluid":
-            summed = summed + _simulation_gap(part, passes, t, run, lax.stop_gradient(units))
-        total = total + part.count * summed
-        if part.kind is not EMBEDDING:
-            slowest = jnp.maximum(slowest, jnp.where(part.count > 0, summed, 0))
 
+    def summed(phase: Phase, kind: PhaseKind) -> Array:
+        each = closed.phase_ns(phase, kind, passes.mvm, passes.tokens, units)
+        total = jnp.sum(passes.count * each)
+        if fidelity == "fluid":
+            total = total + _simulation_gap(phase, kind, passes, t, run, lax.stop_gradient(units))
+        return total
+
+    last_is_moe = jnp.asarray(design.model.last_layer_is_moe, bool)
+    embedding = summed(phases.embedding_phase(b, t), EMBEDDING)
+    last = summed(phases.layer_phase(design, b, t, moe=last_is_moe, kind=LAST), LAST)
+    total = embedding + last + jnp.sum(passes.count * tail)
     layers = jnp.asarray(design.model.num_layers, run.prompt.dtype)
-    attention_ns = attention.compute_ns + attention.read_ns
+    if capacity.max_layers > 1:  # layers before the last: [experts, dense]
+        moe = jnp.asarray(design.model.num_moe_layers, run.prompt.dtype) - last_is_moe
+        middle = jax.vmap(lambda moe: summed(phases.layer_phase(design, b, t, moe=moe, kind=MIDDLE), MIDDLE))
+        total = total + jnp.sum(jnp.stack([moe, layers - 1 - moe]) * middle(jnp.array([True, False])))
     links = (run.passes - 1) * t.hop_in  # embedding reads of later passes
-    return Latency(
-        total=total + layers * attention_ns + links,
-        slowest_layer=slowest + attention_ns,
-    )
+    return total + layers * (attention.compute_ns + attention.read_ns) + links
 
 
 def _list_passes(t: Timings, run: Run, max_tokens: int) -> _Passes:
@@ -88,30 +75,12 @@ def _list_passes(t: Timings, run: Run, max_tokens: int) -> _Passes:
     )
 
 
-def _parts(design: Design, b: Blocks, t: Timings, capacity: Capacity) -> tuple[_Part, ...]:
-    """Phases of a pass; where no model has a second layer the middle ones are left out."""
-    model, one = design.model, jnp.ones_like(b.d_cols)
-    last_is_moe = jnp.asarray(model.last_layer_is_moe, bool)
-    embedding = _Part(phases.embedding_phase(b, t), EMBEDDING, one)
-    last = _Part(phases.layer_phase(design, b, t, moe=last_is_moe, kind=LAST), LAST, one)
-    if capacity.max_layers == 1:
-        return embedding, last
-    layers, moe_layers = (jnp.asarray(x, one.dtype) for x in (model.num_layers, model.num_moe_layers))
-    moe = moe_layers - last_is_moe.astype(one.dtype)
-    middle = [
-        _Part(phases.layer_phase(design, b, t, moe=flag, kind=MIDDLE), MIDDLE, count)
-        for flag, count in ((True, moe), (False, layers - 1 - moe))
-    ]
-    return embedding, *middle, last
-
-
-def _simulation_gap(part: _Part, passes: _Passes, t: Timings, run: Run, units: Array) -> Array:
+def _simulation_gap(phase: Phase, kind: PhaseKind, passes: _Passes, t: Timings, run: Run, units: Array) -> Array:
     """What a simulation of the longest pass adds to the closed form, ns, summed over the passes."""
-    phase, kind, _ = part
     lengths = passes.tokens[3:]
     size = min(len(lengths), fluid.MAX_SCANNED_TOKENS)
     # Passes of one length, wherever they stand in the run; one token alone is no matter of simulation.
-    early = passes.count[:2, None] * (passes.tokens[:2, None] == lengths)
+    early = passes.count[:2, None] * (passes.tokens[:2, None] == lengths[None, :])
     weights = jnp.where(lengths > 1, passes.count[3:] + jnp.sum(early, axis=0), 0)
     longest = jnp.where(run.go, run.prefill * run.prompt, run.prompt + run.decodes)
     mvm = jnp.where(run.go | (run.decodes < 2), t.mvm_first, t.mvm)
