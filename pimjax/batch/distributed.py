@@ -11,6 +11,10 @@ Work is divided by chunk number; processes exchange nothing but two barriers (st
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pimjax.errors import ConfigError, PimjaxError
@@ -77,12 +81,25 @@ def meet(processes: Processes, where: str) -> None:
     from jax.experimental import multihost_utils
 
     try:
-        multihost_utils.sync_global_devices(f"pimjax sweep {where}")
+        with _stdout_to_stderr():  # the transport greets its peers on stdout, which may be a JSON document
+            multihost_utils.sync_global_devices(f"pimjax sweep {where}")
     except (RuntimeError, jax.errors.JaxRuntimeError) as error:
         raise LostProcessError(
             f"another process of the sweep has ended ({_first(error)}). Process {processes.index} has finished its own "
             "chunks; run the same commands again to compute what is missing"
         ) from None
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _first(error: BaseException) -> str:

@@ -148,11 +148,11 @@ def _extend_front(
     goals = _objectives(rules, values, allowed)
     # a few points that are best in some direction beat most of the tile at once
     low = jnp.min(goals, axis=0)
-    spread = jnp.maximum(jnp.max(jnp.where(allowed[:, None], goals, low), axis=0) - low, 1e-30)
+    spread = jnp.maximum(jnp.max(jnp.where(allowed[:, None], goals, low[None]), axis=0) - low, 1e-30)
     weights = np.random.default_rng(0).dirichlet(np.full(len(rules.objectives), 0.7), _DIRECTIONS)
     weights = np.concatenate([np.eye(len(rules.objectives)), weights]).astype(goals.dtype)
-    scaled = jnp.where(allowed[:, None], (goals - low) / spread, jnp.inf)
-    best = jnp.argmin(jnp.stack([(scaled * w).sum(axis=1) for w in jnp.asarray(weights)]), axis=1)
+    scaled = jnp.where(allowed[:, None], (goals - low[None]) / spread[None], jnp.inf)
+    best = jnp.argmin(jnp.stack([(scaled * w[None]).sum(axis=1) for w in jnp.asarray(weights)]), axis=1)
     best_ids = jnp.where(allowed[best], point[best], -1)
     waiting = allowed & ~_beaten(goals, point, goals[best], best_ids)
 

@@ -135,6 +135,8 @@ def load_sweep(path: str | Path | Mapping[str, Any], overrides: Mapping[str, Any
         sweep = SweepConfig.model_validate(data)
     except ValidationError as error:
         raise ConfigError(_sentence(error, where, lines)) from None
+    if not isinstance(sweep.base, (str, Mapping)):
+        raise ConfigError(f"base: {sweep.base!r} is not a preset's name, a file or a mapping")
     check_distinct(sweep.axes)
     for name in (*sweep.columns, *sweep.select.metrics()):
         if name not in METRICS:
@@ -170,8 +172,6 @@ def _beside(data: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def base_config(sweep: SweepConfig) -> Config:
     """The configuration that the axes change."""
-    if not isinstance(sweep.base, (str, Mapping)):
-        raise ConfigError(f"base: {sweep.base!r} is not a preset's name, a file or a mapping")
     return load_config(sweep.base, sweep.set)
 
 

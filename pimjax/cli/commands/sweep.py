@@ -34,7 +34,7 @@ def sweep(
 ) -> None:
     """Sweep hardware, model and plan over routing traces; rerun the same command to go on after a stop.
 
-    [dim]Examples:[/dim]  pimjax sweep --config configs/experiments/sharing.yaml --output results
+    [dim]Examples:[/dim]  pimjax sweep --config configs/experiments/sweep_load_time.yaml --output results
     |   pimjax sweep -c sweep.yaml -o results --coordinator host0:1234 --num-processes 2 --process-id 0
     """
     from pimjax.batch.sweep_config import load_sweep
