@@ -20,7 +20,6 @@ from pimjax.array_typing import HostArray
 from pimjax.errors import MissingExtraError
 from pimjax.tuning.evaluate import lagrangian
 from pimjax.tuning.problem import Problem, ProblemArrays, Static
-from pimjax.tuning.tune_config import OptimiserConfig
 
 MULTIPLIER_STEPS = 4
 
@@ -82,10 +81,12 @@ def descend(problem: Problem, lanes: Lanes, steps: int) -> tuple[Lanes, dict[str
     Costs `steps` gradients per lane.
     """
     options = problem.config.optimiser
-    schedule = Schedule(*(np.float64(x) for x in (options.learning_rate, options.steps, options.penalty, options.anneal_from)))
+    schedule = Schedule(
+        *(np.float64(x) for x in (options.learning_rate, options.steps, options.penalty, options.anneal_from))
+    )
     with jax.enable_x64(True):
         run = compiled_descent(problem.static, options.name, steps)
-        lanes, records = run(problem.arrays, lanes, schedule)
+        lanes, records = run(problem.on_device, lanes, schedule)
         return jax.tree.map(np.asarray, (lanes, records))
 
 
@@ -123,7 +124,8 @@ def compiled_descent(static: Static, name: str, steps: int) -> Any:
         unit = jnp.clip(lane.unit - rate * update, 0.0, 1.0)
         raised = jnp.clip(lane.multipliers + schedule.penalty * excess, 0.0, 1e3)
         now = (step + 1) % MULTIPLIER_STEPS == 0
-        return lane.replace(
+        return dataclasses.replace(
+            lane,
             unit=unit,
             multipliers=jnp.where(now, raised, lane.multipliers),
             optimiser=state,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from pimjax import status as status_bits
 from pimjax.array_typing import Array, HostArray
 from pimjax.chips.multiplexed import multiplexed_cost
 from pimjax.chips.reference.kernel import reference_cost
+from pimjax.config.build import Design
 from pimjax.tuning.measures import base_of
 from pimjax.tuning.parameters import apply, relaxed, snap
 from pimjax.tuning.problem import Problem, ProblemArrays, Static
@@ -41,25 +43,41 @@ def base_quantities(
     arrays: ProblemArrays, unit: Array, variant: Array, hardness: Array, *, static: Static
 ) -> tuple[Array, Array]:
     """Base quantities `[M]` and status at unit coordinates `[P]`. Kernel: pure, unbatched, differentiable in `unit`."""
+    design, schedule = pick(arrays, variant)
+    hardware = apply(arrays.box, relaxed(arrays.box, unit, hardness), design.hardware)
+    return quantities(dataclasses.replace(design, hardware=hardware), schedule, static=static)
+
+
+def pick(arrays: ProblemArrays, variant: Array) -> tuple[Design, Any]:
+    """Design and schedule of one combination of choices."""
     only = arrays.designs.hardware.tiers.shape[0] == 1  # then nothing is copied per point
 
     def take(leaf: Any) -> Array:
         return jnp.asarray(leaf)[0 if only else variant]
 
-    design = jax.tree.map(take, arrays.designs)
-    hardware = apply(arrays.box, relaxed(arrays.box, unit, hardness), design.hardware)
-    design = design.replace(hardware=hardware)
+    return jax.tree.map(take, (arrays.designs, arrays.schedules))
+
+
+def quantities(design: Design, schedule: Any, *, static: Static) -> tuple[Array, Array]:
+    """Base quantities `[M]` and status of one design. Kernel: pure, unbatched, differentiable in its hardware."""
     if static.chip_model == "reference":
         cost = reference_cost(design, capacity=static.capacity, fidelity=static.fidelity, critical=False)  # type: ignore[arg-type]
     else:
-        schedule = jax.tree.map(take, arrays.schedules)
         cost = multiplexed_cost(design, schedule, capacity=static.capacity, fidelity=static.fidelity)
-    quality = jnp.zeros_like(unit[0]) if static.quality is None else jnp.asarray(static.quality(hardware))
+    hardware = design.hardware
+    quality = jnp.zeros(()) if static.quality is None else jnp.asarray(static.quality(hardware))
     return base_of(cost, quality), cost.status
 
 
 def lagrangian(
-    arrays: ProblemArrays, unit: Array, variant: Array, hardness: Array, multipliers: Array, penalty: Array, *, static: Static
+    arrays: ProblemArrays,
+    unit: Array,
+    variant: Array,
+    hardness: Array,
+    multipliers: Array,
+    penalty: Array,
+    *,
+    static: Static,
 ) -> tuple[Array, tuple[Array, Array]]:
     """Augmented Lagrangian of the objective's logarithm, and (objective, excess of each limit `[C]`)."""
     base, _ = base_quantities(arrays, unit, variant, hardness, static=static)
@@ -82,7 +100,9 @@ def evaluate(problem: Problem, unit: HostArray, variant: HostArray) -> Evaluatio
             count = len(units)
             pad = size - count
             base, state = run(
-                problem.arrays, np.pad(units, ((0, pad), (0, 0)), mode="edge"), np.pad(variants, (0, pad), mode="edge")
+                problem.on_device,
+                np.pad(units, ((0, pad), (0, 0)), mode="edge"),
+                np.pad(variants, (0, pad), mode="edge"),
             )
             out.append(np.asarray(base)[:count])
             states.append(np.asarray(state)[:count])

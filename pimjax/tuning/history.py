@@ -78,5 +78,7 @@ class History:
         except ImportError:
             raise MissingExtraError("pyarrow", "sweep", "writing Parquet") from None
         partial = path.with_name(path.name + ".partial")
-        parquet.write_table(arrow.table({name: arrow.array(column.tolist()) for name, column in self.columns().items()}), partial)
+        parquet.write_table(
+            arrow.table({name: arrow.array(column.tolist()) for name, column in self.columns().items()}), partial
+        )
         partial.replace(path)

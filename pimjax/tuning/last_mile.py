@@ -43,18 +43,27 @@ def last_mile(problem: Problem, point: Point, *, steps: int) -> tuple[Point, int
     penalty = problem.config.optimiser.penalty
     bounds = np.asarray(problem.arrays.limit_bounds)
     rows = np.asarray(problem.arrays.limit_rows)
-    unit = point.unit.copy()
+    unit, variant = point.unit.copy(), point.variant
     for _ in range(ROUNDS):
 
-        def cost(inner: HostArray, unit: HostArray = unit, multipliers: HostArray = multipliers, penalty: float = penalty) -> Any:
+        def cost(
+            inner: HostArray, unit: HostArray = unit, multipliers: HostArray = multipliers, penalty: float = penalty
+        ) -> Any:
             nonlocal gradients
             gradients += 1
             whole = unit.copy()
             whole[free] = inner
-            value, slope = gradient(problem, whole, point.variant, multipliers, penalty)
+            value, slope = gradient(problem, whole, variant, multipliers, penalty)
             return value, slope[free]
 
-        found = minimize(cost, unit[free], jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * int(free.sum()), options={"maxiter": steps})
+        found = minimize(
+            cost,
+            unit[free],
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0.0, 1.0)] * int(free.sum()),
+            options={"maxiter": steps},
+        )
         unit = unit.copy()
         unit[free] = np.clip(found.x, 0.0, 1.0)
         # the augmented solution may break a limit a little: also try it pulled back towards the feasible start
@@ -76,7 +85,7 @@ def gradient(
     """Augmented Lagrangian and its gradient `[P]` at one point, discrete parameters interpolated. Host, float64."""
     with jax.enable_x64(True):
         value, slope = _gradient(problem.static)(
-            problem.arrays, unit, np.int32(variant), np.float64(0), multipliers, np.float64(penalty)
+            problem.on_device, unit, np.int32(variant), np.float64(0), multipliers, np.float64(penalty)
         )
         return float(value), np.where(np.isfinite(slope), slope, 0.0)
 

@@ -38,9 +38,7 @@ _ROWS: dict[str, dict[str, float]] = {
 _FACTOR = {"tokens_per_s": 1e9}  # the measure is this times the product of powers
 MEASURES = tuple(_ROWS)
 #: measures of which more is better; an objective's positive weight always means improvement
-HIGHER_IS_BETTER = frozenset(
-    {"tokens_per_s", "gops", "gops_per_w", "gops_per_mm2", "gops_per_w_per_mm2", "quality"}
-)
+HIGHER_IS_BETTER = frozenset({"tokens_per_s", "gops", "gops_per_w", "gops_per_mm2", "gops_per_w_per_mm2", "quality"})
 
 
 def row(measure: str) -> HostArray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,16 +30,16 @@ _PADDING = 16
 class Box:
     """Numeric parameters as arrays. `P` parameters (padded), `K` levels (padded), `F` hardware leaves."""
 
-    low: jax.Array  # [P] on the parameter's scale (log or linear)
-    high: jax.Array  # [P]
-    is_log: jax.Array  # [P] bool
-    is_discrete: jax.Array  # [P] bool
-    levels: jax.Array  # [P, K] on the parameter's scale, padded with the last
-    legal: jax.Array  # [P, K] the levels as values, exact
-    level_count: jax.Array  # [P] at least 2
-    reference: jax.Array  # [P] value at which driven leaves have their base value
-    exponents: jax.Array  # [P, F] of the power laws
-    direct: jax.Array  # [P, F] 1 where the leaf is the value itself
+    low: Any  # [P] on the parameter's scale (log or linear)
+    high: Any  # [P]
+    is_log: Any  # [P] bool
+    is_discrete: Any  # [P] bool
+    levels: Any  # [P, K] on the parameter's scale, padded with the last
+    legal: Any  # [P, K] the levels as values, exact
+    level_count: Any  # [P] at least 2
+    reference: Any  # [P] value at which driven leaves have their base value
+    exponents: Any  # [P, F] of the power laws
+    direct: Any  # [P, F] 1 where the leaf is the value itself
 
     @property
     def num_padded(self) -> int:
@@ -58,7 +59,7 @@ def make_box(parameters: Mapping[str, ParameterConfig], base: Hardware) -> Box:
     count = max([2, *(len(table) for table in tables if table)])
     count = 1 << (count - 1).bit_length()
     shape = (padded,)
-    box = {
+    box: dict[str, Any] = {
         "low": np.zeros(shape),
         "high": np.ones(shape),
         "is_log": np.zeros(shape, bool),
@@ -74,7 +75,7 @@ def make_box(parameters: Mapping[str, ParameterConfig], base: Hardware) -> Box:
     for index, ((key, item), table) in enumerate(zip(numeric.items(), tables, strict=True)):
         scale = np.log if item.scale == "log" else np.asarray
         bounds = (table[0], table[-1]) if table else (item.low, item.high)
-        box["low"][index], box["high"][index] = scale(bounds)
+        box["low"][index], box["high"][index] = scale(np.array(bounds, np.float64))
         box["is_log"][index] = item.scale == "log"
         if table:
             box["is_discrete"][index] = True
@@ -84,7 +85,9 @@ def make_box(parameters: Mapping[str, ParameterConfig], base: Hardware) -> Box:
         for leaf in item.drives or {key: 1.0}:
             name = leaf.partition(".")[2]
             if name in owner and not (item.drives and owner[name].startswith("*")):
-                raise ConfigError(f"parameters: hardware.{name} is set by both {owner[name].strip('*')} and {key}; keep one")
+                raise ConfigError(
+                    f"parameters: hardware.{name} is set by both {owner[name].strip('*')} and {key}; keep one"
+                )
             owner[name] = ("*" if item.drives else "") + key
             column = LEAVES.index(name)
             if not item.drives:
@@ -92,7 +95,9 @@ def make_box(parameters: Mapping[str, ParameterConfig], base: Hardware) -> Box:
                 continue
             value = float(np.asarray(getattr(base, name)))
             if not np.isfinite(value) or value <= 0:
-                raise ConfigError(f"parameters: {key} drives hardware.{name}, whose base value is {value:g}; a power law needs one above 0")
+                raise ConfigError(
+                    f"parameters: {key} drives hardware.{name}, whose base value is {value:g}; a power law needs one above 0"
+                )
             box["exponents"][index, column] = item.drives[leaf]
         box["reference"][index] = item.start if item.start is not None else 1.0
     return Box(**box)

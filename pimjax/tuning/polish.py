@@ -8,12 +8,13 @@ are evaluated. A move is taken only if its evaluated merit is better.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pimjax.array_typing import HostArray
-from pimjax.tuning.evaluate import PENALTY, FEASIBLE, Evaluation, evaluate
+from pimjax.tuning.evaluate import FEASIBLE, PENALTY, Evaluation, evaluate
 from pimjax.tuning.parameters import snap
 from pimjax.tuning.problem import Problem
 
@@ -21,6 +22,8 @@ DEPTH = 6
 BEAM = 128
 TRIED = 16
 SMALLEST_STEP = 2e-4
+LATE_STEP = 2e-3
+"""First step of continuous parameters after the last mile."""
 _TOLERANCE = 1e-10
 
 
@@ -33,14 +36,29 @@ class Point(NamedTuple):
     merit: float
 
 
-def polish(problem: Problem, point: Point, *, sweeps: int, budget: int | None = None, step: float = 0.05) -> tuple[Point, int]:
-    """Improve a legal point by at most `sweeps` sweeps or about `budget` evaluations; returns it and the evaluations."""
+def polish(
+    problem: Problem,
+    point: Point,
+    *,
+    sweeps: int,
+    step: float = 0.05,
+    report: Callable[[int, Point], Any] | None = None,
+) -> tuple[Point, int]:
+    """Improve a legal point by at most `sweeps` sweeps; returns it and the evaluations.
+
+    Args:
+        problem: as made.
+        point: legal.
+        sweeps: most rounds.
+        step: first step of continuous parameters, in parts of their range.
+        report: called after every sweep with its evaluations and the best point so far.
+    """
     spent = 0
     for _ in range(sweeps):
-        if budget is not None and spent >= budget:
-            break
         moved, count, step = _sweep(problem, point, step)
         spent += count
+        if report is not None:
+            report(count, moved or point)
         if moved is None:
             if step < SMALLEST_STEP:
                 break

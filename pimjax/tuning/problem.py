@@ -6,11 +6,13 @@ Arrays hold everything that differs between problems of the same shapes, so they
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
@@ -38,9 +40,9 @@ class ProblemArrays:
     box: Box
     designs: Design  # leaves [V, ...]
     schedules: Any  # leaves [V, ...], None for the reference chip
-    objective: jax.Array  # [M] row of weights: the logarithm that is minimised
-    limit_rows: jax.Array  # [C, M]
-    limit_bounds: jax.Array  # [C]; limit_rows @ base - limit_bounds must not be positive
+    objective: Any  # [M] row of weights: the logarithm that is minimised
+    limit_rows: Any  # [C, M]
+    limit_bounds: Any  # [C]; limit_rows @ base - limit_bounds must not be positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +67,12 @@ class Problem:
     configs: tuple[Config, ...]  # [V] validated configurations at the base numbers
     trace: RoutingTrace | None
     start: HostArray  # [P] unit coordinates of the base configuration
+
+    @functools.cached_property
+    def on_device(self) -> ProblemArrays:
+        """`arrays` as float64 arrays of the device: hundreds of leaves are not copied at every call."""
+        with jax.enable_x64(True):
+            return jax.tree.map(jnp.asarray, self.arrays)
 
     @property
     def num_variants(self) -> int:
@@ -118,9 +126,7 @@ def make_problem(
     numeric = {key: item for key, item in config.parameters.items() if item.kind != "categorical"}
     choosing = {key: item.choices or () for key, item in config.parameters.items() if item.kind == "categorical"}
     choices = tuple(dict(zip(choosing, values, strict=True)) for values in itertools.product(*choosing.values()))
-    direct = {
-        key: item.start for key, item in numeric.items() if item.start is not None and not item.drives
-    }
+    direct = {key: item.start for key, item in numeric.items() if item.start is not None and not item.drives}
     loaded = [load_config(config.config, {**config.set, **direct, **choice}) for choice in choices]
     resolved = [resolve(item, trace) if item.chip_model == "multiplexed" else (item, None) for item in loaded]
     configs = tuple(item for item, _ in resolved)
@@ -132,6 +138,7 @@ def make_problem(
         every = [
             schedule_inputs(item, requests, fidelity=config.fidelity, capacity=capacity)
             for item, requests in resolved
+            if requests is not None
         ]
         schedules = jax.tree.map(lambda *leaves: np.stack(leaves), *every)
     if quality is None and config.quality == "sqnr":
@@ -159,7 +166,7 @@ def make_problem(
         start=_start(config, box, base, tuple(numeric)),
     )
     rows, bounds = _limits(config, problem, quality)
-    return dataclasses.replace(problem, arrays=arrays.replace(limit_rows=rows, limit_bounds=bounds))
+    return dataclasses.replace(problem, arrays=dataclasses.replace(arrays, limit_rows=rows, limit_bounds=bounds))
 
 
 def _objective(weights: Mapping[str, float]) -> HostArray:
@@ -170,9 +177,11 @@ def _start(config: TuneConfig, box: Box, base: Hardware, names: tuple[str, ...])
     values = np.ones(box.low.shape)
     for index, name in enumerate(names):
         item = config.parameters[name]
-        values[index] = item.start if item.start is not None else float(np.asarray(getattr(base, name.partition(".")[2])))
+        values[index] = (
+            item.start if item.start is not None else float(np.asarray(getattr(base, name.partition(".")[2])))
+        )
     unit = unit_at(box, np.where(np.isfinite(values), values, 1.0))
-    unit[len(names):] = 0.0
+    unit[len(names) :] = 0.0
     return unit
 
 

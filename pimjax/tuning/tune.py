@@ -21,7 +21,7 @@ from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.history import History
 from pimjax.tuning.last_mile import last_mile
 from pimjax.tuning.measures import MEASURES, value_of
-from pimjax.tuning.polish import Point, polish
+from pimjax.tuning.polish import LATE_STEP, Point, polish
 from pimjax.tuning.problem import Problem, Quality, make_problem
 from pimjax.tuning.tune_config import TuneConfig, load_tune_config
 
@@ -163,15 +163,19 @@ def finish(problem: Problem, lanes: Lanes, say: Progress = lambda sentence: None
         point = Point(units[index], int(lanes.variant[index]), result.base[index], float(result.merit[index]))
         if not np.isfinite(point.merit):
             continue
-        point, slopes, some = last_mile(problem, point, steps=options.last_mile_steps)
-        gradients, spent = gradients + slopes, spent + some
         point, some = polish(problem, point, sweeps=options.polish_sweeps)
-        spent += some
+        point, slopes, more = last_mile(problem, point, steps=options.last_mile_steps)
+        gradients, spent = gradients + slopes, spent + some + more
+        if slopes:
+            point, some = polish(problem, point, sweeps=options.polish_sweeps, step=LATE_STEP)
+            spent += some
         say(f"finished a start: objective {np.exp(point.merit):.6g}")
         if best is None or point.merit < best.merit:
             best = point
     if best is None:
-        raise ConfigError("no start gave usable hardware: every point is refused by the model; widen the parameters' bounds")
+        raise ConfigError(
+            "no start gave usable hardware: every point is refused by the model; widen the parameters' bounds"
+        )
     return best, spent, gradients
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError, model_validator
 
-from pimjax.config.base import Section, field_facts, option
+from pimjax.config.base import Section, option
 from pimjax.config.config import SECTIONS
 from pimjax.config.hardware import HardwareConfig
 from pimjax.config.loader import sentence, unknown_key_sentence
@@ -99,7 +99,9 @@ class OptimiserConfig(Section):
     steps: int = option(40, about="Gradient steps of every start", ge=1)
     chunk_steps: int = option(10, about="Steps between checkpoints", ge=1)
     penalty: float = option(10.0, about="Weight of broken limits (augmented Lagrangian)", gt=0)
-    anneal_from: float = option(0.5, about="Part of the steps after which rounding to legal hardware sets in", ge=0, le=1)
+    anneal_from: float = option(
+        0.5, about="Part of the steps after which rounding to legal hardware sets in", ge=0, le=1
+    )
     polished_starts: int = option(3, about="Best starts that are polished among legal neighbours", ge=1)
     polish_sweeps: int = option(30, about="Most sweeps over the neighbours of one start", ge=0)
     last_mile_steps: int = option(30, about="Iterations of L-BFGS-B on the continuous parameters of the best", ge=0)
@@ -110,9 +112,13 @@ class TuneConfig(Section):
 
     config: str = option("paper_multiplexed", about="Base configuration: preset or YAML file")
     set: dict[str, Any] = option({}, about="Overrides of the base configuration by dotted key")
-    fidelity: Literal["closed", "fluid"] = option("closed", about="Model that is differentiated; the result is rechecked by event")
+    fidelity: Literal["closed", "fluid"] = option(
+        "closed", about="Model that is differentiated; the result is rechecked by event"
+    )
     parameters: dict[str, ParameterConfig] = option({}, about="What may change, by dotted key (or a name, with drives)")
-    objective: dict[str, float] = option({"edp_nj_ns": 1.0}, about="Measures with weights: the weighted sum of their logs is improved")
+    objective: dict[str, float] = option(
+        {"edp_nj_ns": 1.0}, about="Measures with weights: the weighted sum of their logs is improved"
+    )
     limits: tuple[LimitConfig, ...] = option((), about="What must hold", strict=False)
     quality: Literal["none", "sqnr"] = option("none", about="sqnr: signal-to-noise ratio [dB] of the crossbar product")
     optimiser: OptimiserConfig = option(OptimiserConfig(), about="How")
@@ -133,11 +139,13 @@ class TuneConfig(Section):
             _check_key(key, parameter)
             variants *= len(parameter.choices or ()) if parameter.kind == "categorical" else 1
         if variants > MAX_VARIANTS:
-            raise ValueError(f"the categorical parameters have {variants} combinations; at most {MAX_VARIANTS}: name fewer choices")
-        uses = set(self.objective) | {limit.measure for limit in self.limits}
+            raise ValueError(
+                f"the categorical parameters have {variants} combinations; at most {MAX_VARIANTS}: name fewer choices"
+            )
         if self.quality == "none" and "quality" in self.objective:
-            raise ValueError("objective: quality is used but quality is 'none'; set quality: sqnr, or give a limit and a function")
-        del uses
+            raise ValueError(
+                "objective: quality is used but quality is 'none'; set quality: sqnr, or give a limit and a function"
+            )
         return self
 
 
@@ -156,15 +164,15 @@ def _check_key(key: str, parameter: ParameterConfig) -> None:
         section, _, name = key.partition(".")
         known = SECTIONS[section].model_fields if section in SECTIONS else {}
         if name.partition(".")[0] not in known:
-            raise ValueError(unknown_key_sentence(key, list(parameter.choices or ()), name or section, list(known or SECTIONS)))
-    facts = field_facts(HardwareConfig)
-    if not parameter.drives and key.startswith("hardware.") and parameter.kind != "categorical":
-        _check_bounds(key, parameter, facts)
+            raise ValueError(
+                unknown_key_sentence(key, list(parameter.choices or ()), name or section, list(known or SECTIONS))
+            )
+    if not parameter.drives and parameter.kind != "categorical":
+        _check_bounds(key, parameter)
 
 
-def _check_bounds(key: str, parameter: ParameterConfig, facts: Mapping[str, Any]) -> None:
+def _check_bounds(key: str, parameter: ParameterConfig) -> None:
     """The box must lie inside what the configuration accepts."""
-    del facts
     low = parameter.levels[0] if parameter.levels else parameter.low
     high = parameter.levels[-1] if parameter.levels else parameter.high
     for value in (low, high):
@@ -195,7 +203,9 @@ def load_tune_config(source: str | Path | Mapping[str, Any] | TuneConfig) -> Tun
             shipped = config_folder() / "experiments" / f"{source}.yaml"
             if not shipped.is_file():
                 names = sorted(p.stem for p in shipped.parent.glob("tune_*.yaml"))
-                raise ConfigError(f"{str(source)!r} is neither a YAML file nor a shipped tuning run; shipped: {', '.join(names)}")
+                raise ConfigError(
+                    f"{str(source)!r} is neither a YAML file nor a shipped tuning run; shipped: {', '.join(names)}"
+                )
             path = shipped
         data, lines = read_yaml(path)
         where = str(path)
@@ -205,7 +215,22 @@ def load_tune_config(source: str | Path | Mapping[str, Any] | TuneConfig) -> Tun
     try:
         return TuneConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(sentence(error, where, lines)) from None
+        raise ConfigError(_sentence(error, where, lines)) from None
+
+
+_INSIDE = {"parameters": (ParameterConfig, 2), "limits": (LimitConfig, 2), "optimiser": (OptimiserConfig, 1)}
+
+
+def _sentence(error: ValidationError, where: str, lines: Mapping[str, int]) -> str:
+    """One sentence; unknown keys name the ones of the section they stand in."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] != "extra_forbidden":
+        return sentence(error, where, lines)
+    place = [str(part) for part in first["loc"]]
+    section, depth = _INSIDE.get(place[0], (TuneConfig, 0))
+    known = section if len(place) > depth else TuneConfig
+    text = unknown_key_sentence(".".join(place), first.get("input"), place[-1], list(known.model_fields))
+    return text if where == "<mapping>" else f"{where}: {text}"
 
 
 def level_values(parameter: ParameterConfig) -> tuple[float, ...] | None:

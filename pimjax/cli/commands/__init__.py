@@ -9,7 +9,11 @@ def register(app: typer.Typer) -> None:
     """Add every command to `app`, once."""
     if app.registered_commands:
         return
-    from pimjax.cli.commands import compare, estimate, init, presets, validate
+    from pimjax.cli.commands import compare, doctor, estimate, init, presets, reproduce, sweep, tune, validate
 
-    for module in (estimate, presets, init, validate, compare):
+    for module in (reproduce, estimate, sweep, tune, compare, presets, init, validate, doctor):
         module.register(app)
+
+    from pimjax.cli.trace import trace_app
+
+    app.add_typer(trace_app, name="trace")

@@ -1,0 +1,214 @@
+"""Does tuning by gradient find the optimum with fewer evaluations than search? Six problems, four methods, ten seeds.
+
+A gradient counts as 4 evaluations. All methods see the same legal points and the same penalty for broken limits and
+know nothing of the base chip. Optimum of the enumerable problems: every legal point evaluated in the same fidelity,
+the best 100 rechecked by the event engine. Of the others: the best point that any method found in any run, so regret
+there is against a bound that may still be improved. Success: within 1 % of the optimum with at least 3 times fewer
+evaluations than the best baseline, median over the seeds (a run that never gets there counts as infinite).
+
+    python benchmarks/tune_proof.py                   # writes results/tune_proof.json and .svg
+    python benchmarks/tune_proof.py --quick           # one problem, two seeds, writes nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from harness import RESULTS, write_json
+from tune_problems import PROBLEMS, legal_points, problem_config
+
+from pimjax.errors import CapacityError
+from pimjax.estimation import estimate
+from pimjax.tuning.baselines import SEARCHES, Trace
+from pimjax.tuning.evaluate import evaluate
+from pimjax.tuning.problem import Problem, make_problem
+from pimjax.tuning.tune import event_base_quantities
+
+BUDGET = 10_000
+TPE_BUDGET = 200
+CHECKPOINTS = (100, 300, 1000, 3000, 10_000)
+CURVE = np.unique(np.round(np.geomspace(30, BUDGET, 60)).astype(int))
+WITHIN = np.log(1.01)
+CHUNK = 1 << 16
+RECHECK_SECONDS = 15.0
+"""Of event engine per problem; how many of the best 100 were rechecked is in the result."""
+
+
+def enumerate_all(problem: Problem) -> dict[str, Any]:
+    """Every legal point in the same fidelity; the best 100 by the event engine."""
+    counts = np.asarray(problem.arrays.box.level_count)[: problem.num_parameters]
+    total = int(np.prod(counts))
+    keep_unit, keep_objective = np.zeros((0, len(problem.start))), np.zeros(0)
+    begin = time.perf_counter()
+    for first in range(0, total, CHUNK):
+        index = np.stack(np.unravel_index(np.arange(first, min(total, first + CHUNK)), counts), axis=1)
+        unit = np.zeros((len(index), len(problem.start)))
+        unit[:, : problem.num_parameters] = index / (counts - 1)
+        result = evaluate(problem, unit, np.zeros(len(unit), int))
+        objective = np.where((result.excess == 0) & np.isfinite(result.merit), result.objective, np.inf)
+        keep_unit, keep_objective = np.concatenate([keep_unit, unit]), np.concatenate([keep_objective, objective])
+        best = np.argsort(keep_objective, kind="stable")[:100]
+        keep_unit, keep_objective = keep_unit[best], keep_objective[best]
+    seconds = time.perf_counter() - begin
+    exact: list[float] = []
+    begin = time.perf_counter()
+    for unit in keep_unit:
+        if time.perf_counter() - begin > RECHECK_SECONDS:
+            break
+        try:
+            found = estimate(problem.configuration(unit, 0), problem.trace, "event")
+        except CapacityError:
+            break
+        exact.append(float(event_base_quantities(found) @ np.asarray(problem.arrays.objective)))
+    gap = np.array(exact) - keep_objective[: len(exact)]
+    return {
+        "points": total,
+        "seconds": seconds,
+        "optimum": float(keep_objective[0]),
+        "optimum_settings": problem.settings(keep_unit[0], 0),
+        "within_1_percent": int((keep_objective < keep_objective[0] + WITHIN).sum()),
+        "event_rechecked": len(exact),
+        "event_objective_over_closed_percent": {
+            "mean": float(100 * np.mean(np.expm1(gap))),
+            "worst": float(100 * np.max(np.abs(np.expm1(gap)))),
+        },
+        "rank_by_event_of_closed_optimum": int(np.sum(np.array(exact) < exact[0]) + 1),
+        "event_regret_of_closed_optimum_percent": float(100 * np.expm1(exact[0] - min(exact))),
+    }
+
+
+def summary(traces: list[Trace], optimum: float, budget: int) -> dict[str, Any]:
+    """Regret [%] at checkpoints and along the curve (median, quartiles), and evaluations to within 1 %."""
+
+    def regrets(evaluations: int) -> np.ndarray:
+        return 100 * np.expm1(np.array([trace.at(evaluations) for trace in traces]) - optimum)
+
+    reached = [trace.reaches(optimum + WITHIN) for trace in traces]
+    times = [
+        next((s for s, b in zip(trace.seconds, trace.best, strict=True) if b <= optimum + WITHIN), float("inf"))
+        for trace in traces
+    ]
+    points = [int(x) for x in CURVE if x <= budget]
+    bands = np.array([np.percentile(regrets(x), (25, 50, 75), method="lower") for x in points])
+    return {
+        "budget": budget,
+        "regret_percent": {str(x): _finite(np.median(regrets(x))) for x in CHECKPOINTS if x <= budget},
+        "evaluations_to_1_percent": [_finite(x) for x in reached],
+        "median_evaluations_to_1_percent": _finite(np.percentile(reached, 50, method="higher")),
+        "median_seconds_to_1_percent": _finite(np.percentile(times, 50, method="higher")),
+        "curve": {
+            "evaluations": points,
+            "low": [_finite(x) for x in bands[:, 0]],
+            "median": [_finite(x) for x in bands[:, 1]],
+            "high": [_finite(x) for x in bands[:, 2]],
+        },
+        "by_seconds": [
+            {"seconds": trace.seconds[-40:], "objective": trace.best[-40:], "evaluations": trace.evaluations[-40:]}
+            for trace in traces[:3]
+        ],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def solve(name: str, seeds: int, budget: int, methods: list[str], quick: bool) -> dict[str, Any]:
+    """All methods on one problem."""
+    problem = make_problem(problem_config(name))
+    points = legal_points(problem.config)
+    out: dict[str, Any] = {"parameters": problem.num_parameters, "legal_points": points}
+    if points and not quick:
+        out["exhaustive"] = enumerate_all(problem)
+        print(f"{name}: {points:,} points in {out['exhaustive']['seconds']:.0f} s", flush=True)
+    target = out["exhaustive"]["optimum"] if "exhaustive" in out else -np.inf
+    traces, budgets = {}, {}
+    for method in methods:
+        budgets[method] = min(budget, TPE_BUDGET) if method == "tpe" else budget
+        SEARCHES[method](problem, 200, 0)  # compile
+        begin = time.perf_counter()
+        traces[method] = [SEARCHES[method](problem, budgets[method], seed, target) for seed in range(seeds)]
+        out.setdefault("seconds", {})[method] = time.perf_counter() - begin
+        print(f"  {method} took {out['seconds'][method]:.0f} s", flush=True)
+    found = min(trace.at(10**9) for each in traces.values() for trace in each)
+    optimum = out["exhaustive"]["optimum"] if "exhaustive" in out else found
+    out["optimum_from"] = "exhaustion" if "exhaustive" in out else "best of all runs"
+    out["methods"] = {method: summary(each, optimum, budgets[method]) for method, each in traces.items()}
+    mine = out["methods"]["gradient"]["median_evaluations_to_1_percent"]
+    others = [out["methods"][m]["median_evaluations_to_1_percent"] for m in methods if m != "gradient"]
+    best = min((x for x in others if x is not None), default=None)
+    out["times_fewer_than_best_baseline"] = (best or budget) / mine if mine else None
+    out["baselines_reach_1_percent"] = best is not None
+    out["success"] = bool(mine and (best or budget) >= 3 * mine)
+    for method in methods:
+        entry = out["methods"][method]
+        print(
+            f"  {method:9s} regret % {entry['regret_percent']}  to 1 %: {entry['median_evaluations_to_1_percent']}",
+            flush=True,
+        )
+    print(f"  -> {out['times_fewer_than_best_baseline']} times fewer, success {out['success']}", flush=True)
+    return out
+
+
+def draw(document: dict[str, Any]) -> None:
+    """Regret curves with quartile bands."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    names = list(document)
+    figure, axes = plt.subplots(2, 3, figsize=(12, 6.5), sharex=True)
+    for axis, name in zip(axes.flat, names, strict=False):
+        for method, entry in document[name]["methods"].items():
+            curve = {k: np.array([np.nan if x is None else x for x in v], float) for k, v in entry["curve"].items()}
+            floor = 1e-3
+            axis.plot(curve["evaluations"], np.maximum(curve["median"], floor), label=method)
+            axis.fill_between(
+                curve["evaluations"], np.maximum(curve["low"], floor), np.maximum(curve["high"], floor), alpha=0.2
+            )
+        axis.axhline(1.0, color="black", linewidth=0.6, linestyle=":")
+        axis.set(xscale="log", yscale="log", title=name, ylim=(5e-4, 1e3))
+    for axis in axes[-1]:
+        axis.set_xlabel("evaluations (a gradient counts as 4)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("regret [%]")
+    axes.flat[0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(RESULTS / "tune_proof.svg")
+
+
+def main() -> None:
+    """Run the proof."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--problems", nargs="*", default=list(PROBLEMS))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--budget", type=int, default=BUDGET)
+    parser.add_argument("--methods", nargs="*", default=list(SEARCHES))
+    parser.add_argument("--cache", help="folder for compiled programs")
+    parser.add_argument("--resume", action="store_true", help="keep the other problems of an earlier result")
+    arguments = parser.parse_args()
+    if arguments.cache:
+        jax.config.update("jax_compilation_cache_dir", arguments.cache)
+    names, seeds, budget = arguments.problems, arguments.seeds, arguments.budget
+    if arguments.quick:
+        names, seeds, budget = names[:1], 2, 400
+    document: dict[str, Any] = {}
+    if arguments.resume and (RESULTS / "tune_proof.json").is_file():
+        document = json.loads((RESULTS / "tune_proof.json").read_text())["problems"]
+    for name in names:
+        document[name] = solve(name, seeds, budget, arguments.methods, arguments.quick)
+        if not arguments.quick:
+            write_json("tune_proof", {"gradient_counts_as": 4, "seeds": seeds, "problems": document})
+    if not arguments.quick:
+        draw(document)
+
+
+if __name__ == "__main__":
+    main()

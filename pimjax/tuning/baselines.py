@@ -1,0 +1,198 @@
+"""Searches under one count of evaluations: gradient descent, random search, CMA-ES and TPE. For benchmarks.
+
+All see the same legal points, the same merit (objective plus a penalty for broken limits) and start without knowing
+the base configuration. A gradient counts as `GRADIENT_COST` evaluations.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+
+from pimjax.array_typing import HostArray
+from pimjax.errors import MissingExtraError
+from pimjax.tuning.descent import descend, start_lanes
+from pimjax.tuning.evaluate import evaluate
+from pimjax.tuning.last_mile import last_mile
+from pimjax.tuning.parameters import snap
+from pimjax.tuning.polish import LATE_STEP, Point, polish
+from pimjax.tuning.problem import Problem
+from pimjax.tuning.tune import GRADIENT_COST, spread_points
+
+
+class Trace:
+    """Best feasible objective by evaluations and by wall time."""
+
+    def __init__(self, target: float = -np.inf) -> None:
+        self.target = target  # nothing better exists: a search that is there may stop
+        self.evaluations: list[int] = []
+        self.seconds: list[float] = []
+        self.best: list[float] = []
+        self.spent = 0
+        self._begin = time.perf_counter()
+        self._value = np.inf
+
+    def add(self, count: int, objective: Any = None, excess: Any = None) -> None:
+        """`count` evaluations with their objectives and excesses (none: gradients, which find nothing legal)."""
+        self.spent += count
+        if objective is not None:
+            feasible = np.asarray(objective)[np.asarray(excess) == 0]
+            if len(feasible) and feasible.min() < self._value - 1e-12:
+                self._value = float(feasible.min())
+                self.evaluations.append(self.spent)
+                self.seconds.append(time.perf_counter() - self._begin)
+                self.best.append(self._value)
+
+    def open(self, budget: int) -> bool:
+        """Whether the search goes on."""
+        return self.spent < budget and self._value > self.target + 1e-9
+
+    def at(self, evaluations: int) -> float:
+        """Best feasible objective after so many evaluations; inf if none."""
+        place = np.searchsorted(self.evaluations, evaluations, side="right")
+        return self.best[place - 1] if place else np.inf
+
+    def reaches(self, objective: float) -> float:
+        """Evaluations until an objective is reached; inf if never."""
+        for spent, value in zip(self.evaluations, self.best, strict=True):
+            if value <= objective:
+                return float(spent)
+        return np.inf
+
+
+def gradient_search(problem: Problem, budget: int, seed: int, target: float = -np.inf) -> Trace:
+    """Starts one after another: descent, rounding, last mile, polish. Stops once the budget is spent."""
+    trace = Trace(target)
+    steps = problem.config.optimiser.steps
+    rounds = max(1, min(16, budget // (GRADIENT_COST * steps + 100)))
+    spread = spread_points(rounds, problem.num_parameters, seed)
+    unit = np.zeros((rounds, len(problem.start)))
+    unit[:, : problem.num_parameters] = spread
+    variant = np.random.default_rng(seed).permutation(max(rounds, problem.num_variants))[:rounds] % problem.num_variants
+    lanes, _ = descend(problem, start_lanes(problem, unit, variant), steps)
+    result = evaluate(problem, lanes.unit, lanes.variant)
+    units = snap(problem.arrays.box, lanes.unit)
+    for index in range(rounds):
+        if not trace.open(budget):
+            break
+        trace.add(GRADIENT_COST * steps)
+        trace.add(1, result.objective[index : index + 1], result.excess[index : index + 1])
+        point = Point(units[index], int(variant[index]), result.base[index], float(result.merit[index]))
+
+        def report(count: int, now: Point) -> None:
+            trace.add(count)
+            _add_point(problem, trace, now)
+
+        sweeps = problem.config.optimiser.polish_sweeps
+        point, _ = polish(problem, point, sweeps=sweeps, report=report)
+        point, slopes, some = last_mile(problem, point, steps=problem.config.optimiser.last_mile_steps)
+        report(GRADIENT_COST * slopes + some, point)
+        if slopes:
+            polish(problem, point, sweeps=sweeps, step=LATE_STEP, report=report)
+    return trace
+
+
+def _add_point(problem: Problem, trace: Trace, point: Point) -> None:
+    arrays = problem.arrays
+    objective = float(point.base @ np.asarray(arrays.objective))
+    trace.add(0, [objective], [0.0 if point.merit <= objective + 1e-12 else 1.0])
+
+
+def random_search(problem: Problem, budget: int, seed: int, target: float = -np.inf) -> Trace:
+    """Uniform over the box, and over the choices."""
+    trace, generator = Trace(target), np.random.default_rng(seed)
+    while trace.open(budget):
+        count = min(2500, budget - trace.spent)
+        unit = np.zeros((count, len(problem.start)))
+        unit[:, : problem.num_parameters] = generator.random((count, problem.num_parameters))
+        variant = generator.integers(0, problem.num_variants, count)
+        result = evaluate(problem, _even(problem, unit), variant)
+        for index in range(count):
+            trace.add(1, result.objective[index : index + 1], result.excess[index : index + 1])
+    return trace
+
+
+def _even(problem: Problem, unit: HostArray) -> HostArray:
+    """Discrete coordinates such that every level is equally likely."""
+    box = problem.arrays.box
+    levels = np.asarray(box.level_count)
+    even = np.minimum(np.floor(unit * levels), levels - 1) / (levels - 1)
+    return np.where(box.is_discrete, even, unit)
+
+
+def cma_search(problem: Problem, budget: int, seed: int, target: float = -np.inf) -> Trace:
+    """CMA-ES (PyPI `cma`) with its integer handling; restarts with twice the population where it stops."""
+    try:
+        import cma
+    except ImportError:
+        raise MissingExtraError("cma", "benchmarks", "the CMA-ES baseline") from None
+    trace, generator = Trace(target), np.random.default_rng(seed)
+    box, count = problem.arrays.box, problem.num_parameters
+    discrete = np.asarray(box.is_discrete)[:count]
+    top = np.where(discrete, np.asarray(box.level_count)[:count] - 1.0, 1.0)
+    several = problem.num_variants > 1
+    if several:
+        top, discrete = np.append(top, problem.num_variants - 1.0), np.append(discrete, True)
+    population = 4 + int(3 * np.log(len(top)))
+    while trace.open(budget):
+        options = {
+            "bounds": [[0.0] * len(top), list(top)],
+            "CMA_stds": list(top),
+            "popsize": population,
+            "seed": int(generator.integers(1, 2**31)),
+            "verbose": -9,
+            "integer_variables": list(np.flatnonzero(discrete)),
+            "maxfevals": budget - trace.spent,
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            search = cma.CMAEvolutionStrategy(list(generator.random(len(top)) * top), 0.3, options)
+            while not search.stop() and trace.open(budget):
+                points = np.array(search.ask())
+                unit = np.zeros((len(points), len(problem.start)))
+                unit[:, :count] = points[:, :count] / top[:count]
+                variant = np.clip(np.round(points[:, count]), 0, top[-1]) if several else np.zeros(len(points))
+                result = evaluate(problem, unit, variant.astype(int))
+                for index in range(len(points)):
+                    trace.add(1, result.objective[index : index + 1], result.excess[index : index + 1])
+                search.tell(list(points), list(np.where(np.isfinite(result.merit), result.merit, 1e3)))
+        population *= 2
+    return trace
+
+
+def tpe_search(problem: Problem, budget: int, seed: int, target: float = -np.inf, *, batch: int = 8) -> Trace:
+    """Optuna's TPE, asked for `batch` points at a time."""
+    try:
+        import optuna
+    except ImportError:
+        raise MissingExtraError("optuna", "benchmarks", "the TPE baseline") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True))
+    trace, box, count = Trace(target), problem.arrays.box, problem.num_parameters
+    discrete, levels = np.asarray(box.is_discrete), np.asarray(box.level_count)
+    while trace.open(budget):
+        trials = [study.ask() for _ in range(min(batch, budget - trace.spent))]
+        unit = np.zeros((len(trials), len(problem.start)))
+        variant = np.zeros(len(trials), int)
+        for row, trial in enumerate(trials):
+            for index in range(count):
+                if discrete[index]:
+                    last = int(levels[index]) - 1
+                    unit[row, index] = trial.suggest_int(str(index), 0, last) / last
+                else:
+                    unit[row, index] = trial.suggest_float(str(index), 0.0, 1.0)
+            if problem.num_variants > 1:
+                variant[row] = trial.suggest_categorical("choice", list(range(problem.num_variants)))
+        result = evaluate(problem, unit, variant)
+        for index, trial in enumerate(trials):
+            trace.add(1, result.objective[index : index + 1], result.excess[index : index + 1])
+            study.tell(trial, float(min(result.merit[index], 1e3)))
+    return trace
+
+
+SEARCHES = {"gradient": gradient_search, "random": random_search, "cma": cma_search, "tpe": tpe_search}

@@ -1,0 +1,204 @@
+"""Tuning end to end on the `reference` chip: gradients, limits, polish, checkpoints, results, command line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pimjax.cli import main
+from pimjax.errors import ConfigError
+from pimjax.tuning import load_tune_config, make_problem, tune
+from pimjax.tuning.descent import descend, start_lanes
+from pimjax.tuning.evaluate import evaluate, quantities
+from pimjax.tuning.last_mile import gradient
+from pimjax.tuning.parameters import LEAVES
+from pimjax.tuning.polish import Point, polish
+from pimjax.tuning.problem import Problem
+from pimjax.tuning.sensitivity import sensitivities
+
+RUN = {
+    "config": "paper_reference",
+    "set": {"plan.whole_ns": False},
+    "parameters": {
+        "hardware.num_digital_units": {"kind": "integer", "low": 1, "high": 8},
+        "hardware.num_attention_units": {"kind": "integer", "low": 1, "high": 4},
+        "hardware.crossbar_rows": {"kind": "levels", "levels": [128, 256, 512]},
+        "core_speed": {
+            "low": 0.5,
+            "high": 2.0,
+            "start": 1.0,
+            "drives": {"hardware.mvm_latency_ns": -1, "hardware.mvm_energy_nj": 1},
+        },
+    },
+    "objective": {"edp_nj_ns": 1},
+    "limits": [{"measure": "area_mm2", "at_most": 1.0, "of_base": True}, {"measure": "energy_nj", "at_most": 6e5}],
+    "starts": 4,
+    "optimiser": {"steps": 12, "chunk_steps": 6, "learning_rate": 0.15},
+}
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    return make_problem(load_tune_config(RUN))
+
+
+@pytest.fixture(scope="module")
+def result():
+    return tune(RUN)
+
+
+def test_result_is_legal_feasible_better_and_checked(result) -> None:
+    assert result.feasible
+    assert result.improvement > 1.5
+    assert result.settings["hardware.crossbar_rows"] in (128, 256, 512)
+    assert result.settings["hardware.num_digital_units"] in range(1, 9)
+    assert result.measures["area_mm2"] <= result.base_measures["area_mm2"] * (1 + 1e-9)
+    assert result.measures["energy_nj"] <= 6e5 * (1 + 1e-9)
+    assert float(result.event.latency_ns) == pytest.approx(result.measures["latency_ns"], rel=0.05)
+    assert float(result.event.area_mm2) == pytest.approx(result.measures["area_mm2"], rel=1e-9)
+    assert result.event_excess == {}
+    assert result.evaluations >= 4 * result.gradients
+    json.dumps(result.to_dict())
+
+
+def test_result_is_the_optimum_of_a_fine_grid(problem: Problem, result) -> None:
+    """Every discrete point with 41 speeds each; the optimum found may only be better (its speed is continuous)."""
+    box, width = problem.arrays.box, len(problem.start)
+    levels = [np.linspace(0, 1, n) for n in np.asarray(box.level_count)[:3]] + [np.linspace(0, 1, 41)]
+    grid = np.array(list(itertools.product(*levels)))
+    unit = np.zeros((len(grid), width))
+    unit[:, :4] = grid
+    found = evaluate(problem, unit, np.zeros(len(unit), int))
+    best = found.objective[found.excess == 0].min()
+    assert np.log(result.measures["edp_nj_ns"]) <= best + 1e-6
+
+
+def test_gradient_agrees_with_finite_differences(problem: Problem) -> None:
+    generator = np.random.default_rng(0)
+    unit = problem.start.copy()
+    unit[:4] = generator.uniform(0.2, 0.8, 4)
+    multipliers = np.array([0.3, 0.2, 0.0, 0.0])
+    _, slope = gradient(problem, unit, 0, multipliers, 5.0)
+    for index in (0, 1, 3):  # rows enter through ceilings: straight-through there
+        step = np.zeros_like(unit)
+        step[index] = 1e-6
+        up, down = (gradient(problem, unit + sign * step, 0, multipliers, 5.0)[0] for sign in (1, -1))
+        assert slope[index] == pytest.approx((up - down) / 2e-6, rel=2e-4, abs=1e-6), problem.names[index]
+
+
+def test_padding_has_no_gradient(problem: Problem) -> None:
+    _, slope = gradient(problem, problem.start, 0, np.zeros(4), 5.0)
+    assert not slope[problem.num_parameters :].any()
+
+
+def test_polish_never_worsens_and_counts(problem: Problem) -> None:
+    begin = evaluate(problem, problem.start[None], [0])
+    point = Point(problem.start, 0, begin.base[0], float(begin.merit[0]))
+    seen: list[int] = []
+    better, spent = polish(problem, point, sweeps=3, report=lambda count, _: seen.append(count))
+    assert better.merit < point.merit
+    assert sum(seen) == spent
+    again = evaluate(problem, better.unit[None], [0])
+    assert float(again.merit[0]) == pytest.approx(better.merit, abs=1e-12)
+
+
+def test_interrupted_run_goes_on_where_it_stopped(problem: Problem, tmp_path) -> None:
+    from pimjax.tuning.checkpoint import restore_lanes, save_lanes
+
+    starts = np.tile(problem.start, (4, 1))
+    starts[:, 0] = np.linspace(0, 1, 4)
+    lanes = start_lanes(problem, starts, np.zeros(4, int))
+    assert restore_lanes(tmp_path, problem, lanes) is None
+    first, _ = descend(problem, lanes, 6)
+    save_lanes(tmp_path, problem, first)
+    restored = restore_lanes(tmp_path, problem, lanes)
+    whole, _ = descend(problem, first, 6)
+    resumed, _ = descend(problem, restored, 6)
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    other = make_problem(load_tune_config(RUN | {"seed": 7}))
+    with pytest.raises(ConfigError, match="another tuning run"):
+        restore_lanes(tmp_path, other, lanes)
+
+
+def test_history_is_written_as_parquet(result, tmp_path) -> None:
+    from pyarrow import parquet
+
+    result.history.write(tmp_path / "history.parquet")
+    table = parquet.read_table(tmp_path / "history.parquet")
+    stages = table.column("stage").to_pylist()
+    assert stages.count("descent") == 4 * 12
+    assert stages.count("finished") == 1
+    last = table.to_pylist()[-1]
+    assert last["hardware.num_digital_units"] == result.settings["hardware.num_digital_units"]
+
+
+def test_sensitivities_agree_with_finite_differences(problem: Problem) -> None:
+    rows = {row.name: row for row in sensitivities(problem)}
+    assert "hardware.dram_bandwidth_gb_per_s" not in rows  # a prefill without caches reads nothing
+    with jax.enable_x64(True):
+        design = jax.tree.map(lambda leaf: leaf[0], problem.arrays.designs)
+        run = jax.jit(lambda hardware: quantities(design.replace(hardware=hardware), None, static=problem.static)[0])
+        for name in ("num_digital_units", "norm_latency_ns_per_256", "attention_fit_quadratic", "core_area_mm2"):
+            value = float(getattr(design.hardware, name))
+            up, down = (
+                run(design.hardware.replace(**{name: jnp.asarray(value * (1 + sign * 1e-5))})) for sign in (1, -1)
+            )
+            slope = (np.asarray(up) - np.asarray(down)) @ problem.arrays.objective / 2e-5
+            key = f"hardware.{name}"
+            assert rows[key].objective == pytest.approx(slope, rel=2e-2, abs=1e-6), name
+    assert rows["core_speed"].energy > 0 > rows["core_speed"].latency
+    order = [abs(row.objective) for row in sensitivities(problem)]
+    assert order == sorted(order, reverse=True)
+
+
+def test_every_leaf_has_a_finite_gradient_on_boundaries(problem: Problem) -> None:
+    """Hardware at zero, at one unit, at the calibrated point: no NaN in any derivative."""
+    with jax.enable_x64(True):
+        design = jax.tree.map(lambda leaf: leaf[0], problem.arrays.designs)
+
+        def objective(hardware):
+            return quantities(design.replace(hardware=hardware), None, static=problem.static)[0].sum()
+
+        slope = jax.jit(jax.grad(objective))
+        zeros = ("link_latency_ns_per_256", "add_latency_ns_per_256", "relu_latency_ns", "digital_unit_area_mm2")
+        corners = [
+            {},
+            {name: jnp.asarray(0.0) for name in zeros},
+            {"num_digital_units": jnp.asarray(1.0), "num_attention_units": jnp.asarray(1.0)},
+        ]
+        for corner in corners:
+            found = slope(design.hardware.replace(**corner))
+            for name in LEAVES:
+                assert np.isfinite(float(getattr(found, name))), (name, corner)
+
+
+def test_command_prints_json_and_sensitivities(tmp_path, capsys) -> None:
+    file = tmp_path / "tune.yaml"
+    file.write_text(json.dumps(RUN))
+    with pytest.raises(SystemExit) as stop:
+        main(["tune", "--config", str(file), "--json", "--output", str(tmp_path / "best.yaml")])
+    assert stop.value.code in (0, None)
+    document = json.loads(capsys.readouterr().out)
+    assert document["improvement"] > 1.5
+    from pimjax.config import load_config
+
+    chip = load_config(tmp_path / "best.yaml")
+    assert chip.hardware.crossbar_rows == document["settings"]["hardware.crossbar_rows"]
+    with pytest.raises(SystemExit):
+        main(["tune", "--config", str(file), "--sensitivity"])
+    text = capsys.readouterr().out
+    assert "core_speed" in text
+    assert "#" in text
+
+
+def test_command_names_the_mistake(tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["tune", "--config", str(tmp_path / "absent.yaml")])
+    assert stop.value.code == 2
+    assert "neither a YAML file nor a shipped tuning run" in capsys.readouterr().err.replace("\n", " ")
