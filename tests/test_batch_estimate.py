@@ -179,9 +179,10 @@ def test_mistakes_are_sentences() -> None:
         estimate_batch(config, mesh=jax.make_mesh((8,), ("X",)))
     with pytest.raises(ConfigError, match="Auto"):
         estimate_batch(config, mesh=jax.make_mesh((8,), ("H",), axis_types=(jax.sharding.AxisType.Explicit,)))
+    traces = generate_traces("uniform", requests=3, layers=1, tokens=4, experts=16, top_k=4, seed=0)
     with pytest.raises(ConfigError, match="zip"):
-        traces = generate_traces("uniform", requests=3, layers=1, tokens=4, experts=16, top_k=4, seed=0)
         estimate_batch([config, config], traces, pairing="zip")
+    design, _ = pimjax.build(config)
+    uneven = design.set({"hardware.mvm_latency_ns": np.ones(3), "hardware.mvm_energy_nj": np.ones(4)})
     with pytest.raises(ConfigError, match="different length"):
-        design, _ = pimjax.build(config)
-        estimate_batch(design.set({"hardware.mvm_latency_ns": np.ones(3), "hardware.mvm_energy_nj": np.ones(4)}))
+        estimate_batch(uneven)
