@@ -6,7 +6,6 @@ import itertools
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,9 +13,8 @@ from pimjax.cli import main
 from pimjax.errors import ConfigError
 from pimjax.tuning import load_tune_config, make_problem, tune
 from pimjax.tuning.descent import descend, start_lanes
-from pimjax.tuning.evaluate import evaluate, quantities
+from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.last_mile import gradient
-from pimjax.tuning.parameters import LEAVES
 from pimjax.tuning.polish import Point, polish
 from pimjax.tuning.problem import Problem
 from pimjax.tuning.sensitivity import sensitivities
@@ -73,8 +71,10 @@ def test_result_is_the_optimum_of_a_fine_grid(problem: Problem, result) -> None:
     grid = np.array(list(itertools.product(*levels)))
     unit = np.zeros((len(grid), width))
     unit[:, :4] = grid
-    found = evaluate(problem, unit, np.zeros(len(unit), int))
-    best = found.objective[found.excess == 0].min()
+    best = np.inf
+    for part in np.array_split(unit, 16):
+        found = evaluate(problem, part, np.zeros(len(part), int))
+        best = min(best, found.objective[found.excess == 0].min(initial=np.inf))
     assert np.log(result.measures["edp_nj_ns"]) <= best + 1e-6
 
 
@@ -138,44 +138,23 @@ def test_history_is_written_as_parquet(result, tmp_path) -> None:
     assert last["hardware.num_digital_units"] == result.settings["hardware.num_digital_units"]
 
 
-def test_sensitivities_agree_with_finite_differences(problem: Problem) -> None:
-    rows = {row.name: row for row in sensitivities(problem)}
-    assert "hardware.dram_bandwidth_gb_per_s" not in rows  # a prefill without caches reads nothing
-    with jax.enable_x64(True):
-        design = jax.tree.map(lambda leaf: leaf[0], problem.arrays.designs)
-        run = jax.jit(lambda hardware: quantities(design.replace(hardware=hardware), None, static=problem.static)[0])
-        for name in ("num_digital_units", "norm_latency_ns_per_256", "attention_fit_quadratic", "core_area_mm2"):
-            value = float(getattr(design.hardware, name))
-            up, down = (
-                run(design.hardware.replace(**{name: jnp.asarray(value * (1 + sign * 1e-5))})) for sign in (1, -1)
-            )
-            slope = (np.asarray(up) - np.asarray(down)) @ problem.arrays.objective / 2e-5
-            key = f"hardware.{name}"
-            assert rows[key].objective == pytest.approx(slope, rel=2e-2, abs=1e-6), name
-    assert rows["core_speed"].energy > 0 > rows["core_speed"].latency
-    order = [abs(row.objective) for row in sensitivities(problem)]
+def test_sensitivities_are_sorted_and_agree_with_a_step(problem: Problem) -> None:
+    rows = sensitivities(problem)
+    by_name = {row.name: row for row in rows}
+    assert "hardware.dram_bandwidth_gb_per_s" not in by_name  # a prefill without caches reads nothing
+    speed = by_name["core_speed"]
+    assert speed.energy > 0 > speed.latency
+    assert speed.objective == pytest.approx(speed.energy + speed.latency)
+    order = [abs(row.objective) for row in rows]
     assert order == sorted(order, reverse=True)
-
-
-def test_every_leaf_has_a_finite_gradient_on_boundaries(problem: Problem) -> None:
-    """Hardware at zero, at one unit, at the calibrated point: no NaN in any derivative."""
-    with jax.enable_x64(True):
-        design = jax.tree.map(lambda leaf: leaf[0], problem.arrays.designs)
-
-        def objective(hardware):
-            return quantities(design.replace(hardware=hardware), None, static=problem.static)[0].sum()
-
-        slope = jax.jit(jax.grad(objective))
-        zeros = ("link_latency_ns_per_256", "add_latency_ns_per_256", "relu_latency_ns", "digital_unit_area_mm2")
-        corners = [
-            {},
-            {name: jnp.asarray(0.0) for name in zeros},
-            {"num_digital_units": jnp.asarray(1.0), "num_attention_units": jnp.asarray(1.0)},
-        ]
-        for corner in corners:
-            found = slope(design.hardware.replace(**corner))
-            for name in LEAVES:
-                assert np.isfinite(float(getattr(found, name))), (name, corner)
+    step = 1e-4
+    units = np.stack([problem.start] * 2)
+    units[:, 3] += (step, -step)
+    up, down = evaluate(problem, units, np.zeros(2, int)).objective
+    span = float(np.asarray(problem.arrays.box.high - problem.arrays.box.low)[3])  # of log speed
+    assert speed.objective == pytest.approx((up - down) / (2 * step * span), rel=1e-4)
+    units_of_area = by_name["hardware.core_area_mm2"]
+    assert units_of_area.objective == 0 < units_of_area.area
 
 
 def test_command_prints_json_and_sensitivities(tmp_path, capsys) -> None:
