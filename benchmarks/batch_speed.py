@@ -109,7 +109,7 @@ def fluid_written(points: int, tile: int) -> dict[str, object]:
     from pimjax.batch.columns import Columns
 
     lanes = np.arange(tile * mesh.devices.size, dtype=np.int32) % space.num_lanes
-    columns = Columns(np.zeros(1, np.int32), None, None)
+    columns = Columns(np.zeros(1, np.int32), None, None, None)
     run = tile_program(program, mesh)
     jax.block_until_ready(run(parameters, lanes, np.zeros_like(lanes), columns))
     repeats = max(1, points // len(lanes))

@@ -94,7 +94,7 @@ def test_chunks_cover_every_point_once(variants: int, lanes: int, requests: int,
     grid = make_grid(variants, lanes, requests, points)
     seen = []
     for process in range(processes):
-        for index in share_of(grid.count, process, processes):
+        for index in share_of(grid.num_chunks, process, processes):
             chunk = grid.chunk(index)
             assert chunk.points <= max(points, requests)
             seen.append(grid.number(chunk, np.arange(chunk.points)))

@@ -187,8 +187,12 @@ class _Bucket:
         self.design = build(configs)[0] if design is None else design
         padding = capacity.max_experts - self.design.plan.group_of_expert.shape[-1]
         if padding > 0:  # requests longer than the configurations say do not change experts, unequal buckets may
-            groups = np.pad(np.asarray(self.design.plan.group_of_expert), ((0, 0), (0, padding)), constant_values=-1)
-            self.design = self.design.replace(plan=self.design.plan.replace(group_of_expert=groups))
+            groups: Any = np.pad(
+                np.asarray(self.design.plan.group_of_expert), ((0, 0), (0, padding)), constant_values=-1
+            )
+            self.design = dataclasses.replace(
+                self.design, plan=dataclasses.replace(self.design.plan, group_of_expert=groups)
+            )
         common: tuple[bool, ...] = ()
         if self.zipped:
             made: dict[tuple[int, int], Columns] = {}

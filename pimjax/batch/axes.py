@@ -120,7 +120,7 @@ class Axis(Section):
             return {str(self.field): self.values}
         chosen = self.grid if self.grid is not None else self.log
         assert chosen is not None
-        return {str(self.field): chosen.values()}
+        return {str(self.field): list(chosen.values())}
 
     def extremes(self) -> dict[str, list[Value]]:
         """Values of every field that must be acceptable for all of them to be: both ends, or each text and flag."""

@@ -52,7 +52,7 @@ class Grid(NamedTuple):
         return -(-self.lanes // self.chunk_lanes)
 
     @property
-    def count(self) -> int:
+    def num_chunks(self) -> int:
         """Number of chunks."""
         return self.variants * self.blocks * self.stripes
 

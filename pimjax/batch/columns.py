@@ -6,6 +6,7 @@ here, once per (configuration without hardware, request), whatever the number of
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,17 +27,19 @@ class Columns:
     Leaves that are equal for all requests may lack R (:func:`factored`).
     """
 
-    request: jax.Array  # int32, position among the requests
-    prompt_tokens: jax.Array | None  # int32; None: the design's, for every request
-    max_context_tokens: jax.Array | None  # int32
+    request: Any  # int32, position among the requests
+    prompt_tokens: Any  # int32; None: the design's, for every request
+    max_context_tokens: Any  # int32
     schedule: Any  # MultiplexedSchedule, or None (reference chip)
 
     def applied_to(self, design: Design) -> Design:
         """The design with the request's lengths (unbatched)."""
         if self.prompt_tokens is None:
             return design
-        workload = design.workload.replace(prompt_tokens=self.prompt_tokens, max_context_tokens=self.max_context_tokens)
-        return design.replace(workload=workload)
+        workload = dataclasses.replace(
+            design.workload, prompt_tokens=self.prompt_tokens, max_context_tokens=self.max_context_tokens
+        )
+        return dataclasses.replace(design, workload=workload)
 
 
 def resolved(config: Config, trace: RoutingTrace | None) -> tuple[Config, RoutingTrace | None]:

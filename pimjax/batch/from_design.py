@@ -80,7 +80,9 @@ def _with_lanes(design: Design) -> tuple[Design, int]:
             out[field.name] = np.broadcast_to(leaf, (size, *leaf.shape[1:]))
         return part.replace(**out)
 
-    return design.replace(**{name: widen(name) for name in ("hardware", "model", "workload", "plan")}), size
+    return dataclasses.replace(
+        design, **{name: widen(name) for name in ("hardware", "model", "workload", "plan")}
+    ), size
 
 
 def _config(lane: Design, given: Config | None) -> Config:
@@ -131,7 +133,7 @@ def _model(lane: Design) -> ModelConfig:
     model = lane.model
     layers, moe, windowed = int(model.num_layers), int(model.num_moe_layers), int(model.num_windowed_layers)
     plain = [name for name in ModelConfig.model_fields if name in {f.name for f in dataclasses.fields(model)}]
-    values = {name: int(getattr(model, name)) for name in plain}
+    values: dict[str, Any] = {name: int(getattr(model, name)) for name in plain}
     values["activation"] = model_section.ACTIVATIONS[int(model.activation)]
     values["routing"] = model_section.ROUTING_KINDS[int(model.routing)]
     values["attention"] = model_section.ATTENTION_KINDS[int(model.attention)]

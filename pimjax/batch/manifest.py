@@ -31,7 +31,7 @@ def make_manifest(
         "base": {"name": base.name, "digest": base.digest()},
         "traces": traces,
         "request_names": names if len(names) <= 100_000 else None,
-        "chunks": {**grid._asdict(), "count": grid.count, "points": grid.points},
+        "chunks": {**grid._asdict(), "count": grid.num_chunks, "points": grid.points},
         "seed": sweep.seed,
         "made": {
             "versions": {

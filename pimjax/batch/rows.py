@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -59,8 +60,10 @@ def lane_parameters(space: Space, max_experts: int, seed: int, dtype: np.dtype, 
     groups = np.asarray(design.plan.group_of_expert)
     if max_experts > len(groups):
         groups = np.pad(groups, (0, max_experts - len(groups)), constant_values=-1)
-        design = design.replace(plan=design.plan.replace(group_of_expert=groups))
-    design = design.replace(hardware=jax.tree.map(lambda leaf: np.asarray(leaf, dtype), design.hardware))
+        design = dataclasses.replace(
+            design, plan=dataclasses.replace(design.plan, group_of_expert=jax.numpy.asarray(groups))
+        )
+    design = dataclasses.replace(design, hardware=jax.tree.map(lambda leaf: np.asarray(leaf, dtype), design.hardware))
     return {
         "design": jax.tree.map(jax.numpy.asarray, design),
         "tables": {place: jax.numpy.asarray(table, dtype) for place, table in space.tables.items()},

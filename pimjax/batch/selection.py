@@ -40,13 +40,13 @@ class Rules:
 class State(NamedTuple):
     """What one device has selected so far. `M` metrics."""
 
-    front: Array  # [F, M]
-    front_point: Array  # int32 [F], -1: empty
-    overflow: Array  # bool []
-    tops: tuple[Array, ...]  # [n, M] each, best first
-    top_points: tuple[Array, ...]  # int32 [n], -1: empty
-    histograms: tuple[Array, ...]  # int32 [bins + 2]: below, bins, above
-    counts: Array  # int32 [3]: points, unusable, selected from (usable and within the constraints)
+    front: Any  # [F, M]
+    front_point: Any  # int32 [F], -1: empty
+    overflow: Any  # bool []
+    tops: tuple[Any, ...]  # [n, M] each, best first
+    top_points: tuple[Any, ...]  # int32 [n], -1: empty
+    histograms: tuple[Any, ...]  # int32 [bins + 2]: below, bins, above
+    counts: Any  # int32 [3]: points, unusable, selected from (usable and within the constraints)
 
 
 def rules_of(selection: Selection, metrics: tuple[str, ...]) -> Rules:
@@ -221,9 +221,10 @@ def merge(rules: Rules, parts: list[Selected]) -> Selected:
         tuple(tops),
         tuple(top_points),
         tuple(
-            np.sum([part.histograms[i] for part in parts], axis=0, dtype=np.int64) for i in range(len(rules.histograms))
+            np.asarray(np.sum([part.histograms[i] for part in parts], axis=0, dtype=np.int64))
+            for i in range(len(rules.histograms))
         ),
-        np.sum([part.counts for part in parts], axis=0, dtype=np.int64),
+        np.asarray(np.sum([part.counts for part in parts], axis=0, dtype=np.int64)),
     )
 
 

@@ -114,7 +114,7 @@ def run_sweep(
         outcome = run.all(processes, progress)
         outcome.skipped = source.skipped
         meet(processes, "end")
-        outcome.complete = len(store.done(run.marker)) == grid.count
+        outcome.complete = len(store.done(run.marker)) == grid.num_chunks
         if outcome.complete and processes.index == 0:
             outcome.selection = run.finish()
     return outcome
@@ -140,7 +140,7 @@ class _Run:
     def all(self, processes: Processes, progress: type[SweepProgress]) -> SweepOutcome:
         """Compute this process's missing chunks."""
         grid, done = self.grid, self.store.done(self.marker)
-        mine = share_of(grid.count, processes.index, processes.count)
+        mine = share_of(grid.num_chunks, processes.index, processes.count)
         missing = [index for index in mine if index not in done]
         total = sum(grid.chunk(index).points for index in mine)
         left = sum(grid.chunk(index).points for index in missing)
@@ -226,7 +226,7 @@ class _Run:
         summary: dict[str, Any] = {"points": self.grid.points, "complete": True}
         if self.selects:
             kept: Selected | None = None
-            for index in range(self.grid.count):
+            for index in range(self.grid.num_chunks):
                 part = self._selected_of(*self.store.read(self.store.part("selected", index)))
                 kept = part if kept is None else merge(self.rules, [kept, part])
             assert kept is not None
@@ -259,7 +259,7 @@ def plan_of(sweep: SweepConfig) -> dict[str, Any]:
         "variants": grid.variants,
         "hardware_points": grid.lanes,
         "requests": grid.requests,
-        "chunks": grid.count,
+        "chunks": grid.num_chunks,
         "axes": {name: axis.size for axis in sweep.axes for name in axis.fields},
         "skipped_traces": source.skipped,
     }

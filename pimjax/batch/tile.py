@@ -57,7 +57,7 @@ class Program:
     """Everything static of a tile: one compile for each distinct value and tile shape."""
 
     chip_model: str
-    fidelity: str
+    fidelity: Any  # "closed" or "fluid"
     capacity: Capacity
     fields: tuple[str, ...] = FIELDS
     pairing: str = "product"
@@ -72,7 +72,7 @@ def evaluate(program: Program, design: Design, column: Columns) -> dict[str, jax
     design = column.applied_to(design)
     if program.prefill_only:
         one = jnp.ones((), design.workload.generated_tokens.dtype)  # a constant: XLA drops what multiplies nothing
-        design = design.replace(workload=design.workload.replace(generated_tokens=one))
+        design = dataclasses.replace(design, workload=dataclasses.replace(design.workload, generated_tokens=one))
     shares = "critical_ns" in program.fields  # the breakdown takes derivatives: several times the cost of the rest
     if program.chip_model == "reference":
         from pimjax.chips.reference.kernel import reference_cost

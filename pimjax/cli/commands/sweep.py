@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -113,7 +113,7 @@ def _exit(code: int) -> None:
     raise typer.Exit(code)
 
 
-def _leave(code: int) -> None:
+def _leave(code: int) -> NoReturn:
     """End at once, without the distributed runtime's farewell to processes that are gone."""
     import sys
 
