@@ -159,7 +159,13 @@ def build_columns(
         stack_columns([build_column(config, trace, fidelity, capacity, request=i) for i, trace in enumerate(traces)])
         for config in variants
     ]
-    return stack_columns(rows)
+    columns = stack_columns(rows)
+    if any(config.hardware.out_links is not None for config in variants) or columns.schedule is None:
+        return columns
+    # return links are nobody's bottleneck: slots need not be counted by busy groups, G + 1 times as many numbers
+    schedule = columns.schedule
+    slim = {name: getattr(schedule, name).replace(busy_hist=None) for name in ("prompt", "step")}
+    return dataclasses.replace(columns, schedule=schedule.replace(**slim))
 
 
 def factored(columns: Columns) -> tuple[Columns, tuple[bool, ...]]:
