@@ -30,7 +30,7 @@ from pimjax.tuning.problem import Problem, make_problem
 from pimjax.tuning.tune import event_base_quantities
 
 BUDGET = 10_000
-TPE_BUDGET = 200
+TPE_BUDGET = 100
 CHECKPOINTS = (100, 300, 1000, 3000, 10_000)
 CURVE = np.unique(np.round(np.geomspace(30, BUDGET, 60)).astype(int))
 WITHIN = np.log(1.01)

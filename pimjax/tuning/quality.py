@@ -24,7 +24,7 @@ def sqnr_db(hardware: Hardware) -> Array:
 
     >>> from pimjax.config import Config, build
     >>> round(float(sqnr_db(build(Config())[0].hardware)), 1)
-    37.9
+    38.0
     """
     bits = jnp.asarray(hardware.adc_bits)
     converter = 4 * RANGE_DEVIATIONS**2 / 12 / jnp.maximum(jnp.exp2(bits) - 2.0, 1e-3) ** 2
