@@ -15,9 +15,7 @@ from hypothesis import HealthCheck, settings
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-settings.register_profile(
-    "pimjax", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("pimjax", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pimjax")
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -36,3 +34,10 @@ def trace_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no routing traces at {folder}: set PIMJAX_TRACES to the folder that holds them")
     return folder
+
+
+@pytest.fixture
+def implicit_ranks():
+    """Lets NumPy's rank promotion through: the multiplexed kernel still broadcasts [K, L] against [L] in places."""
+    with jax.numpy_rank_promotion("allow"):
+        yield

@@ -209,8 +209,9 @@ def visible_tokens(num_tokens: ArrayLike, window: ArrayLike = 0) -> Array:
     >>> visible_tokens(jnp.array([3, 9]), 4).tolist()
     [3, 4]
     """
-    length = jnp.asarray(num_tokens)
-    return jnp.where(jnp.asarray(window) > 0, jnp.minimum(length, window), length)
+    shape = jnp.broadcast_shapes(jnp.shape(num_tokens), jnp.shape(window))  # explicit: no rank promotion
+    length, limit = jnp.broadcast_to(num_tokens, shape), jnp.broadcast_to(window, shape)
+    return jnp.where(limit > 0, jnp.minimum(length, limit), length)
 
 
 def sum_visible_tokens(first: ArrayLike, last: ArrayLike, window: ArrayLike = 0) -> Array:

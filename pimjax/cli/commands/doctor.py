@@ -41,7 +41,10 @@ def doctor(as_json: JsonOption = False) -> None:
         emit_json({"ok": not broken, "checks": checks})
     else:
         colours = {"ok": "green", "note": "yellow", "broken": "red"}
-        rows = [(f"[{colours[c['state']]}]{c['state']}[/]", c["name"], escape(c["found"]), escape(c["advice"])) for c in checks]
+        rows = [
+            (f"[{colours[c['state']]}]{c['state']}[/]", c["name"], escape(c["found"]), escape(c["advice"]))
+            for c in checks
+        ]
         stdout.print(table(None, ("", "check", "found", "what to do"), rows, text=4))
     if broken:
         raise typer.Exit(1)

@@ -79,9 +79,9 @@ def _show(facts: dict[str, Any], out: dict[str, Any]) -> None:
         rows.append(("expert phases", f"{with_unit(out['moe_latency_ns'], 'ns')} on {shown(out['moe_area_mm2'])} mm2"))
     stdout.print(table(None, ("", ""), rows, text=2))
     titles = (
-        ("critical_ns", "latency", "ns"),
-        ("component_energy_nj", "energy", "nJ"),
-        ("component_area_mm2", "area", "mm2"),
+        ("critical_ns", "latency"),
+        ("component_energy_nj", "energy"),
+        ("component_area_mm2", "area"),
     )
     for key, title in titles:
         parts = sorted(((v, k) for k, v in out[key].items() if v), reverse=True)

@@ -1,0 +1,108 @@
+"""The command line: JSON is one document on stdout, mistakes are one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pimjax.cli.app import main
+from pimjax.cli.commands.reproduce import write_results
+
+
+def _run(capsys, *arguments: str) -> tuple[int, str, str]:
+    try:
+        main(arguments)
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+COMMANDS = ["reproduce", "estimate", "sweep", "tune", "compare", "presets", "init", "validate", "doctor", "trace"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_works(command, capsys) -> None:
+    code, out, _ = _run(capsys, command, "--help")
+    assert code == 0
+    assert "Usage" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("presets",),
+        ("presets", "gpt_oss_20b"),
+        ("validate", "paper_multiplexed"),
+        ("doctor",),
+        ("estimate", "paper_reference", "--fidelity", "event", "--explain"),
+    ],
+)
+def test_json_is_one_document(arguments, capsys) -> None:
+    code, out, _ = _run(capsys, *arguments, "--json")
+    assert code == 0
+    assert json.loads(out)
+
+
+def test_estimate_prints_what_people_read(capsys) -> None:
+    code, out, err = _run(capsys, "estimate", "paper_reference", "--fidelity", "event")
+    assert code == 0
+    assert "244.3 us" in out
+    assert "6,592 crossbars" in out
+    assert "multi_die" in err  # five reticles: said, not hidden
+
+
+@pytest.mark.parametrize(
+    ("arguments", "piece"),
+    [
+        (("estimate", "papr_reference"), "did you mean 'paper_reference'"),
+        (("estimate", "paper_reference", "--set", "hardware.num_digital_units"), "is not KEY=VALUE"),
+        (("estimate", "paper_reference", "--set", "hardware.num_digital_units=0"), "at least 1"),
+        (("estimate", "paper_multiplexed", "--trace", "missing.npz"), "missing.npz"),
+        (("init", "missing-folder/chip.yaml"), "does not exist"),
+        (("presets", "nothing"), "neither a YAML file nor a shipped configuration"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, piece, capsys) -> None:
+    code, out, err = _run(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert "Traceback" not in err
+    assert piece in " ".join(err.split())
+
+
+def test_init_writes_a_file_that_loads_and_never_overwrites(tmp_path, capsys) -> None:
+    path = tmp_path / "chip.yaml"
+    assert _run(capsys, "init", str(path), "--from", "gpt_oss_20b", "--set", "plan.group_size=4")[0] == 0
+    assert _run(capsys, "validate", str(path))[0] == 0
+    code, _, err = _run(capsys, "init", str(path))
+    assert code == 2
+    assert "--force" in err
+
+
+def test_reproduction_files(tmp_path) -> None:
+    value = {"latency_ns": 1.0, "energy_nj": 2.0}
+    line = {
+        "args": "--x",
+        "name": "run",
+        "event": value,
+        "fluid": value,
+        "closed": value,
+        "reference": None,
+        "deviation": {},
+    }
+    claim = {
+        "name": "area_efficiency",
+        "published": 2.2,
+        "authors_method": 2.1,
+        "multiplexed": 2.0,
+        "meaning": "",
+        "terms": {},
+    }
+    known = {**line, "name": "known", "reference": value}
+    written = write_results({"lines": [line, known], "claims": [claim]}, tmp_path / "out")
+    assert [path.name for path in written] == ["lines.csv", "claims.csv", "results.json", "reproduction.png"]
+    assert (tmp_path / "out" / "lines.csv").read_text().splitlines()[1].startswith("--x,run,1.0,2.0")
+    assert written[-1].stat().st_size > 10_000
