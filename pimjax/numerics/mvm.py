@@ -93,6 +93,7 @@ class _Converter(NamedTuple):
 
     levels: Levels
     step: Array  # [slices, blocks | 1, out | 1, 1]
+    inverse: Array  # 1 / (unit step), same axes: integer sums to levels
     noise: Array  # output noise in levels, same axes
     unit: Array  # integer sum of one full cell driven by one full input
 
@@ -123,14 +124,18 @@ def read(
     adc_range = _range_axes(crossbar.adc_range)
     step = adc_step(adc_range, levels)
     ids = jnp.arange(inputs.shape[1]) if vector_ids is None else vector_ids
-    converter = _Converter(levels, step, crossbar.output_noise * adc_range / step, w_code.full * x_code.full)
+    unit = w_code.full * x_code.full
+    # The barrier keeps these few numbers out of the large loops, which would compute them anew for every output.
+    converter = jax.lax.optimization_barrier(
+        _Converter(levels, step, 1 / (unit * step), crossbar.output_noise * adc_range / step, unit)
+    )
+    levels = converter.levels
 
     def apart() -> Array:
         def convert(index: Array, block: Array, cycle: Array) -> Array:
             drive = cycles[cycle, block]
             sums = _product(stored.cells[index, block], drive, operands)
-            level = _of_block(converter.step, index, block)
-            scaled = sums * (1 / (converter.unit * level))
+            scaled = sums * _of_block(converter.inverse, index, block)
             if key is not None:
                 scaled = _disturb(scaled, stored, drive, converter, (index, block, cycle), ids, key)
             if stored.converters is None:
@@ -148,7 +153,7 @@ def read(
             first, second = _two_products(
                 stored.cells[index, block], pairs[pair, block], cycles[2 * pair, block], seconds[pair, block]
             )
-            inverse = 1 / (converter.unit * _of_block(converter.step, index, block))
+            inverse = _of_block(converter.inverse, index, block)
             codes = to_codes(first * inverse, levels) + x_code.base * to_codes(second * inverse, levels)
             return codes * first_places[pair]
 
@@ -216,8 +221,8 @@ def _disturb(
     draw = jax.vmap(lambda key: jax.random.normal(key, scaled.shape[:1], scaled.dtype), out_axes=1)(keys)
     variance = jnp.square(_of_block(converter.noise, index, block))
     if stored.read_variance is not None:
-        level = converter.unit * _of_block(converter.step, index, block)
-        variance = variance + _product(stored.read_variance[index, block], drive**2, "float32") / level**2
+        spread = _product(stored.read_variance[index, block], drive**2, "float32")
+        variance = variance + spread * jnp.square(_of_block(converter.inverse, index, block))
     return scaled + draw * safe_sqrt(variance)
 
 

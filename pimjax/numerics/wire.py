@@ -78,15 +78,20 @@ def effective_conductance(
     [[1.0, 1.0]]
     """
 
-    def response(row: Array) -> Array:
-        drive = (jnp.arange(conductance.shape[1]) == row).astype(conductance.dtype)[:, None]
+    rows = conductance.shape[1]
+    chunk = min(chunk, rows)
+    chunks = -(-rows // chunk)
+
+    def responses(first: Array) -> Array:
+        inputs = first + jnp.arange(chunk)
+        drive = (jnp.arange(rows)[:, None] == inputs[None, :]).astype(conductance.dtype)
         currents = device_currents(
             conductance, drive, wire_row=wire_row, wire_col=wire_col, max_iterations=max_iterations
         )
-        return jnp.sum(currents[:, :, 0], axis=1)
+        return jnp.sum(currents, axis=1)
 
-    rows = jnp.arange(conductance.shape[1])
-    return jax.lax.map(response, rows, batch_size=min(chunk, conductance.shape[1])).T
+    solved = jax.lax.map(responses, chunk * jnp.arange(chunks))  # [chunks, cols, chunk]
+    return jnp.moveaxis(solved, 0, 1).reshape(conductance.shape[0], -1)[:, :rows]
 
 
 def _sum_from(values: Array, axis: int, *, reverse: bool) -> Array:
