@@ -21,8 +21,8 @@ import jax
 import numpy as np
 from harness import environment, write_json
 
-from pimjax.chips.multiplexed import multiplexed_cost, schedule_inputs, simulate
-from pimjax.config import Capacity, Config, build, load_config
+from pimjax.chips.multiplexed import MultiplexedSchedule, multiplexed_cost, schedule_inputs, simulate
+from pimjax.config import Capacity, Config, Design, build, load_config
 from pimjax.trace.files import load_traces
 from pimjax.trace.routing import RoutingTrace
 
@@ -77,7 +77,11 @@ def draw(rng: np.random.Generator, mode: str) -> dict[str, Any]:
     }
     workload: dict[str, Any] = {"prompt_tokens": int(pick([16, 32, 64, 128, 256, 511]))}
     if mode != "prefill":
-        workload |= {"prompt_tokens": int(pick([16, 64, 128])), "generated_tokens": int(pick([2, 5, 9])), "prefill": False}
+        workload |= {
+            "prompt_tokens": int(pick([16, 64, 128])),
+            "generated_tokens": int(pick([2, 5, 9])),
+            "prefill": False,
+        }
         workload["kv_cache"] = mode != "recompute"
         workload["batch_size"] = int(pick([2, 4, 8, 16])) if mode == "batch" else 1
         if mode == "recompute":
@@ -91,7 +95,12 @@ def draw(rng: np.random.Generator, mode: str) -> dict[str, Any]:
 def kernel(fidelity: str, shapes: Any) -> Any:
     """One compiled program per fidelity and shape of the schedule."""
     del shapes
-    return jax.jit(functools.partial(multiplexed_cost, capacity=CAPACITY, fidelity=fidelity))
+
+    def measures(design: Design, schedule: MultiplexedSchedule) -> tuple[jax.Array, ...]:
+        cost = multiplexed_cost(design, schedule, capacity=CAPACITY, fidelity=fidelity)
+        return cost.latency_ns, cost.moe_latency_ns, cost.moe_last_pass_ns.sum()
+
+    return jax.jit(measures)
 
 
 def run_kernel(config: Config, trace: RoutingTrace, fidelity: str) -> dict[str, float]:
@@ -99,11 +108,11 @@ def run_kernel(config: Config, trace: RoutingTrace, fidelity: str) -> dict[str, 
     schedule = schedule_inputs(config, trace, fidelity=fidelity, capacity=CAPACITY)
     shapes = (jax.tree.structure(schedule), schedule.lengths.shape)
     with jax.enable_x64(True):
-        cost = jax.tree.map(np.asarray, kernel(fidelity, shapes)(_one(config), schedule))
-    return {"latency": float(cost.latency_ns), "moe": float(cost.moe_latency_ns), "last_pass": float(cost.moe_last_pass_ns.sum())}
+        found = kernel(fidelity, shapes)(_one(config), schedule)
+        return {name: float(value) for name, value in zip(MEASURES, found, strict=True)}
 
 
-def _one(config: Config) -> Any:
+def _one(config: Config) -> Design:
     """The design of one configuration, padded to the benchmark's capacity."""
     design, _ = build(config)
     groups = np.full(CAPACITY.max_experts, -1, np.int32)
@@ -139,8 +148,23 @@ def study(mode: str, count: int, seed: int) -> dict[str, Any]:
             "moe": float(cost.moe_latency_ns),
             "last_pass": float(cost.moe_last_pass_ns.sum()),
         }
-        row: dict[str, Any] = {"case": index, "event": exact, "config": config.model_dump(mode="json", include={"hardware": set(), "plan": True, "workload": True, "model": {"d_model", "d_ff", "num_layers", "activation", "num_shared_experts"}})}
-        row["hardware"] = {name: getattr(config.hardware, name) for name in ("num_digital_units", "mvm_latency_ns", "out_buffer_slots", "input_links", "out_links")}
+        row: dict[str, Any] = {
+            "case": index,
+            "event": exact,
+            "config": config.model_dump(
+                mode="json",
+                include={
+                    "hardware": set(),
+                    "plan": True,
+                    "workload": True,
+                    "model": {"d_model", "d_ff", "num_layers", "activation", "num_shared_experts"},
+                },
+            ),
+        }
+        row["hardware"] = {
+            name: getattr(config.hardware, name)
+            for name in ("num_digital_units", "mvm_latency_ns", "out_buffer_slots", "input_links", "out_links")
+        }
         for fidelity in FIDELITIES if mode == "prefill" else ("closed",):
             begin = time.perf_counter()
             found = run_kernel(config, trace, fidelity)
@@ -172,7 +196,10 @@ def main() -> None:
         count = 6 if arguments.quick else (arguments.cases if mode == "prefill" else max(2, arguments.cases // 6))
         results[mode] = study(mode, count, arguments.seed)
         for fidelity, measures in results[mode]["summary"].items():
-            line = ", ".join(f"{name} {100 * m['mean']:.2f} % mean {100 * m['p95']:.2f} % p95 {100 * m['max']:.1f} % max" for name, m in measures.items())
+            line = ", ".join(
+                f"{name} {100 * m['mean']:.2f} % mean {100 * m['p95']:.2f} % p95 {100 * m['max']:.1f} % max"
+                for name, m in measures.items()
+            )
             print(f"{mode:9s} {fidelity:6s} ({count} cases): {line}")
     environment_facts = environment()
     print({key: environment_facts[key] for key in ("device", "jax", "cpu_cores")})

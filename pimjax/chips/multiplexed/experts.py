@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.durations import Durations
-from pimjax.chips.multiplexed.phases import Stream, last_start
+from pimjax.chips.multiplexed.phases import Stream, is_digital, last_start, projection_work
 from pimjax.chips.multiplexed.schedule import PassWindows, TokenSteps
 from pimjax.chips.multiplexed.smooth import whole_up
 
@@ -26,6 +27,9 @@ class ExpertTimes(NamedTuple):
     residual: Array  # last residual done: T_moe
     normed: Stream  # tokens after the next layer's norm (after the residual where there is none)
     last_token: Array  # residual of the sequence's last token done
+    work: Array  # unit time per token, from its first result to the next layer's projections
+    slots: Array  # first slot to last slot
+    tail: Array  # last pass to last residual where units are free
 
 
 def slot_interval(time: Durations, loads: Array, busy: Array) -> Array:
@@ -110,21 +114,35 @@ def closed_experts(
     """
     free = free_experts(time, windows, slots_ns, units, shared=shared)
     own = additions_per_token(windows, tokens, shared) * time.combine_add + free.ending
-    own = own + windows.passes * partial_work(time) / jnp.maximum(tokens, 1)
+    partial = windows.passes * partial_work(time) / jnp.maximum(tokens, 1)
+    work = own + partial + after + jnp.where(after > 0, projection_work(time), 0.0)
     service = own + after
     arrivals = Stream(free.start, jnp.maximum(free.residual - own, free.start))
-    done = last_start(tokens, arrivals, service, units) + service
-    done = jnp.maximum(done, free.residual + after)
+    queued = last_start(tokens, arrivals, service, units) + service
+    fluid = free.start + jnp.maximum(tokens - 1, 0) * work / units + own + after
+    done = jnp.maximum(jnp.where(is_digital(time), fluid, queued), free.residual + after)
     residual = jnp.maximum(free.residual, done - after)
-    return expert_times(windows, free.start, free.last_pass, residual, Stream(free.start + service, done))
-
-
-def expert_times(windows: PassWindows, start: Array, last_pass: Array, residual: Array, normed: Stream) -> ExpertTimes:
-    """Put the results together; the last token may be done before the others."""
-    early = windows.last_token_early * (last_pass - start) / jnp.maximum(windows.makespan - 1, 1)
-    return ExpertTimes(
-        last_pass, residual, Stream(jnp.minimum(normed.first, normed.last), normed.last), residual - early
+    normed = Stream(free.start + service, done)
+    # slots wait for the additions of D + Q slots before them
+    lag = jax.lax.stop_gradient(time.depth) + time.buffer_slots
+    held = jnp.maximum(windows.makespan - lag, 0.0) / jnp.maximum(windows.makespan, 1)
+    flight = time.a + time.d + extra_latency(time, units)
+    last_pass = jnp.maximum(
+        free.last_pass, jnp.where(held > 0, free.start + held * (residual - free.start) + flight, 0.0)
     )
+    last_pass = jnp.minimum(last_pass, jnp.maximum(free.last_pass, residual - free.ending))
+    return expert_times(windows, free, last_pass, residual, normed, work)
+
+
+def expert_times(
+    windows: PassWindows, free: FreeTimes, last_pass: Array, residual: Array, normed: Stream, work: Array
+) -> ExpertTimes:
+    """Put the results together; the last token may be done before the others."""
+    slots = last_pass - free.start
+    early = windows.last_token_early * slots / jnp.maximum(windows.makespan - 1, 1)
+    first = jnp.minimum(normed.first, normed.last)
+    tail = free.residual - free.last_pass
+    return ExpertTimes(last_pass, residual, Stream(first, normed.last), residual - early, work, slots, tail)
 
 
 def single_token_experts(
@@ -154,5 +172,7 @@ def single_token_experts(
     def mean(value: Array) -> Array:
         return jnp.sum(kinds.share * value, axis=-1)
 
-    residual = mean(end + ending)
-    return ExpertTimes(mean(jnp.where(used, last, 0.0)), residual, Stream(residual, residual), residual)
+    residual, zero = mean(end + ending), mean(0 * end)
+    return ExpertTimes(
+        mean(jnp.where(used, last, 0.0)), residual, Stream(residual, residual), residual, zero, zero, zero
+    )

@@ -17,13 +17,14 @@ from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.experts import (
     ExpertTimes,
+    additions_per_token,
     expert_times,
     extra_latency,
     free_experts,
     partial_work,
     slot_interval,
 )
-from pimjax.chips.multiplexed.phases import Stream, last_start
+from pimjax.chips.multiplexed.phases import Stream, is_digital, last_start, projection_work
 from pimjax.chips.multiplexed.schedule import PassWindows, SlotProfile
 
 RING = 16
@@ -68,19 +69,21 @@ def fluid_experts(
     adds = jnp.where(shared > 0, profile.returns, profile.adds).T
     sums_ns = profile.returns.T * partial / units
     adds_ns = adds * time.combine_add / units
-    ends_ns = profile.ends.T * (free.ending + after) / units
+    chains_ns = (profile.chains.T + jnp.where(shared > 0, 1.0, 0.0) * (profile.returns.T > 0)) * time.combine_add
+    next_work = after + jnp.where(after > 0, projection_work(time), 0.0)
+    ends_ns = profile.ends.T * (free.ending + next_work) / units
     count = jnp.arange(interval.shape[0])
     live = count[:, None] < windows.makespan[None, :]
     first = windows.first_loads * time.load
 
     def step(carry: _Carry, slot: tuple[Array, ...]) -> tuple[_Carry, None]:
-        interval, sums, added, ended, has_ends, is_live, is_first = slot
+        interval, sums, added, chain, ended, has_ends, is_live, is_first = slot
         pressure = jnp.where(unlimited, 0.0, carry.ring[place])
         begin = jnp.where(is_first, first, jnp.maximum(carry.begin + interval, pressure))
         summed = jnp.where(partial > 0, jnp.maximum(carry.served, begin + time.up_link) + sums, carry.served)
         back = jnp.maximum(begin + flight, jnp.where(partial > 0, summed, 0.0))
         combined = jnp.where(added > 0, jnp.maximum(summed, back) + added, summed)
-        combined_end = jnp.where(added > 0, jnp.maximum(combined, back + time.combine_add), back)
+        combined_end = jnp.where(added > 0, jnp.maximum(combined, back + chain), back)
         done = jnp.where(has_ends, jnp.maximum(combined, back) + ended, combined)
         end = jnp.maximum(done, combined_end + free.ending + after)
         ring = jnp.concatenate([jnp.maximum(combined_end, carry.ring[0])[None], carry.ring[:-1]])
@@ -89,12 +92,14 @@ def fluid_experts(
 
     zero = jnp.zeros_like(free.start)
     start = _Carry(zero, zero, jnp.zeros((RING, *zero.shape), zero.dtype), zero, zero)
-    slots = (interval, sums_ns, adds_ns, ends_ns, profile.ends.T > 0, live, count == 0)
+    slots = (interval, sums_ns, adds_ns, chains_ns, ends_ns, profile.ends.T > 0, live, count == 0)
     end, _ = jax.lax.scan(step, start, slots)
 
     residual = free.residual + jnp.maximum(end.last_pass - free.last_pass, 0.0)
     own = free.ending + after
-    crowd = last_start(tokens, Stream(free.start, jnp.maximum(residual - free.ending, free.start)), own, units) + own
-    done = jnp.maximum(jnp.maximum(end.last_end, residual + after), crowd)
+    rounds = last_start(tokens, Stream(free.start, jnp.maximum(residual - free.ending, free.start)), own, units) + own
+    done = jnp.maximum(jnp.maximum(end.last_end, residual + after), jnp.where(is_digital(time), 0.0, rounds))
     residual = jnp.maximum(residual, done - after)
-    return expert_times(windows, free.start, end.last_pass, residual, Stream(free.start + own, done))
+    adds_work = additions_per_token(windows, tokens, shared) * time.combine_add
+    work = adds_work + windows.passes * partial / jnp.maximum(tokens, 1) + free.ending + next_work
+    return expert_times(windows, free, end.last_pass, residual, Stream(free.start + own, done), work)

@@ -59,12 +59,11 @@ def pass_times(
     start = embedding_phase(time, tokens, units)
     attended = _attention(time, units, point)
     go_read = jnp.where(point.is_stored, 0.0, point.go_read)
-    normed, gated = gate_phase(time, tokens, attended, units, go_read)
-    gated = delayed(gated, jnp.where(point.is_stored, point.go_read, 0.0))
-    limit = design.plan.window_tokens
-    window = jnp.where(limit > 0, jnp.minimum(limit, tokens), tokens)
-    ready = gated.last + jnp.where(design.plan.barrier, time.scheduler * window, 0.0)
-    experts, ready = _without_barrier(design, time, point, gated, ready)
+    normed, gated = gate_phase(time, tokens, attended, units, go_read, 0 * point.attention)
+    _, crowded = gate_phase(time, tokens, attended, units, go_read, point.experts.work)
+    late_read = jnp.where(point.is_stored, point.go_read, 0.0)
+    experts, ready = _windows(design, time, point, delayed(gated, late_read), delayed(crowded, late_read))
+    gated = delayed(gated, late_read)
     experts = _with_stored(time, units, point, experts, gated, ready, after)
 
     dense = through_units(tokens, dense_phase(time, tokens, normed, units), time.add + after, units, 0 * time.add)
@@ -102,22 +101,38 @@ def _attention(time: Durations, units: Array, point: PassPoint) -> Stream:
     return Stream(last - behind * slowest, last)
 
 
-def _without_barrier(
-    design: Design, time: Durations, point: PassPoint, gated: Stream, ready: Array
+def _windows(
+    design: Design, time: Durations, point: PassPoint, gated: Stream, crowded: Stream
 ) -> tuple[ExpertTimes, Array]:
-    """Slots that follow the gates: the phase begins with the first token's gate and ends after the last token's."""
-    experts = point.experts
-    own = jnp.maximum(point.last_token_slots - 1, 0) * time.stage + time.a + time.d
-    late = jnp.where(point.slots > 0, jnp.maximum(gated.last - gated.first + own - experts.last_pass, 0.0), 0.0)
-    waited = ExpertTimes(
-        last_pass=experts.last_pass + late,
-        residual=experts.residual + late,
-        normed=Stream(experts.normed.first, experts.normed.last + late),
-        last_token=experts.last_token + late,
+    """The expert phase from the first window's t_ready, and that t_ready.
+
+    Later windows (single tokens where there is no barrier) wait for their own gates, which the earlier tokens' work
+    in the expert phase delays (`crowded`): low tokens go first.
+    """
+    experts, tokens = point.experts, point.tokens
+    barrier, limit = design.plan.barrier, design.plan.window_tokens
+    size = jnp.where(limit > 0, jnp.minimum(limit, tokens), tokens)
+    size = jnp.where(point.is_stored, tokens, jnp.where(barrier, size, 1.0))
+    part = jnp.maximum(size - 1, 0) / jnp.maximum(tokens - 1, 1)  # of the way from the first gate to the last
+    part = jnp.where(tokens > 1, part, 1.0)
+    planning = jnp.where(barrier, time.scheduler * size, 0.0)
+    ready = gated.first + part * (gated.last - gated.first) + planning
+    behind = (1 - part) * (crowded.last - crowded.first)
+    own_slots = jnp.where(
+        barrier, experts.slots * size / jnp.maximum(tokens, 1), jnp.maximum(point.last_token_slots - 1, 0) * time.stage
     )
-    barrier = design.plan.barrier
-    chosen = jax.tree.map(lambda a, b: jnp.where(barrier, a, b), experts, waited)
-    return chosen, jnp.where(barrier, ready, gated.first)
+    late = jnp.maximum(behind + own_slots + time.load + time.a + time.d - experts.last_pass, 0.0)
+    late = jnp.where((part < 1) & (point.slots > 0), late, 0.0)
+    last_pass = experts.last_pass + late
+    residual = jnp.where(late > 0, jnp.maximum(experts.residual, last_pass + experts.tail), experts.residual)
+    more = residual - experts.residual
+    waited = experts._replace(
+        last_pass=last_pass,
+        residual=residual,
+        normed=Stream(experts.normed.first, experts.normed.last + more),
+        last_token=experts.last_token + more,
+    )
+    return waited, ready
 
 
 def _with_stored(
@@ -131,8 +146,7 @@ def _with_stored(
 ) -> ExpertTimes:
     """The newest token through its experts, all others through their residual and norm alone."""
     old = through_units(point.tokens, gated, time.add + after, units, 0 * time.add)
-    mixed = ExpertTimes(
-        last_pass=experts.last_pass,
+    mixed = experts._replace(
         residual=jnp.maximum(experts.residual, old.last - after - ready),
         normed=Stream(old.first - ready, jnp.maximum(old.last - ready, experts.residual + after)),
         last_token=experts.residual,

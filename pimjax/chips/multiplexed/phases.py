@@ -76,28 +76,81 @@ def shared_channel(count: Array, arrivals: Stream, time: Array) -> Stream:
     )
 
 
+def span_of(linear: LinearTime, units: Array) -> Array:
+    """One token alone through a linear layer [ns]."""
+    return linear.flight + linear.chain * whole_up(linear.strips / units)
+
+
+def work_of(linear: LinearTime) -> Array:
+    """Digital-unit time of one token in a linear layer [ns]."""
+    return linear.chain * linear.strips
+
+
+def is_digital(time: Durations) -> Array:
+    """Whether partial sums run on the digital units (accumulate = digital and something to add)."""
+    return time.qkv.chain + time.up_chain + time.down_chain + time.act_job > 0
+
+
+def crowd(count: Array, arrivals: Stream, span: Array, issue: Array, work: Array, units: Array) -> Stream:
+    """A whole phase as one fluid queue: `span` ns for a token alone, `work` ns of unit time per token."""
+    behind = jnp.maximum(count - 1, 0)
+    pace = jnp.maximum(issue, work / units)
+    return Stream(arrivals.first + span, jnp.maximum(arrivals.last, arrivals.first + behind * pace) + span)
+
+
 def project(time: Durations, count: Array, normed: Stream, units: Array) -> Stream:
-    """Queries, keys and values."""
-    return through_linear(count, through_linear(count, normed, time.qkv, units), time.expand, units)
+    """Queries, keys and values; unit time for partial sums is counted where the tokens come from."""
+    behind = jnp.maximum(count - 1, 0)
+    span = span_of(time.qkv, units) + span_of(time.expand, units)
+    issue = jnp.maximum(time.qkv.issue, time.expand.issue)
+    return Stream(normed.first + span, jnp.maximum(normed.last, normed.first + behind * issue) + span)
+
+
+def projection_work(time: Durations) -> Array:
+    """Unit time of a token's queries, keys and values [ns]; 0 with local accumulation."""
+    return work_of(time.qkv) + work_of(time.expand)
 
 
 def embedding_phase(time: Durations, count: Array, units: Array) -> Stream:
     """Pass start to queries, keys and values of the first layer."""
     behind = jnp.maximum(count - 1, 0)
-    read = Stream(time.embed, time.embed * (behind + 1))
-    summed = through_units(count, delayed(read, time.embed_flight), time.add + time.norm, units, 0 * time.add)
-    return project(time, count, summed, units)
+    read = delayed(Stream(time.embed, time.embed * (behind + 1)), time.embed_flight)
+    service = time.add + time.norm
+    queued = through_units(count, read, service, units, 0 * time.add)
+    fluid = crowd(count, read, service, 0 * time.add, service + projection_work(time), units)
+    return project(time, count, either(is_digital(time), fluid, queued), units)
 
 
-def gate_phase(time: Durations, count: Array, attended: Stream, units: Array, go_read: Array) -> tuple[Stream, Stream]:
-    """Attention to the norm before the feed-forward part, and to the gate."""
-    output = through_linear(count, attended, time.output, units)
-    on_unit = time.router_digital
-    service = time.add + time.norm + on_unit
-    normed = through_units(count, output, service, units, time.gate)
-    routed = through_linear(count, normed, time.router, units)
-    read = shared_channel(count, routed, go_read)
-    return normed, delayed(read, time.gate)
+def either(condition: Array, first: Stream, second: Stream) -> Stream:
+    """`first` where `condition`, else `second`."""
+    return Stream(*(jnp.where(condition, a, b) for a, b in zip(first, second, strict=True)))
+
+
+def gate_phase(
+    time: Durations, count: Array, attended: Stream, units: Array, go_read: Array, other: Array
+) -> tuple[Stream, Stream]:
+    """Attention to the norm before the feed-forward part, and to the gate.
+
+    Args:
+        time: durations.
+        count: n.
+        attended: tokens after attention.
+        units: c.
+        go_read: gate-output read of each token, one after the other.
+        other: further unit time per token that comes before later tokens' gates.
+    """
+    service = time.add + time.norm + time.router_digital
+    output = through_linear(count, attended, time.output._replace(chain=0 * time.add), units)
+    queued = through_units(count, output, service, units, time.gate + other)
+    span = span_of(time.output, units) + service
+    work = work_of(time.output) + service + work_of(time.router) + time.gate + other
+    normed = either(is_digital(time), crowd(count, attended, span, time.output.issue, work, units), queued)
+    behind = jnp.maximum(count - 1, 0)
+    through = span_of(time.router, units)
+    routed = Stream(
+        normed.first + through, jnp.maximum(normed.last, normed.first + behind * time.router.issue) + through
+    )
+    return normed, delayed(shared_channel(count, routed, go_read), time.gate)
 
 
 def dense_phase(time: Durations, count: Array, normed: Stream, units: Array) -> Stream:
@@ -109,5 +162,4 @@ def dense_phase(time: Durations, count: Array, normed: Stream, units: Array) -> 
 
 def tail_time(time: Durations, units: Array) -> Array:
     """Last residual of a sequence to its sampled token [ns]."""
-    sums = time.head.chain * whole_up(time.head.strips / units)
-    return time.norm + time.head.flight + sums + time.link + time.sampling
+    return time.norm + span_of(time.head, units) + time.link + time.sampling

@@ -72,7 +72,7 @@ def nodes(design: Design, schedule: MultiplexedSchedule) -> Nodes:
     tokens = jnp.where(use.dense_all, lengths, batch)
 
     exact = (batch <= 1) & (design.plan.dram_overlap != OVERLAP_KINDS.index("prefetch")) & ~use.dense_all
-    sampled = _memory_at(design, schedule, lengths[:, None])
+    sampled = _memory_at(design, schedule, lengths)
     mean = _mean_memory(design, schedule, prompt, steps)
     memory = jax.tree.map(lambda a, b: jnp.where(exact, b[None], a), sampled, mean)
     memory = memory._replace(attention=jnp.where(use.dense_all, 0.0, memory.attention))
@@ -173,12 +173,16 @@ def _windows(
     return jax.tree.map(spread, bare(schedule.prompt), bare(schedule.step), bare(schedule.recomputed)), slots
 
 
-def _memory_at(design: Design, schedule: MultiplexedSchedule, length: Array) -> MemoryTimes:
-    """Decode steps at `length` `[K, 1]` tokens, `[K, L]`."""
+def _memory_at(design: Design, schedule: MultiplexedSchedule, lengths: Array) -> MemoryTimes:
+    """Decode steps at `lengths` `[K]` tokens, `[K, L]`."""
     window = jnp.where(schedule.is_windowed, design.model.sliding_window, 0)
-    visible = visible_tokens(length, window).astype(length.dtype)
-    attention = attention_cost(design, length, whole=False, windowed=schedule.is_windowed).time
-    return _memory(design, schedule, length, visible, attention)
+
+    def one(length: Array) -> MemoryTimes:
+        visible = visible_tokens(length, window).astype(length.dtype)
+        attention = attention_cost(design, length, whole=False, windowed=schedule.is_windowed).time
+        return _memory(design, schedule, length, visible, attention)
+
+    return jax.vmap(one)(lengths)
 
 
 def _mean_memory(design: Design, schedule: MultiplexedSchedule, prompt: Array, steps: Array) -> MemoryTimes:

@@ -38,6 +38,7 @@ class SlotProfile:
     loads: jax.Array  # [L, S]
     returns: jax.Array  # [L, S] passes that start in the slot
     adds: jax.Array  # [L, S] additions that its results cause (a token's first result is free)
+    chains: jax.Array  # [L, S] most of these additions for one token: they follow each other
     ends: jax.Array  # [L, S] tokens whose last pass starts in the slot
     opens: jax.Array  # [L, S] first slot of a window
 

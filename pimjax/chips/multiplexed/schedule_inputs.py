@@ -202,7 +202,7 @@ class _Frame:
             raise CapacityError(
                 f"a schedule has {needed} slots, the capacity {size}: build a larger Capacity (max_slots)"
             )
-        rows = np.zeros((5, len(tables), size))
+        rows = np.zeros((6, len(tables), size))
         for index, table in enumerate(tables):
             count = len(table.loads)
             span = token_span(table)
@@ -210,10 +210,11 @@ class _Frame:
             rows[1, index, :count] = table.busy
             used = span.passes > 0
             rows[2, index, :count] = table.busy - np.bincount(span.first[used], minlength=count)[:count]
-            rows[3, index, :count] = np.bincount(span.last[used], minlength=count)[:count]
-            rows[4, index, :count] = _opening(table)
+            rows[3, index, :count] = _longest_chains(table, span)
+            rows[4, index, :count] = np.bincount(span.last[used], minlength=count)[:count]
+            rows[5, index, :count] = _opening(table)
         if not len(tables):
-            return SlotProfile(*(np.zeros((self.capacity.max_layers, size)) for _ in range(5)))
+            return SlotProfile(*(np.zeros((self.capacity.max_layers, size)) for _ in range(6)))
         return SlotProfile(*(self.spread(row) for row in rows))
 
     def steps(self, *, joint: bool) -> tuple[PassWindows, TokenSteps]:
@@ -333,6 +334,17 @@ def _layer_stats(table: Windows, groups: int) -> dict[str, HostArray | float]:
         "last_token_early": float(slots - 1 - last) if (last := _last_slot(span)) >= 0 else 0.0,
         "last_token_slots": float(last - span.first[-1] + 1) if last >= 0 else 0.0,
     }
+
+
+def _longest_chains(table: Windows, span: TokenSpan) -> HostArray:
+    """float [S]: most additions that one token's results of a slot cause."""
+    slot, group = np.nonzero(table.token != IDLE)
+    token = table.token[slot, group]
+    pairs, results = np.unique(slot * np.int64(table.num_tokens + 1) + token, return_counts=True)
+    where, who = pairs // (table.num_tokens + 1), pairs % (table.num_tokens + 1)
+    longest = np.zeros(len(table.loads))
+    np.maximum.at(longest, where, results - (span.first[who] == where))
+    return longest
 
 
 def _last_slot(span: TokenSpan) -> int:
