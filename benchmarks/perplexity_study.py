@@ -148,8 +148,9 @@ def sweep_devices(study: Study, quick: bool) -> None:
         crossbar = with_device(base, programming_scale=scale, read_scale=scale, drift_scale=0.0)
         study.add("pcm_noise_scale", scale, **study.perplexity(crossbar, ranges, noisy=True))
     for seconds in (DAY_S,) if quick else (20.0, 3600.0, DAY_S, MONTH_S, YEAR_S):
-        crossbar = with_device(base, drift_time_s=seconds)
-        study.add("pcm_drift_time_s", seconds, **study.perplexity(crossbar, ranges, noisy=True))
+        for flag, name in ((0, "pcm_drift_time_s"), (1, "pcm_drift_time_s_compensated")):
+            crossbar = with_device(base, drift_time_s=seconds, drift_compensation=flag)
+            study.add(name, seconds, **study.perplexity(crossbar, ranges, noisy=True))
     experts = jnp.arange(study.config.num_experts)
     for size in (2,) if quick else (1, 2, 4, 8):
         for mode, name in ((1, "per_converter"), (2, "per_crossbar")):
@@ -164,7 +165,9 @@ def recover(study: Study, quick: bool) -> None:
     base = Crossbar.create(rows=64, cols=64)
     cases = [("adc_4_bits", dataclasses.replace(base, adc_bits=jnp.float32(4)), None)]
     if not quick:
-        cases.append(("pcm_after_a_day", with_device(base, drift_time_s=DAY_S), jax.random.key(7)))
+        cases.append(
+            ("pcm_after_a_day", with_device(base, drift_time_s=DAY_S, drift_compensation=1), jax.random.key(7))
+        )
     for name, crossbar, key in cases:
         ranges = study.ranges(crossbar)
         before = study.perplexity(crossbar, ranges, noisy=key is not None)
@@ -214,7 +217,7 @@ def figure(study: Study, target: Path) -> None:
         ("cell bits", ("cell_bits_adc_4", "cell_bits_adc_6", "cell_bits_adc_8"), False),
         ("rows of an array", ("array_rows_adc_4", "array_rows_adc_6", "array_rows_adc_8"), True),
         ("noise, times phase-change memory's", ("pcm_noise_scale",), False),
-        ("drift time (s)", ("pcm_drift_time_s",), True),
+        ("drift time (s)", ("pcm_drift_time_s", "pcm_drift_time_s_compensated"), True),
         ("crossbars per converter", ("shared_by_g_per_converter", "shared_by_g_per_crossbar"), True),
     )
     drawing, axes = plt.subplots(2, 3, figsize=(11, 6.5), constrained_layout=True)

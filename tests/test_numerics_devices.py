@@ -66,6 +66,20 @@ def test_drift_follows_the_power_law():
     np.testing.assert_array_equal(drifted(target, early, target=target, draw=None), target)
 
 
+def test_drift_compensation_restores_the_mean():
+    rng = np.random.default_rng(8)
+    weights, inputs = jnp.float32(rng.uniform(-1, 1, (16, 32))), jnp.float32(rng.uniform(-1, 1, (32, 8)))
+    exact = np.asarray(weights @ inputs)
+
+    def slope(flag):
+        device = pcm_device(drift_time_s=1e6, drift_compensation=flag)
+        result = np.asarray(crossbar_mvm(weights, inputs, Crossbar.create(rows=32, adc_ideal=True, device=device)))
+        return np.sum(result * exact) / np.sum(exact**2)
+
+    assert slope(0) < 0.65
+    np.testing.assert_allclose(slope(1), 1, atol=0.03)
+
+
 def test_read_noise_formula_and_sum():
     device = pcm_device(drift_time_s=3600.0)
     level = 0.4

@@ -38,6 +38,7 @@ class Device:
     drift_scale: Level = 0.0  # [] multiplies the drift exponent; 0: no drift
     drift_time_s: Level = 0.0  # [s] since programming
     drift_start_s: Level = 20.0  # [s] time of the first reading; drift counts from here
+    drift_compensation: Level = 0.0  # [] flag: the digital side multiplies by the mean loss since programming
     drift_mean: Level = (-0.0155, 0.0244, 0.049, 0.1)  # [4] slope against ln r, intercept, lower, upper clip
     drift_deviation: Level = (-0.0125, -0.0059, 0.008, 0.045)  # [4] the same for the standard deviation
     read_scale: Level = 0.0  # [] multiplies the read noise; 0: noiseless reads

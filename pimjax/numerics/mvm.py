@@ -237,6 +237,7 @@ def _decode(
     full_weight = w_code.full * jnp.sum(piece_weights(w_code, crossbar.max_slices))
     input_sum = jnp.sum(x_integers, axis=0)[None, :]
     driven_sum = input_sum + x_code.offset * stored.num_inputs
+    total = total * stored.drift_gain
     # Differential pairs leak equally on both sides.
     total = (total - crossbar.weight_offset * leak * full_weight * driven_sum) / (1 - leak)
     total = total - w_code.offset * input_sum - x_code.offset * stored.digital_sum[:, None]

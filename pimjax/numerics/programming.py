@@ -28,6 +28,7 @@ class Programmed:
     cells: Array  # [slices, blocks, out, rows] positive minus negative device
     read_variance: Array | None  # [slices, blocks, out, rows] code units squared; None without a key
     digital_sum: Array  # [out] sum over the inputs of the stored integers, known exactly to the digital side
+    drift_gain: Array  # [] what the digital side multiplies results by to make up for drift
     converters: Converters | None  # gain and offset errors; None: no errors
 
 
@@ -58,16 +59,16 @@ def program(
     device = crossbar.device
     if key is None and crossbar.wire_sweeps == 0:
         # Only the branch taken runs: ideal cells cost no logarithms.
-        cells = jax.lax.cond(
+        cells, gain = jax.lax.cond(
             is_exact(device),
-            lambda pieces: pieces,
+            lambda pieces: (pieces, jnp.ones((), pieces.dtype)),
             lambda pieces: _difference(pieces, code, crossbar),
             pieces,
         )
-        return _programmed(cells, None, integers + code.offset, crossbar, None, converters)
+        return _programmed(cells, None, integers + code.offset, gain, crossbar, None, converters)
 
     keys = (None, None) if key is None else tuple(jax.random.split(key))
-    planes, targets = _planes(pieces, code, crossbar, keys[0])
+    planes, targets, gain = _planes(pieces, code, crossbar, keys[0])
     variance = None
     if key is not None:
         deviation = noise.read_deviation(planes, device, target=targets)
@@ -75,11 +76,11 @@ def program(
     if crossbar.wire_sweeps:
         planes = jax.vmap(lambda plane: _behind_wires(plane, crossbar))(planes)
     cells = (planes[0] - planes[1]) * code.full
-    return _programmed(cells, variance, integers + code.offset, crossbar, keys[1], converters)
+    return _programmed(cells, variance, integers + code.offset, gain, crossbar, keys[1], converters)
 
 
-def _planes(pieces: Array, code: Code, crossbar: Crossbar, key: Array | None) -> tuple[Array, Array]:
-    """Conductances and targets [2, slices, out, in] of the positive and the negative devices."""
+def _planes(pieces: Array, code: Code, crossbar: Crossbar, key: Array | None) -> tuple[Array, Array, Array]:
+    """Conductances and targets [2, slices, out, in] of the positive and negative devices, and the drift gain []."""
     device = crossbar.device
     signs = jnp.array([1, -1], pieces.dtype)[:, None, None, None]
     target = faults.in_window(jnp.maximum(signs * pieces[None], 0) / code.full, device)
@@ -88,23 +89,27 @@ def _planes(pieces: Array, code: Code, crossbar: Crossbar, key: Array | None) ->
         normal_key, uniform_key = jax.random.split(key)
         writing, drift = standard_normal(normal_key, (2, *target.shape), target.dtype)
         fault = uniform(uniform_key, target.shape, target.dtype)
-    conductance = noise.programmed(target, device, draw=writing)
-    conductance = noise.drifted(conductance, device, target=target, draw=drift)
-    conductance = faults.stuck(conductance, device, draw=fault)
+    written = noise.programmed(target, device, draw=writing)
+    drifted = noise.drifted(written, device, target=target, draw=drift)
+    conductance = faults.stuck(drifted, device, draw=fault)
     # An offset code has no negative devices at all.
-    present = jnp.stack([jnp.ones((), pieces.dtype), 1 - crossbar.weight_offset])
-    return conductance * present[:, None, None, None], target
+    present = jnp.stack([jnp.ones((), pieces.dtype), 1 - crossbar.weight_offset])[:, None, None, None]
+    # One reading of the whole array after programming and one now (global drift compensation).
+    loss = jnp.sum(drifted * present) / jnp.maximum(jnp.sum(written * present), jnp.finfo(pieces.dtype).tiny)
+    gain = jnp.where((device.drift_compensation > 0) & (loss > 0), 1 / jnp.where(loss > 0, loss, 1), 1)
+    return conductance * present, target, gain
 
 
-def _difference(pieces: Array, code: Code, crossbar: Crossbar) -> Array:
-    planes, _ = _planes(pieces, code, crossbar, None)
-    return (planes[0] - planes[1]) * code.full
+def _difference(pieces: Array, code: Code, crossbar: Crossbar) -> tuple[Array, Array]:
+    planes, _, gain = _planes(pieces, code, crossbar, None)
+    return (planes[0] - planes[1]) * code.full, gain
 
 
 def _programmed(
     cells: Array,
     variance: Array | None,
     stored: Array,
+    drift_gain: Array,
     crossbar: Crossbar,
     key: Array | None,
     converters: Converters | None,
@@ -118,6 +123,7 @@ def _programmed(
         cells=into_blocks(cells, crossbar.rows, axis=2),
         read_variance=None if variance is None else into_blocks(variance, crossbar.rows, axis=2),
         digital_sum=jnp.sum(stored, axis=1),
+        drift_gain=drift_gain,
         converters=converters,
     )
 

@@ -196,6 +196,8 @@ def _check_device(device: Device) -> None:
         raise NumericsError("stuck_on and stuck_off are fractions of the same cells and may not exceed 1 together")
     for name in ("programming_scale", "drift_scale", "drift_time_s", "read_scale", "read_limit"):
         _check_interval(device, name, 0.0, np.inf)
+    if not np.isin(_numbers(device, "drift_compensation"), (0, 1)).all():
+        raise NumericsError(f"drift_compensation is {_numbers(device, 'drift_compensation').flat[0]}; it is a flag")
     ratio = np.asarray(device.on_off_ratio, np.float64)
     if not (ratio > 1).all():
         raise NumericsError(f"on_off_ratio is {ratio.flat[0]}; g_max / g_min must exceed 1 (inf: no leakage)")
