@@ -65,6 +65,7 @@ def directional(chip: str):
     return leaves, call
 
 
+@pytest.mark.usefixtures("implicit_ranks")
 @pytest.mark.parametrize("chip", SMALL)
 def test_every_hardware_number(chip: str) -> None:
     leaves, call = directional(chip)
@@ -91,6 +92,7 @@ def test_every_hardware_number(chip: str) -> None:
     assert moved > 15  # the chip does depend on its numbers
 
 
+@pytest.mark.usefixtures("implicit_ranks")
 @pytest.mark.parametrize("chip", SMALL)
 def test_no_nan_on_boundaries(chip: str) -> None:
     """Free transfers and units, one unit of each kind, and the untouched chip with its ties."""
