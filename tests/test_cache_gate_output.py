@@ -52,8 +52,11 @@ def run_full(scores, law, num_tokens, revise):
     return state, *jax.lax.scan(body, state, (arriving, index < num_tokens))
 
 
+EXPERT_COUNTS = st.integers(1, EXPERTS)
+
+
 @st.composite
-def cases(draw, experts=st.integers(1, EXPERTS)):
+def cases(draw, experts=EXPERT_COUNTS):
     experts = draw(experts)
     top_k = draw(st.integers(1, experts))
     tokens = draw(st.integers(1, ROWS))
