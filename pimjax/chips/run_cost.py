@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import jax
+from typing import Any
+
 from flax import struct
 
 #: Components of latency, energy and area. The first eleven are the keys of the authors' simulator, in its order.
@@ -64,22 +65,20 @@ class RunCost:
     Axes: `C` = len(COMPONENTS), `O` = len(OP_KINDS), `L` layers (padded to the capacity).
     """
 
-    latency_ns: jax.Array  # []
-    flops: jax.Array  # [] useful floating-point operations
-    peak_memory_bytes: jax.Array  # [] exact in event, an upper bound otherwise
-    crossbars: jax.Array  # [] crossbars the mapping needs
-    critical_ns: jax.Array  # [C] share of the latency; sums to latency_ns
-    busy_ns: jax.Array  # [C] plain sum of the durations of operations
-    component_energy_nj: jax.Array  # [C]
-    component_area_mm2: jax.Array  # [C]
-    op_counts: jax.Array  # [O]
-    moe_latency_ns: jax.Array  # [] expert phases of all passes and layers; 0 in the reference model
-    moe_energy_nj: jax.Array  # [] energy of those phases
-    moe_flops: jax.Array  # [] useful operations of the experts
-    moe_area_mm2: jax.Array  # [] crossbars of experts with their shared peripherals
-    moe_last_pass_ns: (
-        jax.Array
-    )  # [L] end of the last pass after t_ready, first pass of the run; 0 in the reference model
-    tokens: jax.Array  # [] tokens the run emits (generated) or processes (prefill only)
-    pipeline_interval_ns: jax.Array  # [] slowest layer's time: throughput with one request in flight per layer
-    status: jax.Array  # [] int32 bits of pimjax.status
+    latency_ns: Any  # []
+    flops: Any  # [] useful floating-point operations
+    peak_memory_bytes: Any  # [] exact in event, an upper bound otherwise
+    crossbars: Any  # [] crossbars the mapping needs
+    critical_ns: Any  # [C] share of the latency; sums to latency_ns
+    busy_ns: Any  # [C] plain sum of the durations of operations
+    component_energy_nj: Any  # [C]
+    component_area_mm2: Any  # [C]
+    op_counts: Any  # [O]
+    moe_latency_ns: Any  # [] expert phases of all passes and layers; 0 in the reference model
+    moe_energy_nj: Any  # [] energy of those phases
+    moe_flops: Any  # [] useful operations of the experts
+    moe_area_mm2: Any  # [] crossbars of experts with their shared peripherals
+    moe_last_pass_ns: Any  # [L] end of the last pass after t_ready, first pass of the run; 0 in the reference model
+    tokens: Any  # [] tokens the run emits (generated) or processes (prefill only)
+    pipeline_interval_ns: Any  # [] slowest layer's time: throughput with one request in flight per layer
+    status: Any  # [] int32 bits of pimjax.status

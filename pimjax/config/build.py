@@ -157,11 +157,15 @@ def _build_one(config: Config, capacity: Capacity) -> Design:
     )
 
 
-def _real(value: float) -> np.ndarray:
+def _real(value: float) -> Any:
     return np.asarray(value, np.float64)
 
 
-def _whole(value: int) -> np.ndarray:
+def _flag(value: bool) -> Any:
+    return np.asarray(value, np.bool_)
+
+
+def _whole(value: int) -> Any:
     return np.asarray(value, np.int32)
 
 
@@ -199,7 +203,7 @@ def _model(config: Config) -> Model:
     ]
     return Model(
         **{name: _whole(getattr(model, name)) for name in plain},
-        last_layer_is_moe=np.asarray(model.is_moe_layer(model.num_layers - 1)),
+        last_layer_is_moe=_flag(model.is_moe_layer(model.num_layers - 1)),
         num_windowed_layers=_whole(sum(model.is_windowed_layer(layer) for layer in range(model.num_layers))),
         activation=_whole(model_section.ACTIVATIONS.index(model.activation)),
         routing=_whole(model_section.ROUTING_KINDS.index(model.routing)),
@@ -207,7 +211,7 @@ def _model(config: Config) -> Model:
         num_kv_heads=_whole(model.kv_heads),
         head_dim=_whole(model.head_width),
         dense_d_ff=_whole(model.dense_width),
-        tied_embeddings=np.asarray(model.tied_embeddings),
+        tied_embeddings=_flag(model.tied_embeddings),
     )
 
 
@@ -217,8 +221,8 @@ def _workload(config: Config) -> Workload:
     return Workload(
         **{name: _whole(getattr(workload, name)) for name in plain},
         prompt_tokens=_whole(workload.num_prompt_tokens),
-        prefill=np.asarray(workload.prefill),
-        kv_cache=np.asarray(workload.kv_cache),
+        prefill=_flag(workload.prefill),
+        kv_cache=_flag(workload.kv_cache),
         go_cache=_whole(workload_section.GO_CACHES.index(workload.go_cache)),
         capacity_rule=_whole(workload_section.CAPACITY_RULES.index(workload.capacity_rule)),
         semantics=_whole(workload_section.SEMANTICS.index(workload.semantics)),
@@ -232,7 +236,7 @@ def _plan(config: Config, capacity: Capacity) -> Plan:
     plan, experts = config.plan, config.model.num_experts + config.plan.copies
     # Without an explicit map: neighbours share. `estimate` puts in the map that `plan.grouping` makes from the trace.
     groups = plan.group_of_expert or tuple(expert // plan.group_size for expert in range(experts))
-    padded = np.full(capacity.max_experts, -1, np.int32)
+    padded: Any = np.full(capacity.max_experts, -1, np.int32)
     padded[: len(groups)] = groups
     sizes = np.bincount(np.asarray(groups, int)) if groups else np.array([1])
     return Plan(
@@ -241,17 +245,17 @@ def _plan(config: Config, capacity: Capacity) -> Plan:
         group_size=_whole(int(sizes.max())),
         copies=_whole(plan.copies),
         window_tokens=_whole(plan.window_tokens or 0),
-        barrier=np.asarray(needs_barrier(config)),
+        barrier=_flag(needs_barrier(config)),
         share=_whole(plan_section.SHARE_KINDS.index(plan.share)),
         accumulate=_whole(plan_section.ACCUMULATE_KINDS.index(plan.accumulate)),
         combine=_whole(plan_section.COMBINE_KINDS.index(plan.combine)),
-        input_hold=np.asarray(plan.input_hold),
+        input_hold=_flag(plan.input_hold),
         router=_whole(plan_section.ROUTER_KINDS.index(plan.router)),
         attention=_whole(plan_section.ATTENTION_LAWS.index(plan.attention)),
         embedding=_whole(plan_section.EMBEDDING_KINDS.index(plan.embedding)),
         dram_overlap=_whole(plan_section.OVERLAP_KINDS.index(plan.dram_overlap)),
-        energy_scale_with_sharing=np.asarray(plan.energy_scale_with_sharing),
-        whole_ns=np.asarray(plan.whole_ns),
+        energy_scale_with_sharing=_flag(plan.energy_scale_with_sharing),
+        whole_ns=_flag(plan.whole_ns),
         tile=_whole(plan_section.TILE_KINDS.index(plan.tile)),
         adc=_whole(plan_section.ADC_KINDS.index(plan.adc)),
         chip_model=_whole(CHIP_MODELS.index(config.chip_model)),
