@@ -47,4 +47,5 @@ def typechecked(function: _F) -> _F:
     import beartype
     import jaxtyping
 
+    # pyrefly: ignore[bad-return]
     return jaxtyping.jaxtyped(function, typechecker=beartype.beartype)

@@ -156,4 +156,5 @@ def propagate_uncertainty(
     low, median, high = (
         {name: float(quantile[position]) for name, quantile in quantiles.items()} for position in range(3)
     )
+    # pyrefly: ignore[bad-argument-type]
     return Uncertainty(nominal, low, median, high, influence, samples, int(np.sum(~finite)))

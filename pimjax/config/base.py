@@ -37,6 +37,7 @@ def number(
     if spread is not None:
         extra["spread"] = list(spread)
     bounds = {name: bound for name, bound in (("ge", ge), ("gt", gt), ("le", le)) if bound is not None}
+    # pyrefly: ignore[no-matching-overload]
     return Field(default, description=f"{about} [{unit}]", json_schema_extra=extra, **bounds)
 
 

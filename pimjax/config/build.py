@@ -88,6 +88,7 @@ class Design:
             else:
                 new = np.asarray(value, dtype=dtype)
             parts[section] = parts[section].replace(**{leaf: new})
+        # pyrefly: ignore[missing-attribute]
         return self.replace(**parts)
 
 
@@ -227,7 +228,9 @@ def _workload(config: Config) -> Workload:
         capacity_rule=_whole(workload_section.CAPACITY_RULES.index(workload.capacity_rule)),
         semantics=_whole(workload_section.SEMANTICS.index(workload.semantics)),
         max_context_tokens=_whole(workload.context_tokens),
+        # pyrefly: ignore[bad-argument-type]
         prompt_from_trace=np.asarray(workload.prompt_tokens is None),
+        # pyrefly: ignore[bad-argument-type]
         context_from_run=np.asarray(workload.max_context_tokens is None),
     )
 

@@ -56,6 +56,7 @@ def reproduce(*, with_claims: bool = True, progress: Progress = lambda text: Non
 def fast_costs(lines: list[PublishedLine], fidelity: str) -> dict[str, np.ndarray]:
     """Latency and energy of all lines by one compiled kernel, in float64."""
     design, capacity = build([line.config() for line in lines])
+    # pyrefly: ignore[bad-argument-type]
     kernel = functools.partial(reference_cost, capacity=capacity, fidelity=fidelity, critical=False)
     with jax.enable_x64(True):
         cost = jax.jit(jax.vmap(kernel))(design)

@@ -59,6 +59,7 @@ def core(design: Design) -> Core:
         vdd_v=hardware.supply_v,
     )
     parts = parametric_tile(as_real(parameters, measured.mvm_latency_ns))
+    # pyrefly: ignore[bad-argument-type]
     computed = Core(parts.mvm_latency_ns, parts.mvm_energy_nj, parts.core_area_mm2, parts.shareable_fraction)
     is_computed = design.plan.tile == TILE_KINDS.index("parametric")
     chosen = Core(*(jnp.where(is_computed, b, a) for a, b in zip(measured, computed, strict=True)))

@@ -108,6 +108,7 @@ def simulate(config: Config, trace: RoutingTrace, *, keep_logs: bool = False) ->
         result = bench.run(name, dataclasses.replace(work, leftover_ns=leftover))
         leftover = result.leftover_ns
         if results and not keep_logs:
+            # pyrefly: ignore[bad-argument-type]
             result = dataclasses.replace(result, log=None)
         results.append(result)
     return _collect(bench, routing, results, capacity)
@@ -361,6 +362,7 @@ def _collect(bench: _Bench, routing: RunRouting, results: list[PassResult], capa
 
 @jax.jit
 def _assembled(design: Design, schedule: MultiplexedSchedule, largest_group: int, times: Times) -> RunCost:
+    # pyrefly: ignore[missing-attribute]
     design = design.replace(hardware=as_real(design.hardware, times.latency))
     shape, tile = geometry(design), core(design)
     time = durations(design, largest_group, shape=shape, tile=tile)

@@ -148,7 +148,8 @@ def expert_times(
 def single_token_experts(
     time: Durations, kinds: TokenSteps, units: Array, *, shared: Array, hold: Array
 ) -> ExpertTimes:
-    """Expert phase of one token alone, the mean over its kinds; `[L]`. Exact where q is idle.
+    """Expert phase of one token alone, the mean over its kinds (`last_pass`: of the first step); `[L]`. Exact where q
+    is idle.
 
     Results of slot s come back together; of a token's results the first is free, the others are added in a chain. The
     chain's end is the latest of: all additions from slot 0 on, from slot 1 on, or those of the last slot.

@@ -82,6 +82,7 @@ def geometry(design: Design) -> Geometry:
     def linear(inputs: Array, *outputs: Array) -> Linear:
         down = blocks(inputs, rows)
         strips = sum(blocks(width, cols) for width in outputs)
+        # pyrefly: ignore[bad-argument-type]
         return Linear(down, strips, down * strips * slices, (down - 1) * strips, inputs * sum(outputs))
 
     def either(condition: Array, first: Linear, second: Linear) -> Linear:

@@ -189,6 +189,7 @@ def _feed_forward(
 ) -> HostArray:
     """Up, activation, down of a dense block or of `count` shared experts side by side."""
     times = bench.times
+    # pyrefly: ignore[bad-argument-type]
     hidden = bench.linear(f"{name}_up", index, source, tokens, extra=times.dense_act)
     job = times.dense_act_job if name == "dense" else times.act_job
     if job > 0:

@@ -185,6 +185,7 @@ def _digital_passes(
     act = bench.units("expert activation", np.full(len(slot), times.act_job), token)
     work.append(act)
     work_slot.append(slot)
+    # pyrefly: ignore[bad-argument-type]
     sums = bench.chains(up, times.up_chain, times.up_strips, token)
     bench.after(sums, act)
     if times.up_chain > 0:
@@ -200,6 +201,7 @@ def _digital_passes(
     bench.follow(act, link)
     bench.follow(link, down)
     bench.follow(down, back)
+    # pyrefly: ignore[bad-argument-type]
     sums = bench.chains(back, times.down_chain, times.down_strips, token)
     if times.down_chain > 0:
         work.append(sums.ravel())

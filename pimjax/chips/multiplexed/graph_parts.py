@@ -105,8 +105,10 @@ def _splits(parts: Durations) -> dict[str, HostArray]:
     split = dict.fromkeys(KINDS, np.zeros(len(COMPONENTS)))
     for name in LINEARS:
         linear: LinearTime = getattr(parts, name)
+        # pyrefly: ignore[bad-argument-type]
         split[f"{name} issue"] = fraction(linear.issue)
         rest = linear.flight - linear.issue
+        # pyrefly: ignore[bad-argument-type]
         split[f"{name} flight"] = fraction(rest + parts.dense_act if name in ("dense_up", "shared_up") else rest)
     by_field = {
         "expert activation": parts.act_job,
@@ -129,6 +131,7 @@ def _splits(parts: Durations) -> dict[str, HostArray]:
         "sampling link": parts.link,
         "sampling": parts.sampling,
     }
+    # pyrefly: ignore[bad-argument-type]
     split |= {kind: fraction(share) for kind, share in by_field.items()}
     for kind in ("partial sum", "add", "combine", "residual"):
         split[kind] = only("digital_add")
@@ -198,6 +201,7 @@ class Bench:
         flight = self.wires(f"{name} flight", np.full(len(token), time.flight - time.issue + extra), token)
         self.after(source, issue)
         self.follow(issue, flight)
+        # pyrefly: ignore[bad-argument-type]
         return self.chains(flight, time.chain, time.strips, token)
 
     def chains(self, source: HostArray, duration: float, strips: float, token: HostArray) -> HostArray:

@@ -50,6 +50,7 @@ def multiplexed_cost(
         raise ConfigError("fidelity 'fluid' needs a schedule made with schedule_inputs(..., fidelity='fluid')")
     dtype = jnp.asarray(design.hardware.mvm_latency_ns).dtype
     design = jax.tree.map(jnp.asarray, design)
+    # pyrefly: ignore[missing-attribute]
     design = design.replace(hardware=as_real(design.hardware, jnp.zeros((), dtype)))
     schedule = jax.tree.map(lambda leaf: leaf if leaf.dtype == bool else as_real(leaf, jnp.zeros((), dtype)), schedule)
     shape, tile = geometry(design), core(design)

@@ -20,6 +20,7 @@ from pimjax.chips.multiplexed.phases import (
     embedding_phase,
     gate_phase,
     project,
+    projection_work,
     tail_time,
     through_units,
 )
@@ -57,7 +58,8 @@ def pass_times(
     """Times of one pass. Kernel."""
     tokens, after = point.tokens, norm_after(design, schedule, time)
     start = embedding_phase(time, tokens, units)
-    attended = _attention(time, units, point)
+    ahead = point.ahead > 0
+    attended = _attention(time, units, point, jnp.where(ahead, 0.0, point.read))
     go_read = jnp.where(point.is_stored, 0.0, point.go_read)
     normed, gated = gate_phase(time, tokens, attended, units, go_read, 0 * point.attention)
     _, crowded = gate_phase(time, tokens, attended, units, go_read, point.experts.work)
@@ -73,9 +75,12 @@ def pass_times(
     end = jnp.maximum(done.last, last_token + tail_time(time, units))
     layer = jnp.arange(schedule.is_moe.shape[-1])
     is_last = layer >= design.model.num_layers - 1
+    layers = jnp.where(is_last, end, project(time, tokens, done, units).last)
+    exposed = _exposed_reads(point, start.last - time.embed * tokens, layers)
+    waits = _attention(time, units, point, exposed).last - attended.last
     return PassTimes(
         edges=start.last,
-        layers=jnp.where(is_last, end, project(time, tokens, done, units).last),
+        layers=layers + jnp.where(ahead, waits, 0.0),
         moe=jnp.where(schedule.is_moe, experts.residual, 0.0),
         last_pass=jnp.where(schedule.is_moe, experts.last_pass, 0.0),
     )
@@ -87,18 +92,35 @@ def norm_after(design: Design, schedule: MultiplexedSchedule, time: Durations) -
     return jnp.where(layer < design.model.num_layers - 1, time.norm, 0.0)
 
 
-def _attention(time: Durations, units: Array, point: PassPoint) -> Stream:
+def _attention(time: Durations, units: Array, point: PassPoint, read: Array) -> Stream:
     """Queries, keys and values of the last token there, to attention done; `[L]`.
 
     Several sequences pass the memory channel, then the attention units, one after the other; their queries arrive at
     the pace of projections and norms.
     """
     behind = jnp.where(point.is_staggered, jnp.maximum(point.tokens - 1, 0), 0.0)
-    pace = jnp.maximum(time.qkv.issue, (time.add + time.norm) / units)
-    slowest = jnp.maximum(jnp.maximum(pace, point.read), point.attention)
-    alone = point.read - jnp.minimum(point.ahead, point.read) + point.attention
-    last = alone + behind * (slowest - pace)
+    pace = jnp.maximum(time.qkv.issue, (time.add + time.norm + projection_work(time)) / units)
+    slowest = jnp.maximum(jnp.maximum(pace, read), point.attention)
+    last = read + point.attention + behind * (slowest - pace)
     return Stream(last - behind * slowest, last)
+
+
+def _exposed_reads(point: PassPoint, head_start: Array, layers: Array) -> Array:
+    """Read time per sequence and layer that prefetching does not hide, `[L]`.
+
+    At the start of layer l's attention the channel is ahead of what may be consumed by at most `ahead`; it reads on
+    while the layer computes.
+    """
+    count = jnp.where(point.is_staggered, point.tokens, 1.0)
+    reads = count * point.read
+
+    def layer(stock: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        read, compute = step
+        left = jnp.maximum(read - stock, 0.0)
+        return jnp.minimum(point.ahead, jnp.maximum(stock - read, 0.0) + compute), left
+
+    stock = jnp.minimum(point.ahead, jnp.maximum(head_start, 0.0))
+    return jax.lax.scan(layer, stock, (reads, layers))[1] / jnp.maximum(count, 1)
 
 
 def _windows(

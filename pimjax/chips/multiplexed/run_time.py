@@ -113,6 +113,7 @@ def run_times(
     has_given = alone
     if fidelity == "fluid":
         fluid = fluid_experts(
+            # pyrefly: ignore[bad-argument-type]
             time, schedule.prompt, schedule.prompt_profile, slots_ns[0], units,
             tokens=at.tokens[0], after=after, shared=shared,
         )  # fmt: skip
@@ -161,6 +162,7 @@ def _windows(
     """Windows of every point (histograms dropped) and the time of their slots, `[points, L]`."""
 
     def bare(windows: PassWindows) -> PassWindows:
+        # pyrefly: ignore[missing-attribute]
         return windows.replace(load_hist=None, busy_hist=None, tokens=None)
 
     def spread(prompt: Array, step: Array, recomputed: Array) -> Array:

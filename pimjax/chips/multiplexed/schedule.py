@@ -49,6 +49,7 @@ class TokenSteps:
     """Decode steps of one sequence, by kind: each kind is a window of one token."""
 
     share: Any  # [L, Q] fraction of the steps
+    begins: Any  # [L, Q] 1 at the kind of the first step
     slots: Any  # [Q]
     passes: Any  # [Q]
     first: Any  # [Q] results of the first slot

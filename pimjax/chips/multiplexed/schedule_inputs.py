@@ -92,6 +92,7 @@ def inputs_from_routing(
     samples = LENGTH_SAMPLES if steps else 0
     recomputed = jax.tree.map(lambda *leaves: np.stack(leaves)[:samples], *rows).replace(busy_hist=None)
     if config.hardware.out_links is None:  # busy groups matter where return links are shared
+        # pyrefly: ignore[missing-attribute]
         prompt, step = prompt.replace(busy_hist=None), step.replace(busy_hist=None)
     taken = frame.spread(routing.taken.mean(axis=(0, 2)) if steps else np.zeros(routing.num_layers))
     return MultiplexedSchedule(
@@ -281,7 +282,7 @@ class _Frame:
         shape = _single_shape(per_group)
         table = np.stack([shape[name] for name in ("slots", "passes", "first", "last")], axis=-1).reshape(-1, 4)
         out = np.zeros((4, STEP_KINDS))
-        share = np.zeros((layers, STEP_KINDS))
+        share, begins = np.zeros((2, layers, STEP_KINDS))
         if count:
             unique, inverse = np.unique(table, axis=0, return_inverse=True)
             weight = np.bincount(inverse.reshape(-1), minlength=len(unique))
@@ -293,7 +294,8 @@ class _Frame:
                 out[row] = sums / np.maximum(total, 1)
             kind = place[inverse.reshape(-1)].reshape(layers, count)
             share = np.stack([np.bincount(row, minlength=STEP_KINDS) for row in kind]) / count
-        return TokenSteps(self.spread(share), *out)
+            begins[np.arange(layers), kind[:, 0]] = 1
+        return TokenSteps(self.spread(share), self.spread(begins), *out)
 
 
 def _single_shape(per_group: HostArray) -> dict[str, HostArray]:

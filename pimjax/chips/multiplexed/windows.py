@@ -62,13 +62,15 @@ def layer_windows(
     """
     tokens = len(choices)
     size = tokens if window_tokens is None else min(window_tokens, tokens)
+    bucket = _bucket(size)
     starts = np.arange(0, tokens, size)
     tables, owner = [], []
     for index, start in enumerate(starts):
         part = choices[start : start + size]
         rows = len(part)
-        if rows < size:  # the last, shorter window keeps the compiled shape
-            part = np.concatenate([part, np.zeros((size - rows, part.shape[1]), part.dtype)])
+        missing = bucket - rows
+        if missing:
+            part = np.concatenate([part, np.zeros((missing, part.shape[1]), part.dtype)])
         table = schedule_slots(
             part,
             group_of_expert,
@@ -86,6 +88,17 @@ def layer_windows(
         loads=slot_loads(token, input_hold=input_hold),
         first_token=np.append(starts, tokens).astype(np.int32),
     )
+
+
+def _bucket(size: int) -> int:
+    """Rows that a window is padded to, so that windows of many sizes share compiled schedules: a power of two or
+    three quarters of one.
+
+    >>> [_bucket(size) for size in (1, 5, 7, 33, 511)]
+    [8, 8, 8, 48, 512]
+    """
+    power = max(8, 1 << (size - 1).bit_length())
+    return power * 3 // 4 if power > 8 and size <= power * 3 // 4 else power
 
 
 def slot_loads(token: HostArray, *, input_hold: bool) -> HostArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -9,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pimjax.cli.options import JsonOption, SetOption, parse_overrides
-from pimjax.cli.output import emit_json, shown, stderr, stdout, table
+from pimjax.cli.output import emit_json, shown, stderr, stdout, stdout_to_stderr, table
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +57,8 @@ def sweep(
     from pimjax.batch.sweep import run_sweep
 
     try:
-        outcome = run_sweep(loaded, output, processes=processes, tile_points=tile_points)
+        with stdout_to_stderr() if num_processes else contextlib.nullcontext():
+            outcome = run_sweep(loaded, output, processes=processes, tile_points=tile_points)
     except LostProcessError as error:
         # the runtime would wait for the lost process at exit: leave without it
         stderr.print(f"[bold red]error:[/] {error}", soft_wrap=True)
