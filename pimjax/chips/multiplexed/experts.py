@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.durations import Durations
-from pimjax.chips.multiplexed.phases import Stream, is_digital, last_start, projection_work
+from pimjax.chips.multiplexed.phases import Stream, is_digital, last_start
 from pimjax.chips.multiplexed.schedule import PassWindows, TokenSteps
 from pimjax.chips.multiplexed.smooth import whole_up
 
@@ -60,6 +60,13 @@ def extra_latency(time: Durations, units: Array) -> Array:
     return up + (whole_up(time.down_strips / units) - 1) * time.down_chain
 
 
+class After(NamedTuple):
+    """What follows a token's residual on the digital units [ns]; `[L]`."""
+
+    norm: Array  # the next norm: of the next layer, or the final one of tokens that are sampled
+    work: Array  # partial sums of the linear layer after it
+
+
 class FreeTimes(NamedTuple):
     """The expert phase on units that are always free [ns]; `[L]`."""
 
@@ -98,7 +105,7 @@ def closed_experts(
     units: Array,
     *,
     tokens: Array,
-    after: Array,
+    after: After,
     shared: Array,
 ) -> ExpertTimes:
     """Expert phase from counts.
@@ -109,19 +116,19 @@ def closed_experts(
         slots_ns: `slots_time(time, windows)`.
         units: digital units c.
         tokens: n, tokens of the pass (each has a residual).
-        after: `[L]` norm that follows each residual (0 in the last layer).
+        after: what follows each residual on the units.
         shared: shared experts.
     """
     free = free_experts(time, windows, slots_ns, units, shared=shared)
     own = additions_per_token(windows, tokens, shared) * time.combine_add + free.ending
     partial = windows.passes * partial_work(time) / jnp.maximum(tokens, 1)
-    work = own + partial + after + jnp.where(after > 0, projection_work(time), 0.0)
-    service = own + after
+    work = own + partial + after.norm + after.work
+    service = own + after.norm
     arrivals = Stream(free.start, jnp.maximum(free.residual - own, free.start))
     queued = last_start(tokens, arrivals, service, units) + service
-    fluid = free.start + jnp.maximum(tokens - 1, 0) * work / units + own + after
-    done = jnp.maximum(jnp.where(is_digital(time), fluid, queued), free.residual + after)
-    residual = jnp.maximum(free.residual, done - after)
+    fluid = free.start + jnp.maximum(tokens - 1, 0) * work / units + own + after.norm
+    done = jnp.maximum(jnp.where(is_digital(time), fluid, queued), free.residual + after.norm)
+    residual = jnp.maximum(free.residual, done - after.norm)
     normed = Stream(free.start + service, done)
     # slots wait for the additions of D + Q slots before them
     lag = jax.lax.stop_gradient(time.depth) + time.buffer_slots

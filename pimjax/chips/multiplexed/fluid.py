@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.experts import (
+    After,
     ExpertTimes,
     additions_per_token,
     expert_times,
@@ -24,7 +25,7 @@ from pimjax.chips.multiplexed.experts import (
     partial_work,
     slot_interval,
 )
-from pimjax.chips.multiplexed.phases import Stream, is_digital, last_start, projection_work
+from pimjax.chips.multiplexed.phases import Stream, is_digital, last_start
 from pimjax.chips.multiplexed.schedule import PassWindows, SlotProfile
 
 RING = 16
@@ -53,7 +54,7 @@ def fluid_experts(
     units: Array,
     *,
     tokens: Array,
-    after: Array,
+    after: After,
     shared: Array,
 ) -> ExpertTimes:
     """Expert phase of every layer `[L]`; arguments as :func:`.closed_experts`, and the profile `[L, S]`."""
@@ -70,7 +71,7 @@ def fluid_experts(
     sums_ns = profile.returns.T * partial / units
     adds_ns = adds * time.combine_add / units
     chains_ns = (profile.chains.T + jnp.where(shared > 0, 1.0, 0.0) * (profile.returns.T > 0)) * time.combine_add
-    next_work = after + jnp.where(after > 0, projection_work(time), 0.0)
+    next_work = after.norm + after.work
     ends_ns = profile.ends.T * (free.ending + next_work) / units
     count = jnp.arange(interval.shape[0])
     live = count[:, None] < windows.makespan[None, :]
@@ -85,7 +86,7 @@ def fluid_experts(
         combined = jnp.where(added > 0, jnp.maximum(summed, back) + added, summed)
         combined_end = jnp.where(added > 0, jnp.maximum(combined, back + chain), back)
         done = jnp.where(has_ends, jnp.maximum(combined, back) + ended, combined)
-        end = jnp.maximum(done, combined_end + free.ending + after)
+        end = jnp.maximum(done, combined_end + free.ending + after.norm)
         ring = jnp.concatenate([jnp.maximum(combined_end, carry.ring[0])[None], carry.ring[:-1]])
         new = _Carry(begin, done, ring, back, jnp.where(has_ends, jnp.maximum(end, carry.last_end), carry.last_end))
         return jax.tree.map(lambda a, b: jnp.where(is_live, a, b), new, carry), None
@@ -96,10 +97,10 @@ def fluid_experts(
     end, _ = jax.lax.scan(step, start, slots)
 
     residual = free.residual + jnp.maximum(end.last_pass - free.last_pass, 0.0)
-    own = free.ending + after
+    own = free.ending + after.norm
     rounds = last_start(tokens, Stream(free.start, jnp.maximum(residual - free.ending, free.start)), own, units) + own
-    done = jnp.maximum(jnp.maximum(end.last_end, residual + after), jnp.where(is_digital(time), 0.0, rounds))
-    residual = jnp.maximum(residual, done - after)
+    done = jnp.maximum(jnp.maximum(end.last_end, residual + after.norm), jnp.where(is_digital(time), 0.0, rounds))
+    residual = jnp.maximum(residual, done - after.norm)
     adds_work = additions_per_token(windows, tokens, shared) * time.combine_add
     work = adds_work + windows.passes * partial / jnp.maximum(tokens, 1) + free.ending + next_work
     return expert_times(windows, free, end.last_pass, residual, Stream(free.start + own, done), work)

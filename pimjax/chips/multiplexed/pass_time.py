@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.durations import Durations
-from pimjax.chips.multiplexed.experts import ExpertTimes
+from pimjax.chips.multiplexed.experts import After, ExpertTimes
 from pimjax.chips.multiplexed.phases import (
     Stream,
     delayed,
@@ -23,6 +23,7 @@ from pimjax.chips.multiplexed.phases import (
     projection_work,
     tail_time,
     through_units,
+    work_of,
 )
 from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
 from pimjax.config.build import Design
@@ -36,6 +37,7 @@ class PassPoint(NamedTuple):
     is_stored: Array  # [] bool, experts run for the newest token alone; the others' outputs are stored
     attention: Array  # [L] one sequence
     read: Array  # [L] KV read of one sequence
+    write: Array  # [L] posted writes of one sequence: they take the channel from reads ahead
     ahead: Array  # [] part of the reads that may be read ahead
     go_read: Array  # [L] gate-output read of one sequence
     slots: Array  # [L] makespan
@@ -56,7 +58,7 @@ def pass_times(
     design: Design, schedule: MultiplexedSchedule, time: Durations, units: Array, point: PassPoint
 ) -> PassTimes:
     """Times of one pass. Kernel."""
-    tokens, after = point.tokens, norm_after(design, schedule, time)
+    tokens, after = point.tokens, work_after(design, schedule, time, point.is_staggered)
     start = embedding_phase(time, tokens, units)
     ahead = point.ahead > 0
     attended = _attention(time, units, point, jnp.where(ahead, 0.0, point.read))
@@ -68,11 +70,13 @@ def pass_times(
     gated = delayed(gated, late_read)
     experts = _with_stored(time, units, point, experts, gated, ready, after)
 
-    dense = through_units(tokens, dense_phase(time, tokens, normed, units), time.add + after, units, 0 * time.add)
+    dense = through_units(tokens, dense_phase(time, tokens, normed, units), time.add + after.norm, units, 0 * time.add)
     routed = delayed(experts.normed, ready)
     done = Stream(*(jnp.where(schedule.is_moe, a, b) for a, b in zip(routed, dense, strict=True)))
     last_token = jnp.where(schedule.is_moe, ready + experts.last_token, dense.last)
-    end = jnp.maximum(done.last, last_token + tail_time(time, units))
+    tail = tail_time(time, units)
+    heads = jnp.maximum(done.last, done.first + jnp.maximum(tokens - 1, 0) * time.head.issue) + tail - time.norm
+    end = jnp.where(point.is_staggered, heads, jnp.maximum(done.last, last_token + tail))
     layer = jnp.arange(schedule.is_moe.shape[-1])
     is_last = layer >= design.model.num_layers - 1
     layers = jnp.where(is_last, end, project(time, tokens, done, units).last)
@@ -86,10 +90,14 @@ def pass_times(
     )
 
 
-def norm_after(design: Design, schedule: MultiplexedSchedule, time: Durations) -> Array:
-    """Norm that follows each residual, `[L]`: none after the last layer."""
+def work_after(design: Design, schedule: MultiplexedSchedule, time: Durations, is_staggered: Array) -> After:
+    """What follows each residual: the next layer's norm and projections; after the last layer nothing, unless every
+    token is a sequence of its own and is sampled (`is_staggered`)."""
     layer = jnp.arange(schedule.is_moe.shape[-1])
-    return jnp.where(layer < design.model.num_layers - 1, time.norm, 0.0)
+    inner = layer < design.model.num_layers - 1
+    norm = jnp.where(inner | is_staggered, time.norm, 0.0)
+    sampled = jnp.where(is_staggered, work_of(time.head), 0.0)
+    return After(norm, jnp.where(inner, projection_work(time), sampled))
 
 
 def _attention(time: Durations, units: Array, point: PassPoint, read: Array) -> Stream:
@@ -115,12 +123,13 @@ def _exposed_reads(point: PassPoint, head_start: Array, layers: Array) -> Array:
     reads = count * point.read
 
     def layer(stock: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        read, compute = step
+        read, free = step
         left = jnp.maximum(read - stock, 0.0)
-        return jnp.minimum(point.ahead, jnp.maximum(stock - read, 0.0) + compute), left
+        return jnp.minimum(point.ahead, jnp.maximum(stock - read, 0.0) + free), left
 
+    free = jnp.maximum(layers - count * point.write, 0.0)
     stock = jnp.minimum(point.ahead, jnp.maximum(head_start, 0.0))
-    return jax.lax.scan(layer, stock, (reads, layers))[1] / jnp.maximum(count, 1)
+    return jax.lax.scan(layer, stock, (reads, free))[1] / jnp.maximum(count, 1)
 
 
 def _windows(
@@ -164,13 +173,13 @@ def _with_stored(
     experts: ExpertTimes,
     gated: Stream,
     ready: Array,
-    after: Array,
+    after: After,
 ) -> ExpertTimes:
     """The newest token through its experts, all others through their residual and norm alone."""
-    old = through_units(point.tokens, gated, time.add + after, units, 0 * time.add)
+    old = through_units(point.tokens, gated, time.add + after.norm, units, 0 * time.add)
     mixed = experts._replace(
-        residual=jnp.maximum(experts.residual, old.last - after - ready),
-        normed=Stream(old.first - ready, jnp.maximum(old.last - ready, experts.residual + after)),
+        residual=jnp.maximum(experts.residual, old.last - after.norm - ready),
+        normed=Stream(old.first - ready, jnp.maximum(old.last - ready, experts.residual + after.norm)),
         last_token=experts.residual,
     )
     return jax.tree.map(lambda a, b: jnp.where(point.is_stored, b, a), experts, mixed)

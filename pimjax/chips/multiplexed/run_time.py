@@ -20,7 +20,7 @@ from pimjax.chips.multiplexed.attention import attention_cost, attention_total
 from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.experts import closed_experts, single_token_experts, slots_time
 from pimjax.chips.multiplexed.fluid import fluid_experts
-from pimjax.chips.multiplexed.pass_time import PassPoint, PassTimes, norm_after, pass_times
+from pimjax.chips.multiplexed.pass_time import PassPoint, PassTimes, pass_times, work_after
 from pimjax.chips.multiplexed.phases import Stream
 from pimjax.chips.multiplexed.schedule import MultiplexedSchedule, PassWindows
 from pimjax.chips.multiplexed.smooth import as_real
@@ -47,6 +47,7 @@ class MemoryTimes(NamedTuple):
     dram_read: Array
     sram_read: Array
     go_read: Array
+    posted: Array  # writes and late reads that nobody waits for
 
 
 class Nodes(NamedTuple):
@@ -80,7 +81,7 @@ def nodes(design: Design, schedule: MultiplexedSchedule) -> Nodes:
     zero = jnp.zeros_like(whole)
     memory = jax.tree.map(
         lambda first, rest: jnp.concatenate([first[None], rest.astype(like.dtype)]),
-        MemoryTimes(whole, zero, zero, zero),
+        MemoryTimes(whole, zero, zero, zero, zero),
         memory,
     )
     every = attention_total(design, prompt + 1, prompt + steps, whole=True, windowed=schedule.is_windowed).time
@@ -100,28 +101,31 @@ def run_times(
     units = design.hardware.num_digital_units
     shared = as_real(design.model.num_shared_experts, units)
     batch = as_real(design.workload.batch_size, units)
-    after = norm_after(design, schedule, time)
     count = at.tokens.shape[0] - 1
+    decode = jnp.arange(count + 1) > 0
+    staggered = decode & ~use.dense_all
+    after = jax.vmap(lambda each: work_after(design, schedule, time, each))(staggered)
 
     # which windows each point has
     windows, slots_ns = _windows(schedule, time, use.experts_all, count)
     single = single_token_experts(time, schedule.token_steps, units, shared=shared, hold=design.plan.input_hold)
-    single = single._replace(normed=Stream(single.residual + after, single.residual + after))
-    decode = jnp.arange(count + 1) > 0
     alone = decode & ~use.experts_all & ((batch <= 1) | use.dense_all)
     given = jax.tree.map(lambda value: jnp.broadcast_to(value, (count + 1, *value.shape)), single)
+    given = given._replace(normed=Stream(given.residual + after.norm, given.residual + after.norm))
     has_given = alone
     if fidelity == "fluid":
         fluid = fluid_experts(
             # pyrefly: ignore[bad-argument-type]
             time, schedule.prompt, schedule.prompt_profile, slots_ns[0], units,
-            tokens=at.tokens[0], after=after, shared=shared,
+            tokens=at.tokens[0], after=jax.tree.map(lambda value: value[0], after), shared=shared,
         )  # fmt: skip
         given = jax.tree.map(lambda rest, first: rest.at[0].set(first), given, fluid)
         has_given = has_given | ~decode
     closed = jax.vmap(
-        lambda tokens, part, slots: closed_experts(time, part, slots, units, tokens=tokens, after=after, shared=shared)
-    )(at.tokens, windows, slots_ns)
+        lambda tokens, part, slots, each: closed_experts(
+            time, part, slots, units, tokens=tokens, after=each, shared=shared
+        )
+    )(at.tokens, windows, slots_ns, after)
     experts = jax.tree.map(lambda a, b: jnp.where(has_given[:, None], b, a), closed, given)
 
     prefetching = design.plan.dram_overlap == OVERLAP_KINDS.index("prefetch")
@@ -129,12 +133,13 @@ def run_times(
     kv, go = scale[COMPONENT_INDEX["dram_kv"]], scale[COMPONENT_INDEX["dram_go"]]
     points = PassPoint(
         tokens=at.tokens,
-        is_staggered=decode & ~use.dense_all,
+        is_staggered=staggered,
         is_stored=decode & use.dense_all & ~use.experts_all,
         attention=scale[COMPONENT_INDEX["mha_comp"]] * at.memory.attention,
         read=jnp.maximum(kv * at.memory.dram_read, scale[COMPONENT_INDEX["sram"]] * at.memory.sram_read),
         ahead=jnp.broadcast_to(kv * ahead, (count + 1,)),
         go_read=go * at.memory.go_read,
+        write=kv * at.memory.posted,
         slots=windows.makespan,
         last_token_slots=windows.last_token_slots,
         experts=experts,
@@ -214,5 +219,6 @@ def _memory(
         dram_read=(1 - share) * moved.kv_read / hardware.dram_bandwidth_gb_per_s,
         sram_read=share * moved.kv_read / hardware.sram_bandwidth_gb_per_s,
         go_read=(1 - share) * moved.go_read / hardware.dram_bandwidth_gb_per_s,
+        posted=(1 - share) * (moved.kv_written + moved.go_posted) / hardware.dram_bandwidth_gb_per_s,
     )
     return jax.tree.map(lambda value: jnp.broadcast_to(value, jnp.shape(visible)).astype(length.dtype), times)
