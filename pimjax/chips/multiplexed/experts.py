@@ -41,12 +41,12 @@ def slots_time(time: Durations, windows: PassWindows) -> Array:
     """Sum of the intervals of all slots after the first."""
     groups = windows.load_hist.shape[-1]
     count = jnp.arange(groups, dtype=windows.load_hist.dtype)
+    if windows.busy_hist is not None:
+        intervals = slot_interval(time, count[:, None], count[None, :])
+        return jnp.tensordot(windows.busy_hist, intervals, 2)
     mean_busy = windows.passes / jnp.maximum(windows.makespan, 1)
-    if windows.busy_hist is None:
-        intervals = slot_interval(time, count, mean_busy[..., None])
-        return jnp.sum(windows.load_hist * intervals, axis=-1)
-    intervals = slot_interval(time, count[:, None], count[None, :])
-    return jnp.sum(windows.busy_hist * intervals, axis=(-2, -1))
+    loads = jnp.broadcast_to(count, windows.load_hist.shape)
+    return jnp.sum(windows.load_hist * slot_interval(time, loads, mean_busy[..., None]), axis=-1)
 
 
 def partial_work(time: Durations) -> Array:
@@ -86,7 +86,7 @@ def free_experts(time: Durations, windows: PassWindows, slots_ns: Array, units: 
     gaps = jnp.cumsum(intervals, axis=-1) - intervals
     first_too = jnp.where(shared > 0, 1.0, 0.0)  # a shared result is there already: every expert's is an addition
     chains = last_pass[..., None] - gaps + (windows.tail_adds + first_too) * time.combine_add
-    inside = jnp.arange(gaps.shape[-1]) < windows.makespan[..., None]
+    inside = jnp.broadcast_to(jnp.arange(gaps.shape[-1]), gaps.shape) < windows.makespan[..., None]
     ending = jnp.where(time.combine_add > 0, time.add, 0.0)
     return FreeTimes(start, last_pass, jnp.where(inside, chains, 0.0).max(axis=-1) + ending, ending)
 
@@ -178,7 +178,7 @@ def single_token_experts(
     ending = jnp.where(add > 0, time.add, 0.0)
 
     def mean(value: Array) -> Array:
-        return jnp.sum(kinds.share * value, axis=-1)
+        return jnp.dot(kinds.share, value)
 
     residual, zero = mean(end + ending), mean(0 * end)
     return ExpertTimes(

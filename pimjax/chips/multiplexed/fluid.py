@@ -72,7 +72,7 @@ def fluid_experts(
     adds_ns = adds * time.combine_add / units
     chains_ns = (profile.chains.T + jnp.where(shared > 0, 1.0, 0.0) * (profile.returns.T > 0)) * time.combine_add
     next_work = after.norm + after.work
-    ends_ns = profile.ends.T * (free.ending + next_work) / units
+    ends_ns = profile.ends.T * (free.ending + next_work)[None] / units
     count = jnp.arange(interval.shape[0])
     live = count[:, None] < windows.makespan[None, :]
     first = windows.first_loads * time.load
