@@ -57,17 +57,18 @@ def multiplexed_cost(
     largest = jnp.maximum(jnp.max(schedule.group_sizes), 1)
     where = nodes(design, schedule)
 
-    def timed(scale: Array) -> tuple[Array, RunTimes]:
+    def timed(scale: Array) -> RunTimes:
         time = durations(design, largest, scale, shape=shape, tile=tile)
-        times = run_times(design, schedule, where, time, scale, fidelity=fidelity)
-        return times.latency, times
+        return run_times(design, schedule, where, time, scale, fidelity=fidelity)
 
     ones = jnp.ones(len(COMPONENTS), dtype)
     # T is homogeneous in the durations: the derivatives by the components' scales are the shares of the latency
     if critical:
-        shares, times = jax.jacfwd(timed, has_aux=True)(ones)
+        times, derivative = jax.linearize(timed, ones)
+        # one direction after the other: a batch of directions takes much longer to compile
+        shares = jax.lax.map(lambda direction: derivative(direction).latency, jnp.eye(len(COMPONENTS), dtype=dtype))
     else:
-        shares, times = jnp.zeros_like(ones), timed(ones)[1]
+        shares, times = jnp.zeros_like(ones), timed(ones)
     time = durations(design, largest, shape=shape, tile=tile)
     bits = jnp.where(ring_overflows(time), status.RING_OVERFLOW, 0) if fidelity == "fluid" else jnp.zeros((), jnp.int32)
     bits = bits | jnp.where(_exceeds(design, schedule, capacity), status.CAPACITY_EXCEEDED, 0)

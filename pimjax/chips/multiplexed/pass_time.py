@@ -63,11 +63,16 @@ def pass_times(
     ahead = point.ahead > 0
     attended = _attention(time, units, point, jnp.where(ahead, 0.0, point.read))
     go_read = jnp.where(point.is_stored, 0.0, point.go_read)
-    normed, gated = gate_phase(time, tokens, attended, units, go_read, 0 * point.attention)
-    _, crowded = gate_phase(time, tokens, attended, units, go_read, point.experts.work)
     late_read = jnp.where(point.is_stored, point.go_read, 0.0)
-    experts, ready = _windows(design, time, point, delayed(gated, late_read), delayed(crowded, late_read))
-    gated = delayed(gated, late_read)
+
+    def gate(other: Array) -> tuple[Stream, Stream]:
+        normed, gated = gate_phase(time, tokens, attended, units, go_read, other)
+        return normed, delayed(gated, late_read)
+
+    # alone, and with the work of the experts of earlier tokens
+    both = jax.vmap(gate)(jnp.stack([0 * point.experts.work, point.experts.work]))
+    (normed, gated), (_, crowded) = (jax.tree.map(lambda value, i=i: value[i], both) for i in (0, 1))
+    experts, ready = _windows(design, time, point, gated, crowded)
     experts = _with_stored(time, units, point, experts, gated, ready, after)
 
     dense = through_units(tokens, dense_phase(time, tokens, normed, units), time.add + after.norm, units, 0 * time.add)
