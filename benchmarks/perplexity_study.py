@@ -49,7 +49,7 @@ class Study:
         length, windows = 129, 1 if quick else 8
         self.held_out = jnp.asarray(corpus.windows(text.held_out, length, windows, 2027))
         self.calibration = jnp.asarray(corpus.windows(text.train, length - 1, 4, 2028))
-        self.training = corpus.windows(text.train, length, 2 * 4 if quick else 60 * 4, 2029)
+        self.training = corpus.windows(text.train, length, 2 * 4 if quick else 200 * 4, 2029)
         self.chips = 1 if quick else 3
         self.rows: list[dict[str, Any]] = []
         self.exact = math.exp(evaluate(self.parameters, self.config, np.asarray(self.held_out)))
@@ -169,10 +169,10 @@ def recover(study: Study, quick: bool) -> None:
             ("pcm_after_a_day", with_device(base, drift_time_s=DAY_S, drift_compensation=1), jax.random.key(7))
         )
     for name, crossbar, key in cases:
-        ranges = study.ranges(crossbar)
+        ranges = study.ranges(crossbar, "mse" if key is None else "percentile")
         before = study.perplexity(crossbar, ranges, noisy=key is not None)
         begin = time.perf_counter()
-        tuned = finetune(study.parameters, ranges, study.batches(), study.config, crossbar, key=key)
+        tuned = finetune(study.parameters, ranges, study.batches(), study.config, crossbar, key=key, learning_rate=6e-4)
         seconds = time.perf_counter() - begin
         after = study.perplexity(crossbar, tuned.ranges, parameters=tuned.parameters, noisy=key is not None)
         # The same updates on the exact model: what more training alone would have given.
@@ -208,6 +208,7 @@ def markdown(study: Study, best: list[dict[str, Any]]) -> str:
 
 def figure(study: Study, target: Path) -> None:
     import matplotlib
+    import matplotlib.ticker
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -228,9 +229,14 @@ def figure(study: Study, target: Path) -> None:
         axis.axhline(study.exact, color="black", linewidth=0.8, linestyle="--")
         axis.set_xlabel(label)
         axis.set_ylabel("perplexity (dashed: float32)")
-        axis.set_yscale("log")
+        values = sorted({float(x) for line in axis.lines[:-1] for x in line.get_xdata()})
         if logarithmic:
             axis.set_xscale("log")
+            axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+            axis.set_xticks(values, [f"{value:.0e}" if value > 999 else f"{value:g}" for value in values])
+        heights = [float(y) for line in axis.lines for y in line.get_ydata()]
+        if max(heights) > 10 * min(heights):
+            axis.set_yscale("log")
         axis.legend(fontsize=7)
     drawing.savefig(target, dpi=130)
     plt.close(drawing)
