@@ -255,7 +255,7 @@ def test_walk_back_equals_plain_differentiation(kind):
         through, value = jax.jit(jax.vmap(jax.jacfwd(plain))), jax.jit(jax.vmap(summed))
         back = jax.jit(jax.vmap(jax.grad(summed)))
         trips = len(fluid.returning_stages(kind))
-        scales = np.array([1500.0] * stages + [90.0] * trips + [60.0, 5.0, 12.0])
+        scales = np.array([1500.0] * stages + [90.0] * trips + [60.0, 5.0])
         durations = jnp.asarray(scales * rng.uniform(0.2, 1.0, (6, len(scales))))
         np.testing.assert_allclose(back(durations), through(durations), rtol=1e-10, atol=1e-10)
         for index in range(len(scales)):
@@ -271,7 +271,7 @@ def test_walk_back_equals_plain_differentiation(kind):
 def test_fluid_equals_hand_worked_schedules():
     """Two tokens, one single of 10 ns, then 4 chains of 5 ns each, one unit in all: bursts of low tokens go first."""
     one = jnp.ones(())
-    phase = phases.Phase(jnp.array([10.0, 20.0]), jnp.array([1.0, 4.0]), jnp.array([2.0, 0.0]), one, 5 * one, 0 * one)
+    phase = phases.Phase(jnp.array([10.0, 20.0]), jnp.array([1.0, 4.0]), jnp.array([2.0, 0.0]), one, 0 * one)
     times = functools.partial(fluid.finish_times, phase, phases.EMBEDDING, 3 * one, 2 * one, size=2)
     # units 1: token 0 single 3..13, tiles (in 1, MVM 3, rest of the trip) until 18; token 1 single 13..23 holds the
     # unit past 18; token 0's burst 23..43, token 1's 43..63

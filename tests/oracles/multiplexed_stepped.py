@@ -235,7 +235,8 @@ def run_pass(
         measures.append(phase)
         stream = [[residual] for residual in phase.residual]
     for token in range(tokens) if batch else [tokens - 1]:
-        norm = clock.job(token, rules.norm, "units", *stream[token])
+        # a single sequence is sampled when its last expert phase is over
+        norm = clock.job(token, rules.norm, "units", *(stream[token] if batch else [row[0] for row in stream]))
         logits = linear("head", 0, token, norm)
         link = clock.job(token, rules.x, "free", *logits)
         clock.job(token, rules.sampling, "units", link)

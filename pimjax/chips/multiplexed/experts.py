@@ -26,7 +26,6 @@ class ExpertTimes(NamedTuple):
     last_pass: Array
     residual: Array  # last residual done: T_moe
     normed: Stream  # tokens after the next layer's norm (after the residual where there is none)
-    last_token: Array  # residual of the sequence's last token done
     work: Array  # unit time per token, from its first result to the next layer's projections
     slots: Array  # first slot to last slot
     tail: Array  # last pass to last residual where units are free
@@ -138,18 +137,14 @@ def closed_experts(
         free.last_pass, jnp.where(held > 0, free.start + held * (residual - free.start) + flight, 0.0)
     )
     last_pass = jnp.minimum(last_pass, jnp.maximum(free.last_pass, residual - free.ending))
-    return expert_times(windows, free, last_pass, residual, normed, work)
+    return expert_times(free, last_pass, residual, normed, work)
 
 
-def expert_times(
-    windows: PassWindows, free: FreeTimes, last_pass: Array, residual: Array, normed: Stream, work: Array
-) -> ExpertTimes:
-    """Put the results together; the last token may be done before the others."""
-    slots = last_pass - free.start
-    early = windows.last_token_early * slots / jnp.maximum(windows.makespan - 1, 1)
+def expert_times(free: FreeTimes, last_pass: Array, residual: Array, normed: Stream, work: Array) -> ExpertTimes:
+    """Put the results together."""
     first = jnp.minimum(normed.first, normed.last)
     tail = free.residual - free.last_pass
-    return ExpertTimes(last_pass, residual, Stream(first, normed.last), residual - early, work, slots, tail)
+    return ExpertTimes(last_pass, residual, Stream(first, normed.last), work, last_pass - free.start, tail)
 
 
 def single_token_experts(
@@ -181,6 +176,4 @@ def single_token_experts(
         return jnp.dot(kinds.share, value)
 
     residual, zero = mean(end + ending), mean(0 * end)
-    return ExpertTimes(
-        mean(jnp.where(used, last, 0.0)), residual, Stream(residual, residual), residual, zero, zero, zero
-    )
+    return ExpertTimes(mean(jnp.where(used, last, 0.0)), residual, Stream(residual, residual), zero, zero, zero)

@@ -103,4 +103,4 @@ def fluid_experts(
     residual = jnp.maximum(residual, done - after.norm)
     adds_work = additions_per_token(windows, tokens, shared) * time.combine_add
     work = adds_work + windows.passes * partial / jnp.maximum(tokens, 1) + free.ending + next_work
-    return expert_times(windows, free, end.last_pass, residual, Stream(free.start + own, done), work)
+    return expert_times(free, end.last_pass, residual, Stream(free.start + own, done), work)

@@ -5,8 +5,9 @@ n sequences (a decode step with caches). Attention is a barrier per sequence. Ti
 
 Decisions where the model's text leaves room:
 
-- *Passes* do not overlap: the next begins when every job of the last is done (a schedule may finish the last token
-  before others; the time to its sampling is given apart).
+- *Passes* do not overlap. A pass of one sequence is sampled when the last layer's expert phase is over for all its
+  tokens: phases add, and T_moe of the last layer is free of the output's norm. Sequences that decode together are
+  sampled as each is done; the step ends with the last.
 - *Attention* of one sequence takes all M units (its heads are dealt to them); sequences follow each other in the
   order in which their queries, keys and values are there.
 - *KV read* of a sequence is issued at that instant, the *KV write* of the pass right after it.
@@ -97,7 +98,7 @@ def pass_graph(work: PassWork, times: Durations) -> PassGraph:
             moe[index] = _experts(bench, work, layer, index, normed, go_read, tokens, posted)
             stream = moe[index].residual
         layer_end.append(stream)
-    sampling = _tail(bench, stream[last_of_sequence], last_of_sequence)
+    sampling = _tail(bench, stream, last_of_sequence)
     return PassGraph(
         build.build(),
         moe,
@@ -253,7 +254,7 @@ def _experts(
 def _tail(bench: Bench, stream: HostArray, tokens: HostArray) -> HostArray:
     """Final norm, output embedding and sampling of each sequence's last token."""
     norm = bench.units("norm", np.full(len(tokens), bench.times.norm), tokens)
-    bench.follow(stream, norm)
+    bench.follow(stream, norm if len(tokens) > 1 else norm[0])
     logits = bench.linear("head", 0, norm, tokens)
     link = bench.wires("sampling link", np.full(len(tokens), bench.times.link), tokens)
     bench.after(logits, link)

@@ -78,10 +78,9 @@ def pass_times(
     dense = through_units(tokens, dense_phase(time, tokens, normed, units), time.add + after.norm, units, 0 * time.add)
     routed = delayed(experts.normed, ready)
     done = Stream(*(jnp.where(schedule.is_moe, a, b) for a, b in zip(routed, dense, strict=True)))
-    last_token = jnp.where(schedule.is_moe, ready + experts.last_token, dense.last)
     tail = tail_time(time, units)
     heads = jnp.maximum(done.last, done.first + jnp.maximum(tokens - 1, 0) * time.head.issue) + tail - time.norm
-    end = jnp.where(point.is_staggered, heads, jnp.maximum(done.last, last_token + tail))
+    end = jnp.where(point.is_staggered, heads, done.last + tail)
     layer = jnp.arange(schedule.is_moe.shape[-1])
     is_last = layer >= design.model.num_layers - 1
     layers = jnp.where(is_last, end, project(time, tokens, done, units).last)
@@ -166,7 +165,6 @@ def _windows(
         last_pass=last_pass,
         residual=residual,
         normed=Stream(experts.normed.first, experts.normed.last + more),
-        last_token=experts.last_token + more,
     )
     return waited, ready
 
@@ -185,6 +183,5 @@ def _with_stored(
     mixed = experts._replace(
         residual=jnp.maximum(experts.residual, old.last - after.norm - ready),
         normed=Stream(old.first - ready, jnp.maximum(old.last - ready, experts.residual + after.norm)),
-        last_token=experts.residual,
     )
     return jax.tree.map(lambda a, b: jnp.where(point.is_stored, b, a), experts, mixed)

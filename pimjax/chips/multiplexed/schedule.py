@@ -28,7 +28,6 @@ class PassWindows:
     tail_loads: Any  # [L, W] loads of the last, last but one, .. slot (0 where a window opens)
     tail_busy: Any  # [L, W] busy groups of those slots
     unrouted: Any  # [L] tokens that no expert takes
-    last_token_early: Any  # [L] slots between the last token's last pass and the end
     last_token_slots: Any  # [L] slots the last token spans, its first to its last pass
 
 

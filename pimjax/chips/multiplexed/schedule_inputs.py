@@ -268,7 +268,6 @@ class _Frame:
             "tail_loads": tail,
             "tail_busy": tail,
             "unrouted": (~used).mean(axis=1),
-            "last_token_early": np.zeros(len(slots)),
             "last_token_slots": slots.mean(axis=1),
         }
         return PassWindows(
@@ -333,8 +332,7 @@ def _layer_stats(table: Windows, groups: int) -> dict[str, HostArray | float]:
         "tail_loads": _padded(np.where(_opening(table), 0, table.loads)[tail]),
         "tail_busy": _padded(busy[tail]),
         "unrouted": float((span.passes == 0).sum()),
-        "last_token_early": float(slots - 1 - last) if (last := _last_slot(span)) >= 0 else 0.0,
-        "last_token_slots": float(last - span.first[-1] + 1) if last >= 0 else 0.0,
+        "last_token_slots": float(span.last[-1] - span.first[-1] + 1) if span.passes[-1:].any() else 0.0,
     }
 
 
@@ -347,11 +345,6 @@ def _longest_chains(table: Windows, span: TokenSpan) -> HostArray:
     longest = np.zeros(len(table.loads))
     np.maximum.at(longest, where, results - (span.first[who] == where))
     return longest
-
-
-def _last_slot(span: TokenSpan) -> int:
-    """Slot of the last token's last pass, -1 if it has none."""
-    return int(span.last[-1]) if len(span.last) else -1
 
 
 def _tail_adds(table: Windows, first: HostArray, tail: HostArray) -> HostArray:

@@ -3,11 +3,8 @@
 Digital units serve the lowest token first. A single keeps its unit until it ends and starts only where a whole unit
 is left; bursts share what remains, in token order, each up to its width. Time advances to the next end of a stage or
 the next return from tiles, one token per event, so a phase of n tokens takes at most `n * kind.events_per_token`
-events. Additions are not divisible: a burst on fewer units than its width ends with a round that is partly empty, so
-its token goes on later by `LAST_ROUND` of what is missing to whole rounds, while the units are free already.
-
-Against the exact engine the error is a few ns per stage; what is left are the anomalies of list schedules (a few ns
-decide whether a long normalisation slips in before or after a burst).
+events. Against the exact engine the error is a few ns per stage; what is left are the anomalies of list schedules
+(a few ns decide whether a long normalisation slips in before or after a burst).
 
 The result is piecewise linear in all durations. `fluid_gradient` gives their derivatives in forward and in reverse mode.
 """
@@ -25,12 +22,8 @@ from pimjax.chips.reference.phases import Phase, PhaseKind
 MAX_SCANNED_TOKENS = 64
 """Tokens of a phase that are simulated; later ones follow at the closed rate."""
 
-LAST_ROUND = 0.75
-"""Part of the last round of additions that a token waits for: its first chains, and what follows them, end earlier."""
-
-ENDS, AHEAD, HELD_UP, SERVED, RAGGED = 1, 2, 4, 8, 16
-"""Flags of a logged event: a stage ended; the tile queue outlasted the step; a token waited in it; work was left; the
-last round was partly empty."""
+ENDS, AHEAD, HELD_UP, SERVED = 1, 2, 4, 8
+"""Flags of a logged event: a stage ended; the tile queue outlasted the step; a token waited in it; work was left."""
 
 
 class EventLog(NamedTuple):
@@ -38,7 +31,6 @@ class EventLog(NamedTuple):
 
     token: Array  # int16 [V]
     flags: Array  # uint8 [V]
-    rounds: Array  # uint16 [V] rounds of the burst that ended
     rate: Array  # uint16 [V, T] units of each token
 
 
@@ -56,7 +48,7 @@ def finish_times(phase: Phase, kind: PhaseKind, mvm: Array, tokens: Array, units
     >>> from pimjax.chips.reference.phases import EMBEDDING
     >>> one = jnp.ones(())
     >>> work, width, delay = jnp.array([132., 2880.]), jnp.array([1., 48.]), jnp.array([24., 0.])
-    >>> phase = Phase(work, width, delay, hop_in=12 * one, add=12 * one, first=12 * one)
+    >>> phase = Phase(work, width, delay, hop_in=12 * one, first=12 * one)
     >>> finish_times(phase, EMBEDDING, 130 * one, 2 * one, 5 * one, size=2).tolist()
     [1004.0, 1580.0]
     """
@@ -65,9 +57,9 @@ def finish_times(phase: Phase, kind: PhaseKind, mvm: Array, tokens: Array, units
 
 
 def pack_durations(phase: Phase, kind: PhaseKind, mvm: Array) -> Array:
-    """All durations of a phase but the first release, ns `[P]`: work of stages, trips to tiles, MVM, hop in, addition."""
+    """All durations of a phase but the first release, ns `[P]`: work of stages, trips to tiles, MVM, hop in."""
     trips = jnp.stack([phase.delay[stage] + mvm for stage in returning_stages(kind)])
-    return jnp.concatenate([phase.work, trips, jnp.stack([mvm, phase.hop_in, phase.add])])
+    return jnp.concatenate([phase.work, trips, jnp.stack([mvm, phase.hop_in])])
 
 
 def returning_stages(kind: PhaseKind) -> list[int]:
@@ -80,8 +72,8 @@ def run_events(
 ) -> tuple[Array, EventLog | None]:
     """End of each token after the first release, ns `[T]`, and the log if it is asked for."""
     stages, dtype = len(kind.single), durations.dtype
-    work, trips = durations[:stages], durations[stages:-3]
-    mvm, hop_in, add = durations[-3], durations[-2], durations[-1]
+    work, trips = durations[:stages], durations[stages:-2]
+    mvm, hop_in = durations[-2], durations[-1]
     zero, never = jnp.zeros((), dtype), jnp.asarray(jnp.inf, dtype)
     tolerance = 1e-2 if dtype == jnp.float32 else 1e-9  # rounding of `left`, in ns of one unit
     index = jnp.arange(size)
@@ -97,9 +89,8 @@ def run_events(
     )
 
     def event(state, _):
-        # wait [T]: ns until ready; left [T]: work; span [T]: 0 while a single runs; age [T]: ns served in
-        # this stage; stage int [T]; done [T].
-        now, tile_free, wait, left, span, age, stage, done = state
+        # wait [T]: ns until ready; left [T]: work; span [T]: 0 while a single runs; stage int [T]; done [T].
+        now, tile_free, wait, left, span, stage, done = state
         ready = wait <= 0
         running = ready & (span == 0)
         want = jnp.where(ready, jnp.abs(span), 0)
@@ -122,12 +113,8 @@ def run_events(
         now = now + step
         wait = jnp.where(ready, wait, wait - step)
         served_token = left[token] > tolerance
-        age = jnp.where(rate > 0, age + step, age)
         left = left - rate * step
-        ragged = ends & (span[token] > rate[token]) & (add > 0)
-        rounds = lax.stop_gradient(jnp.ceil(age[token] / jnp.where(ragged, add, 1) - 1e-4))
-        late = jnp.where(ragged, LAST_ROUND * jnp.maximum(rounds * add - age[token], 0), 0)
-        flags = jnp.where(ends, ENDS, 0) | jnp.where(served_token, SERVED, 0) | jnp.where(ragged, RAGGED, 0)
+        flags = jnp.where(ends, ENDS, 0) | jnp.where(served_token, SERVED, 0)
         if kind.queued >= 0:
             queues = ends & (at == kind.queued)
             ahead = tile_free > step
@@ -137,21 +124,16 @@ def run_events(
             lag = jnp.where(queues, turn + lag, lag)
             tile_free = jnp.where(queues, turn + hop_in + mvm, tile_free)
             flags |= jnp.where(ahead, AHEAD, 0) | jnp.where(held_up, HELD_UP, 0)
-        wait = wait.at[token].set(jnp.where(ends, lag + late, jnp.where(alive, 0, never)))
+        wait = wait.at[token].set(jnp.where(ends, lag, jnp.where(alive, 0, never)))
         left = left.at[token].set(jnp.where(ends, follows[at, 0], left[token]))
         span = span.at[token].set(jnp.where(ends, follows[at, 1], span[token]))
-        age = age.at[token].set(jnp.where(ends, 0, age[token]))
         stage = stage.at[token].add(ends.astype(stage.dtype))
-        done = done.at[token].set(jnp.where(ends, now + late, done[token]))
-        state = now, tile_free, wait, left, span, age, stage, done
-        if not log:
-            return state, None
-        small = jnp.uint16
-        entry = EventLog(token.astype(jnp.int16), flags.astype(jnp.uint8), rounds.astype(small), rate.astype(small))
-        return state, entry
+        done = done.at[token].set(jnp.where(ends, now, done[token]))
+        entry = EventLog(token.astype(jnp.int16), flags.astype(jnp.uint8), rate.astype(jnp.uint16)) if log else None
+        return (now, tile_free, wait, left, span, stage, done), entry
 
     released = jnp.where(index < tokens, index * mvm, never)
     full = jnp.zeros(size, dtype)
-    state = (zero, zero, released, full + work[0], full + spans[0], full, jnp.zeros(size, int), full)
+    state = (zero, zero, released, full + work[0], full + spans[0], jnp.zeros(size, int), full)
     state, entries = lax.scan(event, state, None, length=size * kind.events_per_token)
     return state[-1], entries

@@ -21,8 +21,6 @@ from pimjax.chips.reference.fluid import (
     AHEAD,
     ENDS,
     HELD_UP,
-    LAST_ROUND,
-    RAGGED,
     SERVED,
     EventLog,
     pack_durations,
@@ -44,7 +42,7 @@ def summed_ends(phase: Phase, kind: PhaseKind, mvm: Array, tokens: Array, units:
     >>> from pimjax.chips.reference.phases import EMBEDDING
     >>> one = jnp.ones(())
     >>> work, width, delay = jnp.array([132., 2880.]), jnp.array([1., 48.]), jnp.array([24., 0.])
-    >>> phase = Phase(work, width, delay, hop_in=12 * one, add=12 * one, first=12 * one)
+    >>> phase = Phase(work, width, delay, hop_in=12 * one, first=12 * one)
     >>> float(summed_ends(phase, EMBEDDING, 130 * one, 2 * one, 5 * one, jnp.array([1., 1.])))
     2584.0
     """
@@ -89,20 +87,16 @@ def _walk_back(kind: PhaseKind, log: EventLog, size: int, weights: Array) -> Arr
     lag_place = jnp.array([place.get(stage, size) for stage in range(stages)])  # `size`: a spare entry
 
     def event(state, entry):
-        # Adjoints of now, tile_free, wait [T], left [T], age [T], durations [P + 1]; stage int [T]: after the event.
-        now, tile, wait, left, age, gradient, stage = state
+        # Adjoints of now, tile_free, wait [T], left [T], durations [P + 1]; stage int [T]: the stage after the event.
+        now, tile, wait, left, gradient, stage = state
         token = entry.token.astype(int)
         flags, rate = entry.flags, entry.rate.astype(dtype)
         ends = (flags & ENDS) > 0
         stage = stage.at[token].add(-ends.astype(stage.dtype))
         at = stage[token]
         final = ends & (at == stages - 1)
+        now = now + jnp.where(final, weights[token], zero)
         lag = jnp.where(ends & ~final, wait[token], zero)
-        ended = jnp.where(final, weights[token], zero)
-        late = jnp.where((flags & RAGGED) > 0, LAST_ROUND * (lag + ended), zero)
-        gradient = gradient.at[size - 1].add(late * entry.rounds.astype(dtype))
-        age = age.at[token].set(jnp.where(ends, -late, age[token]))
-        now = now + ended
         begun = jnp.where(ends & ~final, left[token], zero)
         gradient = gradient.at[lag_place[at]].add(lag)
         gradient = gradient.at[jnp.minimum(at + 1, stages - 1)].add(begun)
@@ -113,20 +107,20 @@ def _walk_back(kind: PhaseKind, log: EventLog, size: int, weights: Array) -> Arr
             queues = ends & (at == kind.queued)
             renewed = jnp.where(queues, tile, zero)
             turn = jnp.where((flags & HELD_UP) > 0, jnp.where(queues, lag, zero) + renewed, zero)
-            gradient = gradient.at[size - 2].add(renewed - turn).at[size - 3].add(renewed)
+            gradient = gradient.at[size - 1].add(renewed - turn).at[size - 2].add(renewed)
             tile = jnp.where(queues, turn, tile)
             tile = jnp.where((flags & AHEAD) > 0, tile, zero)
             step = step - tile
-        step = step - jnp.sum(rate * left) - jnp.sum(wait) + jnp.sum(jnp.where(rate > 0, age, zero))
+        step = step - jnp.sum(rate * left) - jnp.sum(wait)
         speed = rate[token]
         served = ends & ((flags & SERVED) > 0) & (speed > 0)
         left = left.at[token].add(jnp.where(served, step / jnp.where(served, speed, 1), zero))
         wait = wait.at[token].add(jnp.where(ends, zero, step))
-        return (now, tile, wait, left, age, gradient, stage), None
+        return (now, tile, wait, left, gradient, stage), None
 
     full = jnp.zeros(tokens, dtype)
     finished = jnp.zeros(tokens, int).at[log.token.astype(int)].add((log.flags & ENDS).astype(int))
-    state = (zero, zero, full, full, full, jnp.zeros(size + 1, dtype), finished)
-    (_, _, wait, left, _, gradient, _), _ = lax.scan(event, state, log, reverse=True)
-    gradient = gradient.at[0].add(jnp.sum(left)).at[size - 3].add(jnp.sum(jnp.arange(tokens) * wait))
+    state = (zero, zero, full, full, jnp.zeros(size + 1, dtype), finished)
+    (_, _, wait, left, gradient, _), _ = lax.scan(event, state, log, reverse=True)
+    gradient = gradient.at[0].add(jnp.sum(left)).at[size - 2].add(jnp.sum(jnp.arange(tokens) * wait))
     return gradient[:size]

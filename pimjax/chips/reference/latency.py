@@ -21,11 +21,6 @@ from pimjax.chips.reference.fluid_gradient import summed_ends
 from pimjax.chips.reference.phases import EMBEDDING, LAST, MIDDLE, Blocks, Phase, PhaseKind, Timings
 from pimjax.config.build import Capacity, Design
 
-AVERAGING, FEW_UNITS, MANY_UNITS = 0.1, 6, 18
-"""Weight of the closed form in `fluid` from `MANY_UNITS` digital units on, rising from zero at `FEW_UNITS`: with many
-units a few ns decide whether a long operation slips in before or after a burst, in the exact engine as well, and the
-closed form stands for the average outcome (it lowers the largest errors and leaves the mean as it is)."""
-
 
 class _Passes(NamedTuple):
     """Kinds of passes `[T + 3]`: prefill, first decode, decode of one token, then decodes of 1 ... T tokens."""
@@ -94,5 +89,4 @@ def _simulation_gap(phase: Phase, kind: PhaseKind, passes: _Passes, t: Timings, 
     ends = summed_ends(phase, kind, mvm, jnp.minimum(longest, size), units, scanned)
     ends = ends + jnp.sum(beyond * (lengths[size:] - size)) * closed.steady_interval_ns(phase, mvm, units)
     formula = closed.phase_ns(phase, kind, jnp.full_like(lengths, mvm), lengths, units)
-    many = jnp.clip((units - FEW_UNITS) / (MANY_UNITS - FEW_UNITS), 0, 1)
-    return (1 - AVERAGING * many) * (ends - jnp.sum(weights * formula))
+    return ends - jnp.sum(weights * formula)

@@ -89,9 +89,8 @@ class PhaseKind(NamedTuple):
 
     @property
     def events_per_token(self) -> int:
-        """Most events of one token: its release, the end of every stage, every return from tiles or a last round."""
-        waits = sum(tiles or not single for tiles, single in zip(self.tiles[:-1], self.single[:-1], strict=True))
-        return 1 + len(self.single) + waits
+        """Most events one token causes: its release, the end of every stage, every return from tiles."""
+        return 1 + len(self.single) + self.trips
 
 
 EMBEDDING = PhaseKind((True, False), (True, False), 0)
@@ -113,7 +112,6 @@ class Phase(NamedTuple):
     width: Array  # [S] units the stage can use
     delay: Array  # [S] from the end of the stage until the token is ready for the next one, but for the MVM
     hop_in: Array  # [] part of `delay` that comes before the tiles
-    add: Array  # [] one addition of a burst
     first: Array  # [] release of the first token, but for the MVM
 
 
@@ -185,7 +183,6 @@ def embedding_phase(b: Blocks, t: Timings) -> Phase:
         width=jnp.stack([jnp.ones_like(chains), chains]),
         delay=jnp.stack([trip, jnp.zeros_like(trip)]),
         hop_in=t.hop_in,
-        add=t.add_columns,
         first=t.hop_out,
     )
 
@@ -221,7 +218,6 @@ def layer_phase(design: Design, b: Blocks, t: Timings, *, moe: ArrayLike, kind: 
         width=jnp.stack(width),
         delay=jnp.stack(delay),
         hop_in=t.hop_in,
-        add=t.add_columns,
         first=trip,
     )
 
