@@ -132,7 +132,7 @@ def parameter_count(model: ModelConfig) -> ParameterCount:
     """Count the weights of a model: embeddings, attention, norms, routers, experts, output.
 
     >>> parameter_count(ModelConfig(d_model=8, d_ff=4, vocab_size=10, num_experts=2, top_k=1, num_heads=2)).total
-    568
+    584
     """
     d = model.d_model
     if model.attention == "mla":

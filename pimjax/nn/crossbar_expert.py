@@ -27,6 +27,7 @@ class CrossbarExpertMLP(nnx.Module):
 
     Activation and product are digital. Raises NumericsError for another activation.
 
+    >>> import jax.numpy as jnp
     >>> expert = CrossbarExpertMLP(8, 16, Crossbar.create(rows=8), activation="swiglu", rngs=nnx.Rngs(0))
     >>> expert.calibrate(jnp.ones((3, 8)))
     >>> expert(jnp.ones((3, 8))).shape

@@ -51,8 +51,9 @@ def calibrate_adc_range(
 
     >>> crossbar = Crossbar.create(rows=4)
     >>> weights, inputs = jnp.full((2, 4), 1.0), jnp.full((4, 1), 0.5)
-    >>> calibrate_adc_range(weights, inputs, crossbar, method="max").adc_range.round(3).tolist()  # 4 x 64 / 127
-    [2.016000032424927]
+    >>> calibrated = calibrate_adc_range(weights, inputs, crossbar, method="max")
+    >>> [round(float(value), 3) for value in calibrated.adc_range]  # 4 x 64 / 127
+    [2.016]
     """
     if method not in METHODS:
         raise NumericsError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")

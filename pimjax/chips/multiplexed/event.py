@@ -96,7 +96,7 @@ def simulate(config: Config, trace: RoutingTrace, *, keep_logs: bool = False) ->
     >>> trace = RoutingTrace.from_expert_ids([[0, 1], [2, 3]], 4)
     >>> config = load_config({"model": {"num_experts": 4, "top_k": 2}, "plan": {"grouping": "uniform"}})
     >>> round(float(simulate(config, trace).cost.moe_last_pass_ns[0]), 3)
-    519.866
+    531.866
     """
     config = with_prompt(config, trace)
     routing = run_routing(config, trace)
