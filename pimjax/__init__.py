@@ -14,9 +14,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pimjax import event as event
     from pimjax.batch import estimate_batch as estimate_batch
+    from pimjax.cache.capacity import capacity_law as capacity_law
+    from pimjax.cache.gate_output import gate_output_request as gate_output_request
+    from pimjax.cache.hierarchy import hit_rate_curve as hit_rate_curve
     from pimjax.chips.multiplexed import schedule_inputs as schedule_inputs
     from pimjax.chips.run_cost import COMPONENTS as COMPONENTS
     from pimjax.chips.run_cost import OP_KINDS as OP_KINDS
+    from pimjax.circuit.tile import parametric_tile as parametric_tile
+    from pimjax.circuit.uncertainty import propagate_uncertainty as propagate_uncertainty
     from pimjax.config import Capacity as Capacity
     from pimjax.config import Config as Config
     from pimjax.config import Design as Design
@@ -41,10 +46,16 @@ if TYPE_CHECKING:
     from pimjax.schedule import schedule_slots as schedule_slots
     from pimjax.schedule import schedule_summary as schedule_summary
     from pimjax.schedule import schedule_table as schedule_table
+    from pimjax.schedule.copies import copy_hottest as copy_hottest
+    from pimjax.schedule.grouping.group_experts import count_coactivation as count_coactivation
+    from pimjax.schedule.table import SchedulePlan as SchedulePlan
     from pimjax.trace import RoutingTrace as RoutingTrace
     from pimjax.trace import default_trace as default_trace
     from pimjax.trace import load_traces as load_traces
+    from pimjax.trace.defaults import default_traces as default_traces
     from pimjax.tuning import tune as tune
+    from pimjax.tuning.tune_config import TuneConfig as TuneConfig
+    from pimjax.tuning.tune_config import load_tune_config as load_tune_config
 
 #: public name -> module that defines it
 _HOME = {
@@ -77,6 +88,17 @@ _HOME = {
     "estimate_batch": "pimjax.batch",
     "tune": "pimjax.tuning",
     "schedule_inputs": "pimjax.chips.multiplexed",
+    "SchedulePlan": "pimjax.schedule.table",
+    "copy_hottest": "pimjax.schedule.copies",
+    "count_coactivation": "pimjax.schedule.grouping.group_experts",
+    "default_traces": "pimjax.trace.defaults",
+    "load_tune_config": "pimjax.tuning.tune_config",
+    "TuneConfig": "pimjax.tuning.tune_config",
+    "parametric_tile": "pimjax.circuit.tile",
+    "propagate_uncertainty": "pimjax.circuit.uncertainty",
+    "capacity_law": "pimjax.cache.capacity",
+    "gate_output_request": "pimjax.cache.gate_output",
+    "hit_rate_curve": "pimjax.cache.hierarchy",
     "PimjaxError": "pimjax.errors",
     "ConfigError": "pimjax.errors",
     "TraceError": "pimjax.errors",
