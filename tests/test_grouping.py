@@ -98,6 +98,11 @@ def test_coactivation_keeps_experts_of_one_token_apart():
     assert groups[2] != groups[3]
 
 
+def test_coactivation_knows_the_loads_alone_without_counts():
+    loads = np.random.default_rng(3).integers(0, 50, (4, 10))
+    np.testing.assert_array_equal(ps.group_experts(loads, 3, "coactivation"), ps.group_experts(loads, 3, "balanced"))
+
+
 def test_coactivation_counts_leave_padding_out():
     choices = np.ones((2, 3, 2), int)
     np.testing.assert_array_equal(ps.count_coactivation(choices, np.array([1, 2])), np.full((2, 2), 3.0))
@@ -141,7 +146,6 @@ def test_the_hottest_expert_per_copy_is_duplicated():
         (lambda: ps.group_experts([1, -1], 1), "not negative"),
         (lambda: ps.group_experts(np.ones((2, 2, 2)), 1), "loads must be"),
         (lambda: ps.group_experts(["a", "b"], 1), "loads must be numbers"),
-        (lambda: ps.group_experts([1, 2], 1, "coactivation"), "needs coactivation"),
         (lambda: ps.group_experts([1, 2], 1, "coactivation", coactivation=np.ones(2)), r"shape \[2\]"),
         (lambda: ps.deal_copies(np.ones((3, 2)), [0]), "expert 1 has no copy"),
         (lambda: ps.deal_copies(np.ones((3, 2)), [0, 1, 2]), "names expert 2"),

@@ -39,7 +39,8 @@ def group_experts(
         loads: `[E]` or `[requests, E]`, passes of each expert (per request); not negative.
         group_size: g, largest number of experts in a group, 1 to E.
         strategy: one of `GROUPING_STRATEGIES`.
-        coactivation: `[E, E]`, how many tokens (of all requests) visit both experts; for `coactivation` only.
+        coactivation: `[E, E]`, how many tokens (of all requests) visit both experts (`count_coactivation`); for
+            the strategy `coactivation` only, which without it knows the loads alone and equals `balanced`.
         seed: of the search's random restarts.
 
     Returns:
@@ -71,7 +72,7 @@ def group_experts(
         groups[np.argsort(requests.sum(axis=0), kind="stable")[::-1]] = snake(experts, num_groups)
         return groups
     pair_cost = None
-    if strategy == "coactivation":
+    if strategy == "coactivation" and coactivation is not None:
         pair_cost = COACTIVATION_WEIGHT * _check_coactivation(coactivation, experts) / len(requests)
     return search_groups(requests, num_groups, pair_cost=pair_cost, seed=seed)
 
@@ -112,11 +113,6 @@ def _check_loads(loads: Any) -> HostArray:
 
 
 def _check_coactivation(coactivation: Any, experts: int) -> HostArray:
-    if coactivation is None:
-        raise ScheduleError(
-            "the grouping strategy 'coactivation' needs coactivation [experts, experts]: "
-            "pass count_coactivation(choices)"
-        )
     pairs = np.asarray(coactivation, np.float64)
     if pairs.shape != (experts, experts):
         raise ScheduleError(
