@@ -15,14 +15,16 @@ from jax.sharding import Mesh
 from pimjax.array_typing import HostArray
 from pimjax.batch.columns import (
     Columns,
-    build_column,
     build_columns,
+    build_row,
     common_capacity,
+    deepest,
     factored,
     request_axes,
     requests_of,
     stack_columns,
     variant_key,
+    without_busy,
 )
 from pimjax.batch.engine import Compiled, Tile, TileShape, Timings, first_shape, padded, pipelined, tiles, with_halving
 from pimjax.batch.from_design import configs_of_design
@@ -194,14 +196,15 @@ class _Bucket:
                 self.design, plan=dataclasses.replace(self.design.plan, group_of_expert=groups)
             )
         common: tuple[bool, ...] = ()
+        self.num_layers = deepest(firsts)
         if self.zipped:
             made: dict[tuple[int, int], Columns] = {}
-            for v, one, request in zip(self.variant, configs, requests, strict=True):
-                if (int(v), id(request)) not in made:
-                    made[int(v), id(request)] = build_column(one, request, program.fidelity, capacity)
-            self.columns = stack_columns(
-                [made[int(v), id(request)] for v, request in zip(self.variant, requests, strict=True)]
-            )
+            for v, first in enumerate(firsts):
+                mine = {id(request): request for at, request in zip(self.variant, requests, strict=True) if at == v}
+                row = build_row(first, list(mine.values()), program.fidelity, capacity, layers=self.num_layers)
+                made.update({(v, key): column for key, column in zip(mine, row, strict=True)})
+            parts = [made[int(v), id(request)] for v, request in zip(self.variant, requests, strict=True)]
+            self.columns = without_busy(stack_columns(parts), firsts)
         else:
             self.columns, common = factored(build_columns(firsts, requests, program.fidelity, capacity))
         self.num_columns = 1 if self.zipped else len(requests)
@@ -229,7 +232,12 @@ class _Bucket:
                 self._run_group(group, shape, compiled, out)
             return out
 
-        return with_halving(shape, self.mesh.devices.size, attempt, self.timings)[0]
+        found = with_halving(shape, self.mesh.devices.size, attempt, self.timings)[0]
+        if "moe_last_pass_ns" in found:
+            missing = self.program.capacity.max_layers - found["moe_last_pass_ns"].shape[-1]
+            head = [(0, 0)] * (found["moe_last_pass_ns"].ndim - 1)
+            found["moe_last_pass_ns"] = np.pad(found["moe_last_pass_ns"], (*head, (0, missing)))
+        return found
 
     def _run_group(self, group: HostArray, shape: TileShape, compiled: Compiled, out: dict[str, HostArray]) -> None:
         shared = self.program.shared_variant

@@ -14,10 +14,18 @@ import jax
 import numpy as np
 from flax import struct
 
+from pimjax.batch.pass_counts import Pass, can_count, count_passes
+from pimjax.chips.multiplexed.routing import run_routing
+from pimjax.chips.multiplexed.run_passes import PassCounts, count_pass, run_passes
+from pimjax.chips.multiplexed.schedule import MultiplexedSchedule, PassWindows
+from pimjax.chips.multiplexed.schedule_inputs import check_capacity, inputs_from_counts
 from pimjax.config.build import Capacity, Design, capacity_of
 from pimjax.config.config import Config
 from pimjax.errors import TraceError
 from pimjax.trace.routing import RoutingTrace
+
+_BLOCK = 64  # requests whose routing is in memory together
+_FEW = 12  # so few schedules are made on the host: compiling for many takes longer
 
 
 @struct.dataclass
@@ -113,27 +121,115 @@ def variant_key(config: Config) -> str:
     return config.model_copy(update={"hardware": hardware, "numerics": Config().numerics}).digest()
 
 
-def build_column(
-    config: Config, trace: RoutingTrace | None, fidelity: str, capacity: Capacity, *, request: int = 0
-) -> Columns:
-    """The column of one request: NumPy leaves without leading axes.
+def build_row(
+    config: Config,
+    traces: Sequence[RoutingTrace | None],
+    fidelity: str,
+    capacity: Capacity,
+    *,
+    layers: int | None = None,
+) -> list[Columns]:
+    """The columns of many requests under one configuration: NumPy leaves without leading axes.
+
+    Schedules are made on the device, many at once, in blocks of requests whose routing memory can hold.
+
+    Args:
+        config: the configuration.
+        traces: requests.
+        fidelity: "closed" or "fluid".
+        capacity: shapes.
+        layers: length of the layer axes; default `capacity.max_layers`.
 
     Raises:
-        TraceError: the trace does not fit the model.
+        TraceError: a trace does not fit the model.
         CapacityError: it exceeds the capacity.
-    """
-    config, requests = resolved(config, trace)
-    schedule = None
-    if requests is not None:
-        from pimjax.chips.multiplexed import schedule_inputs
 
-        schedule = schedule_inputs(config, requests, fidelity=fidelity, capacity=capacity)
-    workload = config.workload
-    return Columns(
-        request=np.int32(request),
-        prompt_tokens=np.int32(workload.num_prompt_tokens),
-        max_context_tokens=np.int32(workload.context_tokens),
-        schedule=schedule,
+    >>> from pimjax.config.build import capacity_of
+    >>> config = Config().model_copy(update={"workload": Config().workload.model_copy(update={"prompt_tokens": 4})})
+    >>> [column] = build_row(config, [None], "closed", capacity_of(config))
+    >>> float(column.schedule.prompt.passes.sum())
+    16.0
+    """
+    found: list[Columns] = []
+    for start in range(0, len(traces), _BLOCK):
+        pairs = [resolved(config, trace) for trace in traces[start : start + _BLOCK]]
+        schedules: list[Any] = [None] * len(pairs)
+        if config.chip_model == "multiplexed":
+            schedules = [_trimmed(made, layers) for made in _schedules(pairs, fidelity, capacity)]
+        found += [
+            Columns(
+                request=np.int32(start + index),
+                prompt_tokens=np.int32(one.workload.num_prompt_tokens),
+                max_context_tokens=np.int32(one.workload.context_tokens),
+                schedule=schedule,
+            )
+            for index, ((one, _), schedule) in enumerate(zip(pairs, schedules, strict=True))
+        ]
+    return found
+
+
+def _schedules(
+    pairs: Sequence[tuple[Config, RoutingTrace | None]], fidelity: str, capacity: Capacity
+) -> list[MultiplexedSchedule]:
+    """Schedules of requests whose configurations differ in their lengths alone."""
+    runs = []
+    for config, trace in pairs:
+        assert trace is not None
+        routing = run_routing(config, trace)
+        check_capacity(config, routing, capacity)
+        runs.append((config, routing, run_passes(config, routing)))
+    plan, groups = pairs[0][0].plan, capacity.max_groups
+    shared_links = pairs[0][0].hardware.out_links is not None
+    counted: dict[tuple[int, int], PassCounts] = {}
+    ahead: dict[bool, list[tuple[int, int]]] = {True: [], False: []}  # with a profile, without
+    jobs = sum(len(choices) for _, _, passes in runs for choices in passes.all)
+    for run, (config, routing, passes) in enumerate(runs):
+        for index, choices in enumerate(passes.all):
+            profile = fidelity == "fluid" and index == 0
+            if jobs >= _FEW and can_count(plan, choices.shape[1]):
+                ahead[profile].append((run, index))
+            else:
+                counted[run, index] = count_pass(config, routing, choices, groups=groups, profile=profile)
+    for profile, places in ahead.items():
+        wanted = [
+            Pass(runs[run][2].all[index], runs[run][1].group_of_expert, runs[run][1].num_groups)
+            for run, index in places
+        ]
+        made = count_passes(plan, wanted, groups=groups, profile=profile, shared_links=shared_links)
+        counted.update(zip(places, made, strict=True))
+    return [
+        inputs_from_counts(
+            config,
+            routing,
+            passes,
+            [counted[run, index] for index in range(len(passes.all))],
+            fidelity=fidelity,
+            capacity=capacity,
+        )
+        for run, (config, routing, passes) in enumerate(runs)
+    ]
+
+
+def _trimmed(schedule: MultiplexedSchedule, layers: int | None) -> MultiplexedSchedule:
+    """Layer axes cut to `layers`: capacities are powers of two, models are not, and every layer costs time."""
+    if layers is None:
+        return schedule
+
+    def cut(tree: Any, axis: int = 0) -> Any:
+        return jax.tree.map(lambda leaf: leaf[(slice(None),) * axis + (slice(layers),)], tree)
+
+    def windows(part: PassWindows, axis: int = 0) -> PassWindows:
+        return dataclasses.replace(cut(dataclasses.replace(part, tokens=None), axis), tokens=part.tokens)
+
+    steps = schedule.token_steps
+    return dataclasses.replace(
+        schedule,
+        **{name: cut(getattr(schedule, name)) for name in ("is_moe", "is_windowed", "group_sizes", "taken")},
+        prompt=windows(schedule.prompt),
+        prompt_profile=cut(schedule.prompt_profile),
+        step=windows(schedule.step),
+        token_steps=dataclasses.replace(steps, share=cut(steps.share), begins=cut(steps.begins)),
+        recomputed=windows(schedule.recomputed, 1),
     )
 
 
@@ -154,15 +250,26 @@ def stack_columns(parts: Sequence[Columns]) -> Columns:
 def build_columns(
     variants: Sequence[Config], traces: Sequence[RoutingTrace | None], fidelity: str, capacity: Capacity
 ) -> Columns:
-    """Columns of all variants and requests, leaves `[V, R, ...]`."""
-    rows = [
-        stack_columns([build_column(config, trace, fidelity, capacity, request=i) for i, trace in enumerate(traces)])
-        for config in variants
-    ]
-    columns = stack_columns(rows)
+    """Columns of all variants and requests, leaves `[V, R, ...]`; layer axes as long as the deepest variant."""
+    layers = deepest(variants)
+    rows = [stack_columns(build_row(config, traces, fidelity, capacity, layers=layers)) for config in variants]
+    return without_busy(stack_columns(rows), variants)
+
+
+def deepest(variants: Sequence[Config]) -> int:
+    """Layers of the deepest model.
+
+    >>> deepest([Config()])
+    1
+    """
+    return max(config.model.num_layers for config in variants)
+
+
+def without_busy(columns: Columns, variants: Sequence[Config]) -> Columns:
+    """Columns without the histograms by busy groups where return links are nobody's bottleneck: G + 1 times fewer
+    numbers."""
     if any(config.hardware.out_links is not None for config in variants) or columns.schedule is None:
         return columns
-    # return links are nobody's bottleneck: slots need not be counted by busy groups, G + 1 times as many numbers
     schedule = columns.schedule
     slim = {name: getattr(schedule, name).replace(busy_hist=None) for name in ("prompt", "step")}
     return dataclasses.replace(columns, schedule=schedule.replace(**slim))
