@@ -23,10 +23,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from pimjax.batch.columns import Columns
 from pimjax.config.build import Capacity, Design
 from pimjax.errors import ConfigError
-from pimjax.estimation.result import Estimate, from_run_cost
+from pimjax.estimation.result import ACCURACY, Estimate, from_run_cost
 
 PAIRINGS = ("product", "zip")
-FIELDS = tuple(field.name for field in dataclasses.fields(Estimate))
+FIELDS = tuple(field.name for field in dataclasses.fields(Estimate) if field.name not in ACCURACY)
 AXIS = "H"
 
 _traces = 0

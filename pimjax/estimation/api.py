@@ -28,6 +28,7 @@ def estimate(
     *,
     expert_choices: Sequence[Sequence[int]] | None = None,
     seed: int = 0,
+    accuracy: str = "none",
 ) -> Estimate:
     """Area, latency and energy of one run. Host function: float64, NumPy in and out.
 
@@ -38,6 +39,9 @@ def estimate(
         fidelity: "event" (exact), "fluid", or "closed".
         expert_choices: `reference` chip only: one entry of k distinct ids per (pass, MoE layer, token).
         seed: `reference` chip only: for drawing experts where none are given.
+        accuracy: "none"; "sqnr": also `sqnr_db` of a crossbar product with the configuration's numerics; "perplexity":
+            also `perplexity` of the project's language model on such crossbars (seconds to minutes), see
+            :mod:`pimjax.estimation.accuracy`.
 
     Returns:
         An :class:`Estimate` of float64 NumPy arrays.
@@ -55,6 +59,11 @@ def estimate(
         raise ConfigError(f"config is a {type(config).__name__}; make one with pimjax.load_config")
     if fidelity not in FIDELITIES:
         raise ConfigError(f"fidelity: {fidelity!r} is unknown; allowed: {', '.join(FIDELITIES)}")
+    if accuracy != "none":
+        from pimjax.estimation.accuracy import measure_accuracy
+
+        measured = measure_accuracy(config, accuracy)  # names its own mistakes before the costs are computed
+        return estimate(config, trace, fidelity, expert_choices=expert_choices, seed=seed).replace(**measured)  # type: ignore[attr-defined]
     if config.chip_model == "reference":
         return _reference(config, trace, fidelity, expert_choices, seed)
     if expert_choices is not None:

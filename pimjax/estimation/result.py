@@ -36,6 +36,9 @@ SCALARS = (
     "peak_memory_bytes",
 )
 
+#: Scalars that stand beside the costs where `estimate(accuracy=...)` asked for them; None otherwise.
+ACCURACY = ("sqnr_db", "perplexity", "exact_perplexity")
+
 
 @struct.dataclass
 class Estimate:
@@ -70,10 +73,14 @@ class Estimate:
     op_counts: Any  # [O]
     moe_last_pass_ns: Any  # [L]
     status: Any  # [] int32, bits of pimjax.status
+    sqnr_db: Any = None  # [] signal over error of a crossbar product [dB]; None: not asked for
+    perplexity: Any = None  # [] of the project's language model on such crossbars; None: not measured
+    exact_perplexity: Any = None  # [] of the same model in float32
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python numbers and dictionaries, as `--json` prints them. Not for batches."""
-        out: dict[str, Any] = {name: _plain(getattr(self, name)) for name in SCALARS}
+        asked = [name for name in ACCURACY if getattr(self, name) is not None]
+        out: dict[str, Any] = {name: _plain(getattr(self, name)) for name in (*SCALARS, *asked)}
         for name in ("critical_ns", "busy_ns", "component_energy_nj", "component_area_mm2"):
             out[name] = _named(COMPONENTS, getattr(self, name))
         out["op_counts"] = {key: int(value) for key, value in _named(OP_KINDS, self.op_counts).items()}

@@ -16,9 +16,14 @@ def crossbar_from_config(config: Any) -> Crossbar:
     """The crossbar that a loaded configuration describes (`pimjax.load_config`).
 
     Rows, columns, ADC bits and columns per ADC come from its hardware section, everything else from its numerics
-    section. `adc_range: fixed` sets the range, adc_range_value times `rows`; for the other rules the result carries
+    section. Relaxed (not whole) sizes and bits count as the nearest whole number. `adc_range: fixed` sets the range, adc_range_value times `crossbar_rows`; for the other rules the result carries
     the starting range of `Crossbar.create` and must be calibrated on data
     (`calibrate_adc_range(..., method=config.numerics.adc_range)`). Wire resistance counts against `g_max` of the cell.
+
+    >>> from pimjax.config import load_config
+    >>> crossbar = crossbar_from_config(load_config("paper_multiplexed", {"hardware.adc_bits": 6}))
+    >>> crossbar.rows, float(crossbar.adc_bits)
+    (256, 6.0)
     """
     numerics, hardware = config.numerics, config.hardware
     offset = numerics.weight_encoding == "offset"
@@ -39,12 +44,13 @@ def crossbar_from_config(config: Any) -> Crossbar:
         on_off_ratio=math.inf if numerics.on_off_ratio is None else numerics.on_off_ratio,
     )
     wire = numerics.wire_resistance_ohm * device.g_max_us * 1e-6
+    rows = round(hardware.crossbar_rows)
     settings: dict[str, Any] = {}
     if numerics.adc_range == "fixed":
-        settings["adc_range"] = numerics.adc_range_value * hardware.rows
+        settings["adc_range"] = numerics.adc_range_value * rows
     return Crossbar.create(
-        rows=int(hardware.rows),
-        cols=int(hardware.cols),
+        rows=rows,
+        cols=round(hardware.crossbar_cols),
         max_slices=max(slices, 1),
         max_cycles=max(cycles, 1),
         weight_bits=numerics.weight_bits,

@@ -26,6 +26,12 @@ def estimate(
     fidelity: Annotated[
         Literal["event", "fluid", "closed"], typer.Option(help="event: exact; fluid, closed: fast, error published.")
     ] = "fluid",
+    accuracy: Annotated[
+        Literal["none", "sqnr", "perplexity"],
+        typer.Option(
+            help="sqnr: signal-to-noise ratio of a crossbar product; perplexity: also of a small language model."
+        ),
+    ] = "none",
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what bounds the run and every number's source.")
     ] = False,
@@ -49,7 +55,7 @@ def estimate(
         requests = load_traces(trace, max_tokens=max_tokens)
         batch = loaded.workload.batch_size
         routing = requests.request(request) if batch == 1 else requests
-    result = run(loaded, routing, fidelity)
+    result = run(loaded, routing, fidelity, accuracy=accuracy)
     facts: dict[str, Any] = {"config": loaded.name, "digest": loaded.digest(), "chip_model": loaded.chip_model,
                              "fidelity": fidelity, "semantics": loaded.workload.semantics}  # fmt: skip
     report = explanation(loaded, result) if explain else None
@@ -77,6 +83,8 @@ def _show(facts: dict[str, Any], out: dict[str, Any]) -> None:
     ]  # fmt: skip
     if out["moe_latency_ns"]:
         rows.append(("expert phases", f"{with_unit(out['moe_latency_ns'], 'ns')} on {shown(out['moe_area_mm2'])} mm2"))
+    if "sqnr_db" in out:
+        rows.append(("accuracy", _accuracy(out)))
     stdout.print(table(None, ("", ""), rows, text=2))
     titles = (
         ("critical_ns", "latency"),
@@ -90,6 +98,13 @@ def _show(facts: dict[str, Any], out: dict[str, Any]) -> None:
         stdout.print(f"[dim]{title:>8}[/dim]  {shares}", soft_wrap=True)
     for sentence in out["status_text"]:
         stderr.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
+
+
+def _accuracy(out: dict[str, Any]) -> str:
+    text = f"signal to noise of a product {out['sqnr_db']:.1f} dB"
+    if "perplexity" in out:
+        text += f", perplexity {out['perplexity']:.3f} (exact {out['exact_perplexity']:.3f}) of the project's language model"
+    return text
 
 
 def _show_explanation(report: dict[str, Any]) -> None:
