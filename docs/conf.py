@@ -1,13 +1,15 @@
-"""Sphinx settings: Markdown by MyST, API pages from docstrings, configuration pages from the schema."""
+"""Sphinx settings: Markdown by MyST; API and configuration pages, tables and numbers made at build time."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import generate
+from generators import api, numbers
 
 import pimjax
 
@@ -17,11 +19,15 @@ project = "pimjax"
 author = "The pimjax developers"
 copyright = "2026, the pimjax developers"
 version = release = pimjax.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx.ext.mathjax"]
-myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
-myst_heading_anchors = 3
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath", "substitution"]
+myst_heading_anchors = 4
+# Every number in the prose: {{ name }}, from benchmarks/results; an unknown name stops the build.
+myst_substitutions = numbers.substitutions()
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["README.md"]
+exclude_patterns = ["generated/tables"]  # included by pages
+# Docstrings name a neighbour (:func:`run`) without its module; two modules may have one of that name.
+suppress_warnings = ["ref.python"]
 default_role = "code"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -32,3 +38,11 @@ autodoc_preserve_defaults = True
 html_theme = "furo"
 html_title = "pimjax"
 html_static_path: list[str] = []
+html_show_sourcelink = False
+
+
+def setup(app: Any) -> None:
+    """Hooks of the API pages."""
+    app.connect("autodoc-process-docstring", api.code_in_backticks, priority=100)
+    app.connect("autodoc-process-docstring", api.add_field_comments)
+    app.connect("autodoc-skip-member", api.skip_aliases)

@@ -1,0 +1,119 @@
+"""Configuration reference from the pydantic schema: key, type, unit, default, allowed values, meaning, source."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic.fields import FieldInfo
+
+from generators.results import table
+from pimjax.config.base import Section, field_facts
+from pimjax.config.config import SECTIONS, Config
+from pimjax.tuning.tune_config import TuneConfig
+
+_HEAD = ("key", "type", "unit", "default", "allowed", "plausible range", "meaning", "source")
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def configuration_reference() -> str:
+    """Every key of every section."""
+    lines = ["### Top level", "", table(_HEAD, _rows(Config, "")), ""]
+    for name, section in SECTIONS.items():
+        lines += [f"### `{name}`", "", (inspect.getdoc(section) or "").splitlines()[0], "", *_section(section, name)]
+    return "\n".join(lines)
+
+
+def tuning_reference() -> str:
+    """Keys of a tuning run."""
+    return "\n".join(_section(TuneConfig, ""))
+
+
+def _section(section: type[Section], prefix: str) -> list[str]:
+    lines = [table(_HEAD, _rows(section, prefix)), ""]
+    for key, info in section.model_fields.items():
+        inner = _nested(info)
+        if inner is not None:
+            dotted = f"{prefix}.{key}".lstrip(".")
+            lines += [f"#### `{dotted}`", "", (inspect.getdoc(inner) or "").splitlines()[0], ""]
+            lines += _section(inner, dotted if inner in _values(info) else f"{dotted}.NAME")
+    return lines
+
+
+def _nested(info: FieldInfo) -> type[Section] | None:
+    """The section inside a field, also as the values of a mapping or the members of a tuple."""
+    if info.annotation in SECTIONS.values():
+        return None  # has a heading of its own
+    for each in (*_values(info), *(inner for outer in _values(info) for inner in typing.get_args(outer))):
+        if isinstance(each, type) and issubclass(each, Section):
+            return each
+    return None
+
+
+def _values(info: FieldInfo) -> tuple[Any, ...]:
+    annotation = info.annotation
+    return typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+
+
+def _rows(section: type[Section], prefix: str) -> Iterator[tuple[str, ...]]:
+    for key, facts in field_facts(section).items():
+        info = section.model_fields[key]
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            continue
+        spread = " to ".join(f"{bound:g}" for bound in facts["spread"]) if facts["spread"] else ""
+        yield (
+            f"`{f'{prefix}.{key}'.lstrip('.')}`",
+            _type(info.annotation),
+            facts["unit"],
+            "required" if info.is_required() else f"`{_default(info)}`",
+            _allowed(info),
+            spread,
+            facts["about"].removesuffix(f" [{facts['unit']}]"),
+            facts["source"] + (" [U]" if facts["assumed"] else ""),
+        )
+
+
+def _type(annotation: Any) -> str:
+    parts = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    names = []
+    for part in parts:
+        origin, inner = typing.get_origin(part), typing.get_args(part)
+        if part is type(None):
+            names.append("null")
+        elif origin is Literal:
+            names.append("choice")
+        elif origin is tuple:
+            names.append(f"list of {_type(inner[0])}")
+        elif origin is dict:
+            names.append(f"mapping to {_type(inner[1])}")
+        elif isinstance(part, type):
+            names.append(
+                {"int": "integer", "float": "number", "str": "text", "bool": "flag"}.get(part.__name__, "mapping")
+            )
+        else:
+            names.append("any")
+    return " or ".join(names)
+
+
+def _allowed(info: FieldInfo) -> str:
+    choices = [value for part in _values(info) if typing.get_origin(part) is Literal for value in typing.get_args(part)]
+    if choices:
+        return ", ".join(f"`{choice}`" for choice in choices)
+    bounds = []
+    for constraint in info.metadata:
+        bounds += [
+            f"{word} {getattr(constraint, name):g}" for name, word in _BOUNDS.items() if hasattr(constraint, name)
+        ]
+    return ", ".join(bounds)
+
+
+def _default(info: FieldInfo) -> str:
+    value = info.get_default(call_default_factory=True)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value) or '""'

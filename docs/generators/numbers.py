@@ -1,0 +1,74 @@
+"""Numbers in the prose of the pages: `{{ name }}` is replaced by a value from the committed results."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from generators.results import at, shown
+
+
+class Number(NamedTuple):
+    """Where a number comes from: file, path inside it, factor, significant digits."""
+
+    file: str
+    path: tuple[str | int, ...]
+    factor: float = 1.0
+    digits: int = 2
+
+
+def _reference(part: str) -> dict[str, Number]:
+    return {
+        f"reference_{fidelity}_{what}": Number("reference_error", (part, fidelity, f"{what}_percent"))
+        for fidelity in ("fluid", "closed")
+        for what in ("mean", "p99", "max")
+    }
+
+
+def _multiplexed() -> dict[str, Number]:
+    return {
+        f"multiplexed_{fidelity}_{what}": Number(
+            "multiplexed_error", ("results", "prefill", "summary", fidelity, "latency", what), 100
+        )
+        for fidelity in ("fluid", "closed")
+        for what in ("mean", "p95", "max")
+    }
+
+
+NUMBERS: dict[str, Number] = {
+    **_reference("published"),
+    **_multiplexed(),
+    "event_prefill_s": Number("event_engine", ("prefill_compiled", "simulate", "wall_s")),
+    "event_prefill_plain_s": Number("event_engine", ("prefill_uncompiled", "simulate", "wall_s")),
+    "event_operations": Number("event_engine", ("prefill_compiled", "operations"), 1, 6),
+    "fluid_per_s": Number("reference_speed", ("fidelity", "fluid", "best_per_s")),
+    "closed_per_s": Number("reference_speed", ("fidelity", "closed", "best_per_s")),
+    "perplexity_exact": Number("perplexity_study", ("exact_perplexity",), 1, 4),
+    "perplexity_tokens": Number("perplexity_study", ("held_out_tokens",), 1, 4),
+    "macro_energy_fold": Number("validate_macros", ("survey", "blind", "tops_per_w", "median_fold")),
+    "macro_energy_worst": Number("validate_macros", ("survey", "blind", "tops_per_w", "worst_fold")),
+    "macro_area_fold": Number("validate_macros", ("survey", "blind", "area_mm2", "median_fold")),
+    "macro_energy_rows": Number("validate_macros", ("survey", "blind", "tops_per_w", "rows")),
+    "macro_scaled_energy": Number(
+        "validate_macros", ("survey", "one_scale_per_chip", "median_relative_error", "tops_per_w"), 100
+    ),
+    "zigzag_arrays": Number("validate_zigzag", ("arrays",)),
+    "golden_cases": Number("validate_goldens", ("reference_small", "cases")),
+    "golden_energy": Number("validate_goldens", ("reference_small", "worst_energy_relative")),
+}
+
+
+def substitutions() -> dict[str, str]:
+    """Name -> text for every number; `(not measured)` where the file is missing."""
+    return {name: _text(number) for name, number in NUMBERS.items()} | {"zigzag_worst": _zigzag_worst()}
+
+
+def _text(number: Number) -> str:
+    value: Any = at(number.file, *number.path)
+    if value is None:
+        return "(not measured)"
+    return shown(value if isinstance(value, int) else value * number.factor, number.digits)
+
+
+def _zigzag_worst() -> str:
+    worst = at("validate_zigzag", "worst_relative_error")
+    return shown(max(worst.values()), 2) if worst else "(not measured)"

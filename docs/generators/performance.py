@@ -1,0 +1,100 @@
+"""Every timing of the committed results, in one shape: what, how large, time, rate, compile time, comparison."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from generators.results import RESULTS, load, machine, shown, table
+
+#: Result file -> heading. Files that are not there yet are named as not measured.
+FILES = {
+    "event_engine": "Exact event engine",
+    "reference_speed": "Fast models of the `reference` chip",
+    "schedule_speed": "Schedules",
+    "batch_speed": "Batches and sweeps",
+    "cache_bookkeeping": "Gate-output cache",
+    "crossbar_speed": "Crossbar numerics",
+    "tune_speed": "Tuning",
+}
+_TIMES = ("median_s", "wall_s")
+_SKIPPED = ("check", "load_average", "load_average_before", "environment")
+
+
+def performance_tables() -> str:
+    """One section per benchmark."""
+    parts = []
+    for name, heading in FILES.items():
+        parts += [f"## {heading}", "", _about(name), ""]
+        document = load(name)
+        if document is not None:
+            parts += [table(("what", "time", "rate", "compile", "compared with"), _rows(document)), ""]
+        parts += [machine(name), ""]
+    return "\n".join(parts)
+
+
+def _about(name: str) -> str:
+    """First sentence of the script."""
+    script = Path(RESULTS.parent) / f"{name}.py"
+    if not script.is_file():
+        return ""
+    text = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
+    return f"{text.splitlines()[0]}" if text else ""
+
+
+def _rows(document: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for path, entry in _timed(document, ()):
+        seconds = next((entry[key] for key in _TIMES if key in entry), None)
+        rates = [f"{shown(value, 3)} {_unit(key)}" for key, value in entry.items() if _is_rate(key, value)]
+        ratios = [f"{_words(key)}: {shown(value, 3)}" for key, value in entry.items() if _is_ratio(key, value)]
+        time = _time(seconds) if seconds is not None else "-"
+        compiling = _time(entry["compile_s"]) if "compile_s" in entry else "-"
+        yield " / ".join(path), time, "; ".join(rates) or "-", compiling, "; ".join(ratios) or "-"
+
+
+def _timed(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Every dictionary that holds a time or a rate, with the names on the way."""
+    if isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _timed(each, (*path, _sizes(each) or str(index)))
+    if not isinstance(value, dict):
+        return
+    if any(key in value for key in _TIMES) or any(_is_rate(key, each) for key, each in value.items()):
+        yield tuple(_words(part) for part in path), value
+    for key, each in value.items():
+        if key not in _SKIPPED and isinstance(each, (dict, list)):
+            yield from _timed(each, (*path, key) if key != "rows" else path)
+
+
+def _sizes(value: Any) -> str:
+    """Whole numbers of an entry: its size."""
+    if not isinstance(value, dict):
+        return ""
+    names = [key for key, each in value.items() if isinstance(each, int) and not isinstance(each, bool)]
+    return ", ".join(f"{value[key]:,} {_words(key)}" for key in names if key not in ("repeats", "state_bytes"))
+
+
+def _is_rate(key: str, value: Any) -> bool:
+    named = key.endswith("_per_s") or "_per_s_" in key or key.endswith("_per_cpu_second") or key.startswith("us_per")
+    return isinstance(value, (int, float)) and named and not key.startswith(("floor", "required", "copy", "h100"))
+
+
+def _is_ratio(key: str, value: Any) -> bool:
+    return isinstance(value, (int, float)) and key.startswith(("ratio", "speedup", "median_ratio", "roofline"))
+
+
+def _unit(key: str) -> str:
+    return _words(key.replace("per_s", "per s")) if key != "per_s" else "per s"
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _time(seconds: float) -> str:
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "us")):
+        if seconds * factor >= 1:
+            return f"{shown(seconds * factor, 3)} {unit}"
+    return f"{shown(seconds * 1e9, 3)} ns"
