@@ -118,7 +118,7 @@ def packed_slots(table, limit=None):
                     continue
                 value = int(rest[gets].sum()) + 2 * big * whole
                 if t in begun:
-                    value += big if limit is not None and 2 * opened >= limit else left
+                    value += big if limit is not None and opened >= limit - min(limit // 2, 4) else left // 2
                 if value > best:
                     best, choice = value, (t, gets)
             if choice is None:
