@@ -15,7 +15,18 @@ SetOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else.")]
-ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file or name of a preset.")]
+
+
+def complete_preset(incomplete: str) -> list[str]:
+    """Names of shipped presets that begin with what was typed, for shell completion."""
+    from pimjax.config.loader import list_presets
+
+    return [name for name in list_presets() if name.startswith(incomplete)]
+
+
+ConfigArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="YAML file or name of a preset.", autocompletion=complete_preset)
+]
 
 
 def parse_overrides(settings: list[str] | None) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Figures and pages made from results; nothing here computes."""
+"""Figures and pages made from results: `make_report` (HTML), `draw_figure` (PNG, SVG, PDF)."""

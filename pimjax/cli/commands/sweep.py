@@ -75,6 +75,7 @@ def sweep(
         "compiles": outcome.timings.compiles,
         "compile_s": outcome.timings.compile_s,
         "schedules_s": outcome.schedules_s,
+        "writing_s": outcome.writing_s,
         "memory_halvings": outcome.timings.halvings,
         "skipped_traces": outcome.skipped,
         "selection": outcome.selection,

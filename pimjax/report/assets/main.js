@@ -1,0 +1,7 @@
+"use strict";
+if (REPORT.run) drawBreakdowns(REPORT.run);
+if (REPORT.schedule) drawSchedule(REPORT.schedule);
+if (REPORT.cache) drawCache(REPORT.cache);
+if (REPORT.sweep) drawSweep(REPORT.sweep);
+if (REPORT.tune) drawTune(REPORT.tune);
+document.body.dataset.drawn = "yes";
