@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ def estimate_batch(
             layers have experts). Default: the `reference` chip where `plan.whole_ns` is set everywhere, else the
             multiplexed one with its default policy and the groups of `design.plan`.
         tile_points: points of a tile on one device; default by platform and memory.
-        timings: filled with compile time, compiles, halvings.
+        timings: filled with the time of compiling and of making schedules, compiles, halvings.
 
     Returns:
         :class:`pimjax.Estimate` with NumPy leaves `[H, R, ...]` or `[N, ...]`. Points whose numbers must not be used
@@ -197,6 +198,7 @@ class _Bucket:
             )
         common: tuple[bool, ...] = ()
         self.num_layers = deepest(firsts)
+        begin = time.perf_counter()
         if self.zipped:
             made: dict[tuple[int, int], Columns] = {}
             for v, first in enumerate(firsts):
@@ -207,6 +209,7 @@ class _Bucket:
             self.columns = without_busy(stack_columns(parts), firsts)
         else:
             self.columns, common = factored(build_columns(firsts, requests, program.fidelity, capacity))
+        timings.schedules_s += time.perf_counter() - begin
         self.num_columns = 1 if self.zipped else len(requests)
         shared = len(variants) == 1 or len(configs) / len(variants) >= _SHARED_FROM
         self.program = dataclasses.replace(

@@ -94,6 +94,7 @@ class Timings:
 
     compile_s: float = 0.0
     compiles: int = 0
+    schedules_s: float = 0.0  # making schedules from routing
     waiting_s: float = 0.0  # host blocked on a device: what is left is host work that was not hidden
     halvings: int = 0
 
@@ -112,11 +113,19 @@ class Compiled:
         Raises:
             MemoryError: it would need more than the device has.
         """
+        return self.of(tile_program(program, self.mesh), arguments)
+
+    def of(self, function: Any, arguments: tuple[Any, ...]) -> Any:
+        """The executable of a jitted function for `arguments`, compiled once per shapes.
+
+        Raises:
+            MemoryError: it would need more than the device has.
+        """
         leaves, structure = jax.tree.flatten(arguments)
-        key = (program, structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
+        key = (function, structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
         if key not in self._programs:
             begin = time.perf_counter()
-            compiled = tile_program(program, self.mesh).lower(*arguments).compile()
+            compiled = function.lower(*arguments).compile()
             self.timings.compile_s += time.perf_counter() - begin
             self.timings.compiles += 1
             budget = self.budget_bytes or device_budget_bytes(list(self.mesh.devices.flat))

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class SweepOutcome:
     rate: float  # points per second of this run
     timings: Timings
     schedules_s: float  # making schedules from traces
-    writing_s: float  # host blocked on the file system
+    writing_s: float  # host waiting for files: what the device did not hide
     skipped: list[str]  # unreadable trace files
     selection: dict[str, Any] | None  # summary of the whole sweep, once complete
 
@@ -158,15 +159,22 @@ class _Run:
                 chunk = grid.chunk(index)
                 fields, selected = self.worker.compute(chunk)
                 while len(waiting) >= 2:  # files are written while the device works, two chunks behind at most
-                    waiting.pop(0).result()
+                    self._finished(waiting.pop(0), outcome)
                 waiting.append(writer.submit(self._write, chunk, fields, selected))
                 outcome.computed += chunk.points
                 shown.advance(chunk.points)
             for future in waiting:
-                future.result()
+                self._finished(future, outcome)
             outcome.rate = shown.rate
-        outcome.schedules_s = self.worker.schedules_s
+        outcome.schedules_s = self.worker.timings.schedules_s
         return outcome
+
+    @staticmethod
+    def _finished(future: Future[None], outcome: SweepOutcome) -> None:
+        """Wait for a file; the wait counts as writing."""
+        begin = time.perf_counter()
+        future.result()
+        outcome.writing_s += time.perf_counter() - begin
 
     def _write(self, chunk: Chunk, fields: dict[str, HostArray] | None, selected: list[Selected] | None) -> None:
         with jax.enable_x64(True) if self.sweep.precision == "float64" else contextlib.nullcontext():

@@ -43,7 +43,6 @@ class Worker:
         self.sweep, self.space, self.source, self.grid, self.rules = sweep, space, source, grid, rules
         self.mesh, self.dtype, self.timings, self.tile_points = mesh, dtype, timings, tile_points
         self.fields = tuple(name for name in FIELDS if name in {*metrics, "status"})
-        self.schedules_s = 0.0
         self._compiled = Compiled(mesh, timings)
         self._shape: TileShape | None = None
         self._columns: tuple[Any, Columns, tuple[bool, ...]] | None = None
@@ -114,7 +113,8 @@ class Worker:
                 order = jax.device_put(np.minimum(numbers, 2**31 - 1).astype(np.int32), split)
                 end = chunk.lane + chunk.num_lanes
                 bounds = np.array([chunk.lane, end, tile.column, tile.num_columns, chunk.num_requests], np.int32)
-                state = select_program(self.rules, self.mesh)(state, result, order, bounds)
+                chosen = (state, result, order, bounds)
+                state = self._compiled.of(select_program(self.rules, self.mesh), chosen)(*chosen)
             return result if stored is not None else result["status"]
 
         def collect(tile: Tile, result: dict[str, HostArray]) -> None:
@@ -146,7 +146,7 @@ class Worker:
             capacity = self._capacity[config.chip_model]
             columns, common = factored(build_columns([config], requests, self.sweep.fidelity, capacity))
             self._columns = (key, jax.tree.map(lambda leaf: leaf[0], columns), common)
-            self.schedules_s += time.perf_counter() - begin
+            self.timings.schedules_s += time.perf_counter() - begin
         return self._columns[1], self._columns[2]
 
 
