@@ -55,6 +55,16 @@ class Trace:
         place = np.searchsorted(self.evaluations, evaluations, side="right")
         return self.best[place - 1] if place else np.inf
 
+    def after(self, seconds: float) -> float:
+        """Best feasible objective after so many seconds; inf if none."""
+        place = np.searchsorted(self.seconds, seconds, side="right")
+        return self.best[place - 1] if place else np.inf
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds until the last improvement."""
+        return self.seconds[-1] if self.seconds else 0.0
+
     def reaches(self, objective: float) -> float:
         """Evaluations until an objective is reached; inf if never."""
         for spent, value in zip(self.evaluations, self.best, strict=True):
@@ -164,7 +174,7 @@ def cma_search(problem: Problem, budget: int, seed: int, target: float = -np.inf
 
 
 def tpe_search(problem: Problem, budget: int, seed: int, target: float = -np.inf, *, batch: int = 8) -> Trace:
-    """Optuna's TPE, asked for `batch` points at a time."""
+    """Optuna's multivariate TPE, asked for `batch` points at a time."""
     try:
         import optuna
     except ImportError:
@@ -172,7 +182,9 @@ def tpe_search(problem: Problem, budget: int, seed: int, target: float = -np.inf
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True))
+        # one estimate for all parameters: knows their interplay, and asks three times faster than one for each
+        sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, multivariate=True)
+        study = optuna.create_study(sampler=sampler)
     trace, box, count = Trace(target), problem.arrays.box, problem.num_parameters
     discrete, levels = np.asarray(box.is_discrete), np.asarray(box.level_count)
     while trace.open(budget):

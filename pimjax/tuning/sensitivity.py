@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pimjax.array_typing import Array, HostArray
-from pimjax.config.hardware import Hardware
 from pimjax.tuning.evaluate import evaluate, pick, quantities
 from pimjax.tuning.measures import BASE, row
-from pimjax.tuning.parameters import LEAVES, apply, relaxed
+from pimjax.tuning.parameters import LEAVES, apply, hardware_of, relaxed
 from pimjax.tuning.problem import Problem, ProblemArrays, Static
 
 
@@ -92,8 +91,7 @@ def _compiled(static: Static) -> Any:
         leaves = jnp.stack([jnp.asarray(getattr(design.hardware, name), unit.dtype) for name in LEAVES])
 
         def quantities_of(leaves: Array, values: Array) -> Array:
-            hardware = Hardware(**{name: leaves[index] for index, name in enumerate(LEAVES)})
-            hardware = apply(arrays.box, values, hardware)
+            hardware = apply(arrays.box, values, hardware_of(leaves))
             return quantities(dataclasses.replace(design, hardware=hardware), schedule, static=static)[0]
 
         slopes_leaf, slopes_value = jax.jacrev(quantities_of, argnums=(0, 1))(leaves, values)
