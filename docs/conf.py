@@ -37,7 +37,8 @@ autodoc_typehints = "description"
 autodoc_preserve_defaults = True
 html_theme = "furo"
 html_title = "pimjax"
-html_static_path: list[str] = []
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
 html_show_sourcelink = False
 
 

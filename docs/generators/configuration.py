@@ -23,23 +23,29 @@ def configuration_reference() -> str:
     """Every key of every section."""
     lines = ["### Top level", "", table(_HEAD, _rows(Config, "")), ""]
     for name, section in SECTIONS.items():
-        lines += [f"### `{name}`", "", (inspect.getdoc(section) or "").splitlines()[0], "", *_section(section, name)]
+        lines += [
+            f"### `{name}`",
+            "",
+            (inspect.getdoc(section) or "").splitlines()[0],
+            "",
+            *_section(section, name, "####"),
+        ]
     return "\n".join(lines)
 
 
 def tuning_reference() -> str:
     """Keys of a tuning run."""
-    return "\n".join(_section(TuneConfig, ""))
+    return "\n".join(_section(TuneConfig, "", "###"))
 
 
-def _section(section: type[Section], prefix: str) -> list[str]:
+def _section(section: type[Section], prefix: str, heading: str) -> list[str]:
     lines = [table(_HEAD, _rows(section, prefix)), ""]
     for key, info in section.model_fields.items():
         inner = _nested(info)
         if inner is not None:
             dotted = f"{prefix}.{key}".lstrip(".")
-            lines += [f"#### `{dotted}`", "", (inspect.getdoc(inner) or "").splitlines()[0], ""]
-            lines += _section(inner, dotted if inner in _values(info) else f"{dotted}.NAME")
+            lines += [f"{heading} `{dotted}`", "", (inspect.getdoc(inner) or "").splitlines()[0], ""]
+            lines += _section(inner, dotted if inner in _values(info) else f"{dotted}.NAME", heading)
     return lines
 
 

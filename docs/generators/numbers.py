@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from generators.results import at, shown
@@ -34,6 +35,10 @@ def _multiplexed() -> dict[str, Number]:
     }
 
 
+DOCS = Path(__file__).parents[1]
+#: Page -> the code it describes, shown where the page is not part of this build.
+LINKS = {"schedules": "pimjax/schedule", "caches": "pimjax/cache"}
+
 NUMBERS: dict[str, Number] = {
     **_reference("published"),
     **_multiplexed(),
@@ -58,8 +63,17 @@ NUMBERS: dict[str, Number] = {
 
 
 def substitutions() -> dict[str, str]:
-    """Name -> text for every number; `(not measured)` where the file is missing."""
-    return {name: _text(number) for name, number in NUMBERS.items()} | {"zigzag_worst": _zigzag_worst()}
+    """Name -> text for every number (`(not measured)` where the file is missing) and for links to pages of studies."""
+    numbers = {name: _text(number) for name, number in NUMBERS.items()}
+    return (
+        numbers
+        | {"zigzag_worst": _zigzag_worst()}
+        | {f"{page}_page": _link(page, code) for page, code in LINKS.items()}
+    )
+
+
+def _link(page: str, code: str) -> str:
+    return f"[]({page}.md)" if (DOCS / f"{page}.md").is_file() else f"`{code}`"
 
 
 def _text(number: Number) -> str:
