@@ -10,11 +10,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from generators import configuration, errors, performance, studies
+from generators import commands, configuration, errors, performance, studies
 from generators.api import api_pages
 from generators.results import RESULTS
 
 TABLES: dict[str, Callable[[], str]] = {
+    "commands": commands.commands,
     "configuration": configuration.configuration_reference,
     "tuning_configuration": configuration.tuning_reference,
     "reference_errors": errors.reference_errors,

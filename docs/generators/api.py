@@ -48,8 +48,9 @@ def api_pages() -> dict[str, str]:
 
 def _page(name: str, title: str) -> str:
     package = importlib.import_module(name)
-    modules = [f".. automodule:: {name}\n   :no-members:\n"]  # a package only repeats names of its modules
-    modules += [_module(found.name) for found in sorted(_inside(package), key=lambda found: found.name)]
+    modules = [_package(name)]
+    for found in sorted(_inside(package), key=lambda found: found.name):
+        modules.append(_package(found.name) if found.ispkg else _module(found.name))
     label = re.sub("`", "``", title)
     return "\n".join([_heading(label, "="), *modules])
 
@@ -57,6 +58,11 @@ def _page(name: str, title: str) -> str:
 def _inside(package: ModuleType) -> list[Any]:
     found = pkgutil.walk_packages(package.__path__, package.__name__ + ".")
     return [each for each in found if not each.name.rpartition(".")[2].startswith("_")]
+
+
+def _package(name: str) -> str:
+    """Its text alone: a package only repeats names of its modules."""
+    return f".. automodule:: {name}\n   :no-members:\n"
 
 
 def _module(name: str) -> str:

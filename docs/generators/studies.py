@@ -150,7 +150,26 @@ def tune_case_study() -> str:
         table(head, rows)
         + "\nLatency, energy and area of the tuned chip over the published one's, both by the event engine. "
         + machine("tune_case_study")
+        + _undone(document)
     )
+
+
+def _undone(document: dict[str, Any]) -> str:
+    """What each move is worth: the change when it alone is taken back."""
+    rows = [
+        (
+            name.replace("_", " "),
+            f"`{key}`",
+            *(change.get(m) for m in ("objective", "latency_ns", "energy_nj", "area_mm2")),
+        )
+        for name, part in document.items()
+        if isinstance(part, dict)
+        for key, change in part.get("undone", {}).items()
+    ]
+    if not rows:
+        return ""
+    head = ("chip and target", "move taken back", "objective, %", "latency, %", "energy, %", "area, %")
+    return "\nChange when one move alone is taken back:\n\n" + table(head, rows)
 
 
 def goldens() -> str:
