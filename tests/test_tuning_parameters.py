@@ -13,7 +13,8 @@ from pimjax.config import Config, build
 from pimjax.errors import ConfigError
 from pimjax.numerics.quality import product_quality_db
 from pimjax.numerics.settings import Crossbar
-from pimjax.tuning import load_tune_config
+from pimjax.tuning import load_tune_config, make_problem
+from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.learned_grouping import learn_groups, sinkhorn, soft_makespan
 from pimjax.tuning.measures import BASE, MEASURES, row, value_of
 from pimjax.tuning.parameters import LEAVES, apply, make_box, relaxed, snap, unit_at, values_at
@@ -131,6 +132,32 @@ def test_closed_signal_to_noise_agrees_with_the_crossbar(bits: int) -> None:
     measured = float(product_quality_db(weights, inputs, Crossbar.create(rows=96, adc_bits=bits)))
     hardware = build(Config())[0].hardware.replace(adc_bits=np.float64(bits))
     assert float(sqnr_db(hardware)) == pytest.approx(measured, abs=0.3)
+
+
+def test_perplexity_may_be_a_limit(monkeypatch) -> None:
+    """Measured once per whole number of bits; the limit picks the fewest bits that keep it."""
+    asked = []
+
+    def measured(config) -> tuple[float, float]:
+        asked.append(config.hardware.adc_bits)
+        return 4.0 + 2.0 ** (6 - config.hardware.adc_bits), 4.0
+
+    monkeypatch.setattr("pimjax.estimation.accuracy.perplexity", measured)
+    run = {
+        "config": "paper_reference",
+        "quality": "perplexity",
+        "parameters": {"hardware.adc_bits": {"kind": "integer", "low": 4, "high": 8}},
+        "limits": [{"measure": "perplexity", "at_most": 4.6}],
+    }
+    problem = make_problem(load_tune_config(run))
+    assert asked == [4, 5, 6, 7, 8]
+    levels = np.zeros((5, len(problem.start)))
+    levels[:, 0] = np.linspace(0, 1, 5)
+    found = evaluate(problem, levels, np.zeros(5, int))
+    np.testing.assert_allclose(value_of("perplexity", found.base), [8, 6, 5, 4.5, 4.25], rtol=1e-6)
+    assert (found.excess == 0).tolist() == [False, False, False, True, True]
+    with pytest.raises(ConfigError, match="set quality: perplexity"):
+        load_tune_config(run | {"quality": "sqnr"})
 
 
 def test_sinkhorn_is_doubly_stochastic() -> None:

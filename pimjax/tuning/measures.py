@@ -34,9 +34,12 @@ _ROWS: dict[str, dict[str, float]] = {
     "moe_latency_ns": {"moe_latency_ns": 1},
     "moe_area_mm2": {"moe_area_mm2": 1},
     "quality": {"quality": 1},
+    "perplexity": {"quality": -1},  # where the quality is that of `quality: perplexity`
 }
 _FACTOR = {"tokens_per_s": 1e9}  # the measure is this times the product of powers
 MEASURES = tuple(_ROWS)
+#: measures that are linear in `quality` itself, not in logarithms
+QUALITIES = ("quality", "perplexity")
 #: measures of which more is better; an objective's positive weight always means improvement
 HIGHER_IS_BETTER = frozenset({"tokens_per_s", "gops", "gops_per_w", "gops_per_mm2", "gops_per_w_per_mm2", "quality"})
 
@@ -58,7 +61,7 @@ def offset(measure: str) -> float:
 def value_of(measure: str, base: Any) -> HostArray:
     """A measure's value from base quantities `[..., M]` (logarithms, and quality)."""
     combined = np.asarray(base) @ row(measure)
-    return combined if measure == "quality" else np.exp(combined + offset(measure))
+    return combined if measure in QUALITIES else np.exp(combined + offset(measure))
 
 
 def base_of(cost: RunCost, quality: Array) -> Array:

@@ -25,7 +25,7 @@ from pimjax.config.loader import load_config
 from pimjax.errors import ConfigError
 from pimjax.estimation.routing import resolve
 from pimjax.trace.routing import RoutingTrace
-from pimjax.tuning.measures import BASE, HIGHER_IS_BETTER, offset, row
+from pimjax.tuning.measures import BASE, HIGHER_IS_BETTER, QUALITIES, offset, row, value_of
 from pimjax.tuning.parameters import Box, make_box, unit_at, values_at
 from pimjax.tuning.tune_config import TuneConfig
 
@@ -145,6 +145,10 @@ def make_problem(
         from pimjax.tuning.quality import sqnr_db
 
         quality = sqnr_db
+    if quality is None and config.quality == "perplexity":
+        from pimjax.tuning.quality import measured_perplexity
+
+        quality = measured_perplexity(configs[0], config.parameters.get("hardware.adc_bits"))
     base = jax.tree.map(lambda leaf: leaf[0], designs).hardware
     box = make_box(numeric, base)
     arrays = ProblemArrays(
@@ -191,19 +195,22 @@ def _limits(config: TuneConfig, problem: Problem, quality: Quality | None) -> tu
     rows, bounds = np.zeros((count, len(BASE))), np.ones(count)
     base = None
     for index, limit in enumerate(config.limits):
-        if limit.measure == "quality" and quality is None:
-            raise ConfigError("limits: a limit on quality needs quality: sqnr, or a quality function (Python)")
+        if limit.measure in QUALITIES and quality is None:
+            raise ConfigError(
+                f"limits: a limit on {limit.measure} needs quality: sqnr or perplexity, or a quality function (Python)"
+            )
+        if limit.of_base and base is None:
+            from pimjax.tuning.evaluate import evaluate
+
+            base = evaluate(problem, problem.start[None], np.zeros(1, int)).base[0]
         sign = 1.0 if limit.at_most is not None else -1.0
-        if limit.measure == "quality":
-            scale = 1.0 / max(abs(limit.bound), 1e-9)
-            rows[index], bounds[index] = sign * scale * row("quality"), sign * scale * limit.bound
+        if limit.measure in QUALITIES:
+            bound = limit.bound * float(value_of(limit.measure, base)) if limit.of_base else limit.bound
+            scale = 1.0 / max(abs(bound), 1e-9)
+            rows[index], bounds[index] = sign * scale * row(limit.measure), sign * scale * bound
             continue
         bound = np.log(limit.bound) - offset(limit.measure)
         if limit.of_base:
-            if base is None:
-                from pimjax.tuning.evaluate import evaluate
-
-                base = evaluate(problem, problem.start[None], np.zeros(1, int)).base[0]
             bound = np.log(limit.bound) + base @ row(limit.measure)
         rows[index], bounds[index] = sign * row(limit.measure), sign * bound
     return rows, bounds

@@ -20,7 +20,7 @@ from pimjax.tuning.descent import Lanes, descend, start_lanes
 from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.history import History
 from pimjax.tuning.last_mile import last_mile
-from pimjax.tuning.measures import MEASURES, value_of
+from pimjax.tuning.measures import MEASURES, QUALITIES, value_of
 from pimjax.tuning.polish import LATE_STEP, Point, polish
 from pimjax.tuning.problem import Problem, Quality, make_problem
 from pimjax.tuning.tune_config import TuneConfig, load_tune_config
@@ -205,6 +205,7 @@ def _result(
 
 def _measures(problem: Problem, base: HostArray) -> dict[str, float]:
     names = [name for name in MEASURES if name != "quality" or problem.static.quality is not None]
+    names = [name for name in names if name != "perplexity" or problem.config.quality == "perplexity"]
     names = [name for name in names if not name.startswith("moe_") or problem.static.chip_model == "multiplexed"]
     return {name: float(value_of(name, base)) for name in names}
 
@@ -228,7 +229,7 @@ def _event_excess(problem: Problem, event: Estimate | None) -> dict[str, float]:
         np.asarray(problem.arrays.limit_bounds),
         strict=False,
     ):
-        if limit.measure != "quality" and (excess := float(row @ quantities - bound)) > 0:
+        if limit.measure not in QUALITIES and (excess := float(row @ quantities - bound)) > 0:
             out[limit.measure] = float(np.expm1(excess))
     return out
 

@@ -16,7 +16,7 @@ from pimjax.config.loader import sentence, unknown_key_sentence
 from pimjax.config.yaml_reader import read_yaml
 from pimjax.errors import ConfigError
 from pimjax.resources import config_folder
-from pimjax.tuning.measures import MEASURES
+from pimjax.tuning.measures import MEASURES, QUALITIES
 
 MAX_VARIANTS = 256
 MAX_LEVELS = 1024
@@ -81,7 +81,7 @@ class LimitConfig(Section):
             raise ValueError(f"the measure {self.measure!r} is unknown; allowed: {', '.join(MEASURES)}")
         if (self.at_most is None) == (self.at_least is None):
             raise ValueError(f"the limit on {self.measure} needs either at_most or at_least")
-        if self.measure != "quality" and self.bound <= 0:
+        if self.measure not in QUALITIES and self.bound <= 0:
             raise ValueError(f"the limit on {self.measure} is {self.bound:g}; it must be above 0")
         return self
 
@@ -120,7 +120,10 @@ class TuneConfig(Section):
         {"edp_nj_ns": 1.0}, about="Measures with weights: the weighted sum of their logs is improved"
     )
     limits: tuple[LimitConfig, ...] = option((), about="What must hold", strict=False)
-    quality: Literal["none", "sqnr"] = option("none", about="sqnr: signal-to-noise ratio [dB] of the crossbar product")
+    quality: Literal["none", "sqnr", "perplexity"] = option(
+        "none",
+        about="sqnr: signal-to-noise ratio [dB] of the crossbar product; perplexity: measured, of a small language model",
+    )
     optimiser: OptimiserConfig = option(OptimiserConfig(), about="How")
     starts: int = option(16, about="Starting points, dealt to the combinations of choices", ge=1)
     seed: int = option(0, about="Seed of the starting points", ge=0)
@@ -146,6 +149,9 @@ class TuneConfig(Section):
             raise ValueError(
                 "objective: quality is used but quality is 'none'; set quality: sqnr, or give a limit and a function"
             )
+        named = {*self.objective, *(limit.measure for limit in self.limits)}
+        if self.quality != "perplexity" and "perplexity" in named:
+            raise ValueError(f"perplexity is used but quality is {self.quality!r}; set quality: perplexity")
         return self
 
 
