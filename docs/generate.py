@@ -22,6 +22,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "multiplexed_errors": errors.multiplexed_errors,
     "performance": performance.performance_tables,
     "perplexity": studies.perplexity,
+    "joint_view": studies.joint_view,
     "tune_proof": studies.tune_proof,
     "tune_case_study": studies.tune_case_study,
     "learned_grouping": studies.learned_grouping,

@@ -77,7 +77,13 @@ def _sizes(value: Any) -> str:
 
 
 def _is_rate(key: str, value: Any) -> bool:
-    named = key.endswith("_per_s") or "_per_s_" in key or key.endswith("_per_cpu_second") or key.startswith("us_per")
+    named = (
+        key == "per_s"
+        or key.endswith("_per_s")
+        or "_per_s_" in key
+        or key.endswith("_per_cpu_second")
+        or key.startswith("us_per")
+    )
     return isinstance(value, (int, float)) and named and not key.startswith(("floor", "required", "copy", "h100"))
 
 

@@ -39,6 +39,19 @@ def perplexity() -> str:
     )
 
 
+def joint_view() -> str:
+    """Perplexity beside energy, area and latency of the same configuration."""
+    document = load("joint_view")
+    if document is None:
+        return machine("joint_view")
+    keys = ("adc_bits", "columns_per_adc", "sqnr_db", "perplexity", "energy_nj", "area_mm2", "latency_ns")
+    head = (
+        "ADC bits", "columns per ADC", "signal to noise, dB", "perplexity", "energy, nJ", "area, mm2", "latency, ns",
+    )  # fmt: skip
+    text = f"Base: {document['config']}, `{document['fidelity']}`; exact perplexity {shown(document['exact_perplexity'])}. "
+    return table(head, ([row[key] for key in keys] for row in document["rows"])) + "\n" + text + machine("joint_view")
+
+
 def _range(row: dict[str, Any]) -> str:
     low, high = row.get("least"), row.get("most")
     return f"{shown(low)} to {shown(high)}" if low is not None and high is not None else ""
