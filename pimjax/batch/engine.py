@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from pimjax.batch.memory import device_budget_bytes, is_out_of_memory, program_bytes
 from pimjax.batch.tile import Program, tile_program
 from pimjax.errors import CapacityError
+from pimjax.estimation import stored_programs
 
 #: Points of a tile on one device, before memory is looked at: a CPU wants its caches, a GPU all its lanes.
 _TILE_POINTS = {"cpu": 1 << 14, "gpu": 1 << 20, "tpu": 1 << 20}
@@ -113,10 +114,15 @@ class Compiled:
         Raises:
             MemoryError: it would need more than the device has.
         """
-        return self.of(tile_program(program, self.mesh), arguments)
+        kept = (("tile", program), program.fields)
+        return self.of(tile_program(program, self.mesh), arguments, kept)
 
-    def of(self, function: Any, arguments: tuple[Any, ...]) -> Any:
+    def of(
+        self, function: Any, arguments: tuple[Any, ...], kept: tuple[tuple[Any, ...], Sequence[str]] | None = None
+    ) -> Any:
         """The executable of a jitted function for `arguments`, compiled once per shapes.
+
+        `kept`: key and names of results of a program that may be kept between runs (:mod:`.stored_programs`).
 
         Raises:
             MemoryError: it would need more than the device has.
@@ -125,7 +131,12 @@ class Compiled:
         key = (function, structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
         if key not in self._programs:
             begin = time.perf_counter()
-            compiled = function.lower(*arguments).compile()
+            if kept is None:
+                compiled = function.lower(*arguments).compile()
+            else:
+                compiled = stored_programs.compiled(
+                    function, arguments, key=kept[0], names=kept[1], devices=list(self.mesh.devices.flat)
+                )
             self.timings.compile_s += time.perf_counter() - begin
             self.timings.compiles += 1
             budget = self.budget_bytes or device_budget_bytes(list(self.mesh.devices.flat))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +16,10 @@ from pimjax.chips.run_cost import RunCost
 from pimjax.config.build import Capacity, Design, build
 from pimjax.config.config import Config
 from pimjax.errors import ConfigError, TraceError
+from pimjax.estimation import stored_programs
+from pimjax.estimation.compiling import quick_compilation
 from pimjax.estimation.kernel import FIDELITIES, estimate_kernel
-from pimjax.estimation.result import Estimate, from_run_cost
+from pimjax.estimation.result import ACCURACY, Estimate, from_run_cost
 from pimjax.estimation.routing import resolve
 from pimjax.trace.routing import RoutingTrace
 
@@ -81,12 +84,25 @@ def estimate(
 def run_kernel(design: Design, schedule: Any, capacity: Capacity, chip_model: str, fidelity: str) -> Estimate:
     """`estimate_kernel` compiled and run in float64; NumPy out."""
     with jax.enable_x64(True):
-        return _host(_compiled(capacity, chip_model, fidelity)(design, schedule))
+        if not stored_programs.is_on():
+            return _host(_compiled(capacity, chip_model, fidelity)(design, schedule))
+        names = tuple(field.name for field in dataclasses.fields(Estimate) if field.name not in ACCURACY)
+        options = {"capacity": capacity, "chip_model": chip_model, "fidelity": fidelity}
+
+        @jax.jit
+        def fields(design, schedule):
+            result = estimate_kernel(design, schedule, **options)
+            return {name: getattr(result, name) for name in names}
+
+        arguments = (design, schedule)
+        run = stored_programs.compiled(fields, arguments, key=("estimate", options), names=names)
+        return _host(Estimate(**run(*arguments)))
 
 
 @functools.cache
 def _compiled(capacity: Capacity, chip_model: str, fidelity: str) -> Any:
-    return jax.jit(functools.partial(estimate_kernel, capacity=capacity, chip_model=chip_model, fidelity=fidelity))
+    kernel = functools.partial(estimate_kernel, capacity=capacity, chip_model=chip_model, fidelity=fidelity)
+    return jax.jit(kernel, compiler_options=quick_compilation())
 
 
 def _host(result: Estimate) -> Estimate:

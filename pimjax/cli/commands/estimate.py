@@ -9,6 +9,7 @@ import typer
 
 from pimjax.cli.options import JsonOption, SetOption, parse_overrides
 from pimjax.cli.output import emit_json, shown, stderr, stdout, table, with_unit
+from pimjax.cli.program_cache import use_compilation_cache
 
 
 def register(app: typer.Typer) -> None:
@@ -47,6 +48,7 @@ def estimate(
     from pimjax.estimation import estimate as run
     from pimjax.estimation.explain import explain as explanation
 
+    use_compilation_cache()
     loaded = load_config(config, parse_overrides(settings))
     routing = None
     if trace is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -11,6 +10,7 @@ import typer
 
 from pimjax.cli.options import JsonOption, SetOption, parse_overrides
 from pimjax.cli.output import emit_json, shown, stderr, stdout, stdout_to_stderr, table
+from pimjax.cli.program_cache import use_compilation_cache
 
 
 def register(app: typer.Typer) -> None:
@@ -93,17 +93,6 @@ def sweep(
         _exit(3)
 
 
-def use_compilation_cache() -> None:
-    """Keep compiled programs between runs of the command line, in $PIMJAX_CACHE or the user's cache folder."""
-    import jax
-
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    folder = os.environ.get("PIMJAX_CACHE") or str(Path(base) / "pimjax" / "programs")
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-
-
 def _cell(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "-"
@@ -118,6 +107,7 @@ def _exit(code: int) -> None:
 
 def _leave(code: int) -> NoReturn:
     """End at once, without the distributed runtime's farewell to processes that are gone."""
+    import os
     import sys
 
     sys.stdout.flush()
