@@ -21,7 +21,7 @@ _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 def configuration_reference() -> str:
     """Every key of every section."""
-    lines = ["### Top level", "", table(_HEAD, _rows(Config, "")), ""]
+    lines = ["### Top level", "", table(_HEAD, _rows(Config)), ""]
     for name, section in SECTIONS.items():
         lines += [
             f"### `{name}`",
@@ -39,7 +39,7 @@ def tuning_reference() -> str:
 
 
 def _section(section: type[Section], prefix: str, heading: str) -> list[str]:
-    lines = [table(_HEAD, _rows(section, prefix)), ""]
+    lines = [table(_HEAD, _rows(section)), ""]
     for key, info in section.model_fields.items():
         inner = _nested(info)
         if inner is not None:
@@ -64,14 +64,14 @@ def _values(info: FieldInfo) -> tuple[Any, ...]:
     return typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
 
 
-def _rows(section: type[Section], prefix: str) -> Iterator[tuple[str, ...]]:
+def _rows(section: type[Section]) -> Iterator[tuple[str, ...]]:
     for key, facts in field_facts(section).items():
         info = section.model_fields[key]
         if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             continue
         spread = " to ".join(f"{bound:g}" for bound in facts["spread"]) if facts["spread"] else ""
         yield (
-            f"`{f'{prefix}.{key}'.lstrip('.')}`",
+            f"`{key}`",
             _type(info.annotation),
             facts["unit"],
             "required" if info.is_required() else f"`{_default(info)}`",

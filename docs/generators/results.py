@@ -46,7 +46,8 @@ def shown(value: Any, digits: int = 4) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if not isinstance(value, (int, float)):
-        return str(value).replace("|", "\\|").replace("\n", " ")
+        text = str(value).replace("|", "\\|").replace("\n", " ")
+        return text if "`" in text else text.replace("*", "\\*")
     if isinstance(value, int):
         return f"{value:,}"
     if 1e3 <= abs(value) < 1e15:
