@@ -89,13 +89,13 @@ def run_kernel(design: Design, schedule: Any, capacity: Capacity, chip_model: st
         names = tuple(field.name for field in dataclasses.fields(Estimate) if field.name not in ACCURACY)
         options = {"capacity": capacity, "chip_model": chip_model, "fidelity": fidelity}
 
-        @jax.jit
         def fields(design, schedule):
             result = estimate_kernel(design, schedule, **options)
             return {name: getattr(result, name) for name in names}
 
         arguments = (design, schedule)
-        run = stored_programs.compiled(fields, arguments, key=("estimate", options), names=names)
+        function = jax.jit(fields, compiler_options=quick_compilation())
+        run = stored_programs.compiled(function, arguments, key=("estimate", options), names=names)
         return _host(Estimate(**run(*arguments)))
 
 
