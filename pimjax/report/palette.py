@@ -78,10 +78,23 @@ COMPONENT_STYLE: dict[str, Component] = {
     "sram": Component("on-chip caches", _MEMORY),
     "crossbar_idle": Component("idle peripherals", _IDLE),
     "moe_crossbars": Component("experts' crossbars", _CROSSBAR),
-    "dense_crossbars": Component("other crossbars", _LINK),
+    "dense_crossbars": Component("other crossbars", "#0B3C5D"),
     "digital_units": Component("digital units", _DIGITAL),
     "attention_units": Component("attention units", _ATTENTION),
     "buffers": Component("buffers", _MEMORY),
+}
+
+
+#: colour -> name of the family that it stands for, in the order of legends
+FAMILIES = {
+    _CROSSBAR: "crossbars (area: experts')",
+    "#0B3C5D": "other crossbars",
+    _ATTENTION: "attention",
+    _DIGITAL: "digital units",
+    _LINK: "links, loads",
+    _MEMORY: "memory",
+    _SHARING: "sharing, accumulation",
+    _IDLE: "idle, passive",
 }
 
 
@@ -103,6 +116,7 @@ def token_colours(count: int) -> list[str]:
 __all__ = [
     "CACHE_COLOURS",
     "COMPONENT_STYLE",
+    "FAMILIES",
     "FIDELITY_COLOURS",
     "OKABE_ITO",
     "POLICY_COLOURS",

@@ -9,9 +9,22 @@ def register(app: typer.Typer) -> None:
     """Add every command to `app`, once."""
     if app.registered_commands:
         return
-    from pimjax.cli.commands import compare, doctor, estimate, init, presets, report, reproduce, sweep, tune, validate
+    from pimjax.cli.commands import (
+        compare,
+        doctor,
+        estimate,
+        figure,
+        init,
+        presets,
+        report,
+        reproduce,
+        schema,
+        sweep,
+        tune,
+        validate,
+    )
 
-    for module in (reproduce, estimate, sweep, tune, report, compare, presets, init, validate, doctor):
+    for module in (reproduce, estimate, sweep, tune, report, figure, compare, presets, init, schema, validate, doctor):
         module.register(app)
 
     from pimjax.cli.trace import trace_app

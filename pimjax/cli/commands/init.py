@@ -23,10 +23,11 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     settings: SetOption = None,
 ) -> None:
-    """Write a commented YAML configuration: every key with its value, unit and source.
+    """Write a commented YAML configuration: every key with its value, unit and source; editors check it by its schema.
 
     [dim]Example:[/dim]  pimjax init my_chip.yaml --from gpt_oss_20b && pimjax estimate my_chip.yaml
     """
+    from pimjax.cli.json_schema import write_schema
     from pimjax.config import load_config
     from pimjax.config.template import render_yaml
 
@@ -35,7 +36,9 @@ def init(
         raise ConfigError(f"{path}: exists already; choose another name or add --force to overwrite it")
     if not path.parent.is_dir():
         raise ConfigError(f"{path}: the folder {path.parent} does not exist; create it first")
-    text = render_yaml(config.model_copy(update={"name": path.stem}))
+    schema = write_schema()
+    hint = f"# yaml-language-server: $schema={schema}\n" if schema else ""
+    text = hint + render_yaml(config.model_copy(update={"name": path.stem}))
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from pimjax.cli.commands.sweep import use_compilation_cache
 from pimjax.cli.options import JsonOption, SetOption, complete_preset, parse_overrides
 from pimjax.cli.output import emit_json, stderr, stdout
+from pimjax.cli.program_cache import use_compilation_cache
 
 
 def register(app: typer.Typer) -> None:
