@@ -20,6 +20,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "tuning_configuration": configuration.tuning_reference,
     "reference_errors": errors.reference_errors,
     "multiplexed_errors": errors.multiplexed_errors,
+    "summary": performance.summary_table,
     "performance": performance.performance_tables,
     "perplexity": studies.perplexity,
     "joint_view": studies.joint_view,

@@ -23,6 +23,18 @@ _TIMES = ("median_s", "wall_s")
 _SKIPPED = ("check", "load_average", "load_average_before", "environment")
 
 
+def summary_table() -> str:
+    """One line per benchmark, as `benchmarks/run_all.py` collects them; what was not measured says so."""
+    document = load("summary")
+    if document is None:
+        return "*Not measured yet: `python benchmarks/run_all.py`.*\n"
+    rows = [
+        (f"`{row['benchmark']}`", row["measures"], row["result"], row["device"], row["date"])
+        for row in document["rows"]
+    ]
+    return table(("benchmark", "what", "result", "device", "date"), rows)
+
+
 def performance_tables() -> str:
     """One section per benchmark."""
     parts = []
