@@ -8,6 +8,8 @@ Source: the schedule study released with Gao & Yang, ISCAS 2026 (arXiv 2602.1025
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -15,8 +17,7 @@ from jax import lax
 from pimjax.array_typing import Array
 from pimjax.schedule.load_matrix import running_sum
 
-_HIGHEST = np.iinfo(np.int32).max
-_SEGMENTS = 4  # the tokens are visited in so many parts: later parts look at shorter vectors
+_SEGMENTS = 8  # the tokens are visited in so many parts: later parts look at shorter vectors
 
 
 def reschedule_intervals(loads: Array, num_tokens: Array, bound: int) -> tuple[Array, Array]:
@@ -37,45 +38,50 @@ def reschedule_intervals(loads: Array, num_tokens: Array, bound: int) -> tuple[A
     end = running_sum(loads, bound)
     longest = jnp.argmax(end[:, -1])
     lag = lax.dynamic_index_in_dim(end, longest, 0) - end
-    stop = end + reschedule_delays(lag, num_tokens)
+    stop = end + reschedule_delays(lag, num_tokens, bound)
     return stop - loads, stop
 
 
-def reschedule_delays(lag: Array, num_tokens: Array) -> Array:
+def reschedule_delays(lag: Array, num_tokens: Array, bound: int) -> Array:
     """Delay of every token in every group; never decreases along the tokens.
 
     Args:
         lag: int32 `[G, T]`; any value in padding columns.
         num_tokens: int32 `[]`, columns in use.
+        bound: static upper limit of any lag and of T; int16 where it fits, twice as many to a vector.
 
     Returns:
         int32 `[G, T]`.
 
-    >>> reschedule_delays(jnp.array([[2, 2, 1, 1]]), jnp.int32(4)).tolist()
+    >>> reschedule_delays(jnp.array([[2, 2, 1, 1]]), jnp.int32(4), 8).tolist()
     [[1, 1, 1, 1]]
     """
     groups, tokens = lag.shape
-    index = jnp.arange(tokens, dtype=jnp.int32)
-    lag = jnp.where(index[None, :] < num_tokens, lag, -1).T  # [T, G]: reductions over tokens run across groups
+    small = np.int16 if max(2 * tokens, bound) <= np.iinfo(np.int16).max else np.int32
+    highest = np.iinfo(small).max
+    index = jnp.arange(tokens, dtype=small)
+    ahead = (num_tokens - jnp.arange(tokens, dtype=jnp.int32)).astype(small)  # tokens from here to the end
+    lag = jnp.where(ahead[None, :] > 0, lag, -1).astype(small).T  # [T, G]: reductions over tokens run across groups
     last = lax.dynamic_index_in_dim(lag, jnp.maximum(num_tokens - 1, 0), 0, keepdims=False)
-    delay = jnp.zeros((groups,), jnp.int32)
+    delay = jnp.zeros((groups,), small)
     delays = []
     part_tokens = -(-tokens // _SEGMENTS)
     for begin in range(0, tokens, part_tokens):
         window, position = lag[begin:], index[begin:]
 
-        def visit(delay: Array, t: Array, window: Array = window, position: Array = position, begin: int = begin):
+        def visit(delay: Array, token: Any, window: Array = window, position: Array = position) -> Any:
+            t, here, left = token
             exceeds = (window > delay[None, :]) & (position >= t)[:, None]
-            more = exceeds.sum(axis=0, dtype=jnp.int32)
-            smallest = jnp.where(exceeds, window, _HIGHEST).min(axis=0)
-            here = lax.dynamic_index_in_dim(window, t - begin, 0, keepdims=False)
-            moves = (last > delay) & (here > delay) & (2 * more > num_tokens - t)
+            more = exceeds.sum(axis=0, dtype=small)
+            smallest = jnp.where(exceeds, window, highest).min(axis=0)
+            moves = (last > delay) & (here > delay) & (2 * more > left)
             delay = jnp.where(moves, smallest, delay)
             return delay, delay
 
-        delay, part = lax.scan(visit, delay, position[:part_tokens])
-        delays.append(part)
-    return jnp.concatenate(delays, axis=0).T
+        part = slice(0, part_tokens)
+        delay, visited = lax.scan(visit, delay, (position[part], window[part], ahead[begin:][part]))
+        delays.append(visited)
+    return jnp.concatenate(delays, axis=0).T.astype(jnp.int32)
 
 
 __all__ = ["reschedule_delays", "reschedule_intervals"]
