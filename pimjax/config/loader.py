@@ -49,7 +49,7 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
         data, where, folder = dict(path_or_preset), "<mapping>", None
         lines: dict[str, int] = {}
     else:
-        path = _find(str(path_or_preset), None)
+        path = find_preset(str(path_or_preset), None)
         data, lines = read_yaml(path)
         where, folder = str(path), path.parent
         data.setdefault("name", path.stem)
@@ -66,7 +66,7 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
     return _validate(content, where, lines)
 
 
-def _find(name: str, section: str | None, beside: Path | None = None) -> Path:
+def find_preset(name: str, section: str | None, beside: Path | None = None) -> Path:
     """The file a name or path means: an existing path, a file beside the including one, or a shipped preset."""
     for candidate in (Path(name), *((beside / name,) if beside else ())):
         if candidate.suffix in (".yaml", ".yml") and candidate.is_file():
@@ -90,7 +90,7 @@ def _section(
 ) -> dict[str, Any]:
     """Resolve one section: a preset's name, or a mapping that may start from `preset: name`."""
     if isinstance(value, str):
-        path = _find(value, section, folder)
+        path = find_preset(value, section, folder)
         return _section(section, read_yaml(path)[0], path.parent, sources, str(path))
     if isinstance(value, BaseModel):
         return value.model_dump()

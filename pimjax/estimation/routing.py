@@ -33,8 +33,10 @@ def workload_trace(config: Config) -> RoutingTrace:
                 f"{model.num_experts}; give a trace (--trace FILE) or a generator (workload.trace.kind zipf, sticky, ...)"
             )
         available = recorded.choices.shape[0]
-        take = np.arange(requests) % available
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[take], recorded)
+        # a batch beyond the recorded requests is filled by whoever routes it, with sequences that are not in step
+        take = np.arange(max(spec.requests, min(requests, available))) % available
+        chosen = jax.tree.map(lambda leaf: np.asarray(leaf)[take], recorded)
+        return chosen.replace(metadata=recorded.metadata.select(take))
     kind = "expert_choice" if model.routing == "expert_choice" else spec.kind
     tokens = config.workload.num_prompt_tokens + config.workload.generated_tokens - 1
     return generate_traces(

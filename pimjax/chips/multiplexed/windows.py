@@ -13,6 +13,7 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.schedule import IDLE, schedule_slots
+from pimjax.schedule.reschedule_host import reschedule_slots
 
 
 class Windows(NamedTuple):
@@ -68,17 +69,18 @@ def layer_windows(
     for index, start in enumerate(starts):
         part = choices[start : start + size]
         rows = len(part)
-        missing = bucket - rows
-        if missing:
-            part = np.concatenate([part, np.zeros((missing, part.shape[1]), part.dtype)])
-        table = schedule_slots(
-            part,
-            group_of_expert,
-            policy=policy,
-            num_tokens=rows,
-            num_groups=num_groups,
-            max_open_tokens=max_open_tokens,
-        )
+        if policy == "reschedule":
+            table = reschedule_slots(part, group_of_expert, num_groups)
+        else:
+            padded = np.pad(part, ((0, bucket - rows), (0, 0)))
+            table = schedule_slots(
+                padded,
+                group_of_expert,
+                policy=policy,
+                num_tokens=rows,
+                num_groups=num_groups,
+                max_open_tokens=max_open_tokens,
+            )
         tables.append(np.where(table == IDLE, IDLE, table + start))
         owner.append(np.full(len(table), index, np.int32))
     token = np.concatenate(tables).astype(np.int32)

@@ -1,0 +1,288 @@
+"""`estimate_generation`: what generating costs token by token, with and without caches, next to a GPU's roofline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pimjax import status as status_bits
+from pimjax.array_typing import HostArray
+from pimjax.chips.multiplexed.routing import RunRouting, run_routing
+from pimjax.config.build import Capacity, capacity_of
+from pimjax.config.config import Config
+from pimjax.config.gpu import GpuConfig, load_gpu
+from pimjax.errors import ConfigError
+from pimjax.estimation.generation_lanes import LaneCosts, lane_configs, lane_schedules, piece_edges, run_lanes
+from pimjax.estimation.gpu import GpuRun, gpu_run
+from pimjax.estimation.kernel import KERNEL_FIDELITIES
+from pimjax.estimation.routing import resolve
+from pimjax.trace.routing import RoutingTrace
+
+#: Cache sets of the paper's figure: which of the two caches a run has.
+CACHE_SETS = ("none", "kv", "go", "kv+go")
+PIECES = 16
+
+
+@dataclass(frozen=True)
+class GpuCase:
+    """The same run on one GPU's roofline; see :mod:`pimjax.estimation.gpu`."""
+
+    name: str
+    first_token_ns: float
+    token_ns: HostArray  # [K]
+    tokens_per_s: float  # decode phase
+    energy_per_token_nj: float  # decode phase
+    latency_ns: float
+    energy_nj: float
+    fits: bool
+
+
+@dataclass(frozen=True)
+class GenerationCase:
+    """One run: `P` prompt tokens, `N` generated, `B` requests together; `K` pieces of the decode phase.
+
+    A step produces one token of every request. `first_token_ns` is the whole prefill: prompts pass one after the other,
+    so it is when the last request's first token is there.
+    """
+
+    caches: str
+    group_size: int
+    batch_size: int
+    prompt_tokens: int
+    generated_tokens: int
+    latency_ns: float  # whole run
+    energy_nj: float
+    area_mm2: float
+    first_token_ns: float
+    first_token_nj: float
+    context: HostArray  # [K] mean length of the sequences in a piece
+    steps: HostArray  # [K] steps of a piece
+    token_ns: HostArray  # [K] mean time of a step
+    token_nj: HostArray  # [K] mean energy of one request's token
+    status: int
+    gpus: tuple[GpuCase, ...]
+
+    @property
+    def decode_ns(self) -> float:
+        """The run without its prefill."""
+        return self.latency_ns - self.first_token_ns
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens of all requests per second in the decode phase."""
+        return 1e9 * self.batch_size * (self.generated_tokens - 1) / self.decode_ns
+
+    @property
+    def energy_per_token_nj(self) -> float:
+        """Energy of one token in the decode phase."""
+        return (self.energy_nj - self.first_token_nj) / (self.batch_size * (self.generated_tokens - 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python numbers, as `--json` prints them."""
+        out = {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__ if name != "gpus"}
+        out |= {name: _plain(getattr(self, name)) for name in ("decode_ns", "tokens_per_s", "energy_per_token_nj")}
+        out["status_text"] = status_bits.describe(self.status)
+        out["gpus"] = [{name: _plain(getattr(gpu, name)) for name in gpu.__dataclass_fields__} for gpu in self.gpus]
+        return out
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def estimate_generation(
+    config: Config,
+    trace: RoutingTrace | None = None,
+    fidelity: str = "closed",
+    *,
+    caches: Sequence[str] | None = None,
+    group_sizes: Sequence[int] | None = None,
+    batch_sizes: Sequence[int] | None = None,
+    gpus: Sequence[str] = (),
+    pieces: int = PIECES,
+) -> list[GenerationCase]:
+    """Generate `workload.generated_tokens` tokens with every cache set, group size and batch size.
+
+    Host function, float64. One compiled program serves all cases; nothing in it grows with the lengths.
+
+    Args:
+        config: the run; at least 2 generated tokens. Its gate-output variant is used where a cache set has one
+            ("full" if it names none).
+        trace: as for :func:`pimjax.estimate`; a shorter one is repeated.
+        fidelity: "closed" or "fluid" (differs in the prefill only).
+        caches: of :data:`CACHE_SETS`; default all, or without gate-output caches under token choice, where they are
+            void.
+        group_sizes: experts that share peripherals; default the plan's.
+        batch_sizes: requests that decode together; default the workload's.
+        gpus: shipped GPUs or YAML files to set beside it, such as "h100_sxm".
+        pieces: most points of the per-token curve.
+
+    Returns:
+        One :class:`GenerationCase` per combination, batch sizes outermost, cache sets innermost.
+
+    Raises:
+        ConfigError: fewer than 2 tokens, an unknown cache set, or a combination that the chip model does not have.
+
+    >>> from pimjax import load_config
+    >>> run = load_config("paper_reference", {"workload.generated_tokens": 8})
+    >>> plain, *_, cached = estimate_generation(run)
+    >>> round((plain.latency_ns - plain.first_token_ns) / (cached.latency_ns - cached.first_token_ns), 1)
+    4.3
+    """
+    if fidelity not in KERNEL_FIDELITIES:
+        raise ConfigError(f"fidelity: {fidelity!r} is not for generation; allowed: {', '.join(KERNEL_FIDELITIES)}")
+    if config.workload.generated_tokens < 2:
+        raise ConfigError(
+            f"workload.generated_tokens is {config.workload.generated_tokens}; generation needs at least 2, of which the "
+            "prefill emits the first"
+        )
+    runs = _runs(config, caches, group_sizes, batch_sizes)
+    if config.chip_model == "reference":
+        return _reference_cases(runs, fidelity, pieces, gpus)
+    resolved: list[tuple[str, Config, RunRouting]] = []
+    routed: dict[tuple[int, int], RunRouting] = {}
+    for name, run in runs:
+        ready, requests = resolve(run, trace)
+        key = (ready.plan.group_size, ready.workload.batch_size)
+        if key not in routed:
+            routed[key] = run_routing(ready, requests)
+        resolved.append((name, ready, routed[key]))
+    capacity = _union([capacity_of(run) for _, run, _ in resolved])
+    edges = piece_edges(config.workload.generated_tokens - 1, pieces)
+    lanes, schedules = [], []
+    for _, run, routing in resolved:
+        parts = lane_configs(run, edges)
+        lanes += parts
+        schedules += lane_schedules(run, routing, parts, edges, fidelity=fidelity, capacity=capacity)
+    costs = _run_split(lanes, schedules, fidelity, len(edges) + 1)
+    devices = {name: load_gpu(name) for name in gpus}
+    cases = []
+    for i, (name, run, routing) in enumerate(resolved):
+        beside = [(device, gpu_run(run, routing, device)) for device in devices.values()]
+        cases.append(_case(name, run, edges, LaneCosts(*(leaf[i] for leaf in costs)), beside))
+    return cases
+
+
+def _runs(
+    config: Config,
+    caches: Sequence[str] | None,
+    group_sizes: Sequence[int] | None,
+    batch_sizes: Sequence[int] | None,
+) -> list[tuple[str, Config]]:
+    """The configuration of every case."""
+    if caches is None:
+        void = config.chip_model == "multiplexed" and config.model.routing == "token_choice"
+        caches = ("none", "kv") if void else CACHE_SETS
+    for name in caches:
+        if name not in CACHE_SETS:
+            raise ConfigError(f"caches: {name!r} is unknown; allowed: {', '.join(CACHE_SETS)}")
+    variant = config.workload.go_cache if config.workload.go_cache != "none" else "full"
+    runs = []
+    for batch in batch_sizes or (config.workload.batch_size,):
+        for size in group_sizes or (config.plan.group_size,):
+            for name in caches:
+                held = name.split("+")
+                workload = {
+                    "prefill": True,
+                    "batch_size": int(batch),
+                    "kv_cache": "kv" in held,
+                    "go_cache": variant if "go" in held else "none",
+                }
+                plan = {"group_size": int(size)}
+                if group_sizes is not None:
+                    plan["group_of_expert"] = None  # an explicit map has a size of its own
+                runs.append((name, _revalidated(config, workload, plan)))
+    return runs
+
+
+def _revalidated(config: Config, workload: dict[str, Any], plan: dict[str, Any]) -> Config:
+    from pimjax.config.loader import load_config
+
+    changes = {f"workload.{key}": value for key, value in workload.items()}
+    return load_config(config.model_dump(), changes | {f"plan.{key}": value for key, value in plan.items()})
+
+
+def _union(capacities: Sequence[Capacity]) -> Capacity:
+    whole = capacities[0]
+    for one in capacities[1:]:
+        whole = whole.union(one)
+    return whole
+
+
+def _run_split(lanes: list[Config], schedules: list[Any], fidelity: str, per_case: int) -> LaneCosts:
+    """Costs `[cases, lanes of a case]`. Fluid differs from closed in the prefill only, so the pieces are closed."""
+    count = len(lanes) // per_case
+    if fidelity == "closed":
+        return LaneCosts(*(leaf.reshape(count, per_case) for leaf in _costs(lanes, schedules, "closed")))
+    early = [i for i in range(len(lanes)) if i % per_case < 2]
+    late = [i for i in range(len(lanes)) if i % per_case >= 2]
+    first = _costs([lanes[i] for i in early], [schedules[i] for i in early], fidelity)
+    rest = _costs([lanes[i] for i in late], [schedules[i].replace(prompt_profile=None) for i in late], "closed")
+    return LaneCosts(
+        *(np.concatenate([a.reshape(count, 2), b.reshape(count, -1)], axis=1) for a, b in zip(first, rest, strict=True))
+    )
+
+
+def _costs(lanes: list[Config], schedules: list[Any], fidelity: str) -> LaneCosts:
+    return run_lanes(lanes, schedules, chip_model="multiplexed", fidelity=fidelity)
+
+
+def _reference_cases(
+    runs: list[tuple[str, Config]], fidelity: str, pieces: int, gpus: Sequence[str]
+) -> list[GenerationCase]:
+    if gpus:
+        raise ConfigError("gpus: the 'reference' chip has no routing to compare on; use chip_model 'multiplexed'")
+    cases = []
+    lanes, edges = [], piece_edges(runs[0][1].workload.generated_tokens - 1, pieces)
+    for _, run in runs:
+        workload = run.workload.model_copy(update={"prefill": True, "prompt_tokens": run.workload.num_prompt_tokens})
+        lanes += lane_configs(run.model_copy(update={"workload": workload}), edges)
+    costs = run_lanes(lanes, None, chip_model="reference", fidelity=fidelity)
+    per_case = len(edges) + 1
+    for i, (name, run) in enumerate(runs):
+        part = slice(i * per_case, (i + 1) * per_case)
+        cases.append(_case(name, run, edges, LaneCosts(*(leaf[part] for leaf in costs)), []))
+    return cases
+
+
+def _case(
+    name: str, run: Config, edges: HostArray, costs: LaneCosts, gpus: Sequence[tuple[GpuConfig, GpuRun]]
+) -> GenerationCase:
+    workload = run.workload
+    steps, prompt, batch = np.diff(edges), workload.num_prompt_tokens, workload.batch_size
+    return GenerationCase(
+        caches=name,
+        group_size=run.plan.group_size,
+        batch_size=batch,
+        prompt_tokens=prompt,
+        generated_tokens=workload.generated_tokens,
+        latency_ns=float(costs.latency_ns[0]),
+        energy_nj=float(costs.energy_nj[0]),
+        area_mm2=float(costs.area_mm2[0]),
+        first_token_ns=float(costs.latency_ns[1]),
+        first_token_nj=float(costs.energy_nj[1]),
+        context=prompt + (edges[:-1] + edges[1:] + 1) / 2,
+        steps=steps,
+        token_ns=costs.latency_ns[2:] / steps,
+        token_nj=costs.energy_nj[2:] / (steps * batch),
+        status=int(np.bitwise_or.reduce(costs.status)),
+        gpus=tuple(_gpu_case(gpu, one, edges, batch) for gpu, one in gpus),
+    )
+
+
+def _gpu_case(gpu: GpuConfig, run: GpuRun, edges: HostArray, batch: int) -> GpuCase:
+    decode_ns, steps = float(run.step_ns.sum()), len(run.step_ns)
+    power = run.energy_nj / run.latency_ns
+    return GpuCase(
+        name=gpu.name,
+        first_token_ns=run.first_token_ns,
+        token_ns=np.add.reduceat(run.step_ns, edges[:-1]) / np.diff(edges),
+        tokens_per_s=1e9 * batch * steps / decode_ns,
+        energy_per_token_nj=power * decode_ns / (batch * steps),
+        latency_ns=run.latency_ns,
+        energy_nj=run.energy_nj,
+        fits=run.fits,
+    )
