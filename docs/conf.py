@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,14 @@ html_css_files = ["wide.css"]
 html_show_sourcelink = False
 
 
+def close_examples(app: Any, name: str, source: list[str]) -> None:
+    """Examples end with an empty line, without which doctest takes the closing fence for output; readers need none."""
+    source[0] = re.sub(r"\n\n```(?=\n|$)", "\n```", source[0])
+
+
 def setup(app: Any) -> None:
-    """Hooks of the API pages."""
+    """Hooks: examples of the pages, descriptions of the API."""
+    app.connect("source-read", close_examples)
     app.connect("autodoc-process-docstring", api.code_in_backticks, priority=100)
     app.connect("autodoc-process-docstring", api.add_field_comments)
     app.connect("autodoc-skip-member", api.skip_aliases)
