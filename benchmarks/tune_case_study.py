@@ -14,13 +14,14 @@ tuned chip loses when that parameter alone goes back to its old value.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from harness import write_json
+from harness import RESULTS, write_json
 
 from pimjax.trace import load_traces
 from pimjax.tuning import load_tune_config, tune
@@ -124,11 +125,16 @@ def main() -> None:
     parser.add_argument("--bases", nargs="*", default=["paper_multiplexed", "gpt_oss_20b"])
     parser.add_argument("--groups", nargs="*", type=int, default=[2, 4])
     parser.add_argument("--targets", nargs="*", default=list(TARGETS))
+    parser.add_argument("--resume", action="store_true", help="keep the other chips of an earlier result")
     arguments = parser.parse_args()
     if arguments.cache:
         jax.config.update("jax_compilation_cache_dir", arguments.cache)
     folder = Path(os.environ.get("PIMJAX_TRACES", Path(__file__).parents[2] / "shared" / "traces"))
     document: dict[str, Any] = {}
+    earlier = RESULTS / "tune_case_study.json"
+    if arguments.resume and earlier.is_file():
+        document = json.loads(earlier.read_text())
+        document.pop("environment")
     groups, targets = (
         (arguments.groups[:1], arguments.targets[:1]) if arguments.quick else (arguments.groups, arguments.targets)
     )

@@ -15,7 +15,7 @@ from pimjax.tuning import load_tune_config, make_problem, tune
 from pimjax.tuning.descent import descend, start_lanes
 from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.last_mile import gradient
-from pimjax.tuning.polish import Point, polish
+from pimjax.tuning.polish import Point, polish, return_idle
 from pimjax.tuning.problem import Problem
 from pimjax.tuning.sensitivity import sensitivities
 
@@ -105,6 +105,22 @@ def test_polish_never_worsens_and_counts(problem: Problem) -> None:
     assert sum(seen) == spent
     again = evaluate(problem, better.unit[None], [0])
     assert float(again.merit[0]) == pytest.approx(better.merit, abs=1e-12)
+
+
+def test_parameters_without_effect_return_to_the_base(problem: Problem) -> None:
+    """ADC bits do nothing to the calibrated tile: they go back; units that help stay."""
+    run = RUN | {"parameters": RUN["parameters"] | {"hardware.adc_bits": {"kind": "integer", "low": 4, "high": 10}}}
+    wider = make_problem(load_tune_config(run))
+    place = list(wider.names).index("hardware.adc_bits")
+    unit = wider.start.copy()
+    unit[place] = 1.0
+    unit[0] = 1.0
+    found = evaluate(wider, unit[None], [0])
+    point = Point(unit, 0, found.base[0], float(found.merit[0]))
+    settled, spent = return_idle(wider, point)
+    assert spent == 2
+    assert settled.unit[place] == wider.start[place]
+    assert settled.unit[0] == 1.0
 
 
 def test_interrupted_run_goes_on_where_it_stopped(problem: Problem, tmp_path) -> None:

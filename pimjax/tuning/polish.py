@@ -25,6 +25,8 @@ SMALLEST_STEP = 2e-4
 LATE_STEP = 2e-3
 """First step of continuous parameters after the last mile."""
 _TOLERANCE = 1e-10
+_IDLE = 1e-6
+"""A parameter whose return to its base value worsens the merit by less than this has no business elsewhere."""
 
 
 class Point(NamedTuple):
@@ -64,6 +66,23 @@ def polish(
                 break
             continue
         point = moved
+    return point, spent
+
+
+def return_idle(problem: Problem, point: Point) -> tuple[Point, int]:
+    """The point with every parameter back at the base value that makes no difference; and the evaluations.
+
+    What the differentiated model does not feel may still matter to the event engine: only felt moves are kept.
+    """
+    spent = 0
+    start = snap(problem.arrays.box, problem.start)
+    for index in np.flatnonzero(np.abs(point.unit - start)[: problem.num_parameters] > 1e-12):
+        unit = point.unit.copy()
+        unit[index] = start[index]
+        result = evaluate(problem, unit[None], np.array([point.variant], np.int32))
+        spent += 1
+        if result.merit[0] < point.merit + _IDLE:
+            point = Point(unit, point.variant, result.base[0], float(result.merit[0]))
     return point, spent
 
 

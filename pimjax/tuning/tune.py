@@ -21,7 +21,7 @@ from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.history import History
 from pimjax.tuning.last_mile import last_mile
 from pimjax.tuning.measures import MEASURES, QUALITIES, value_of
-from pimjax.tuning.polish import LATE_STEP, Point, polish
+from pimjax.tuning.polish import LATE_STEP, Point, polish, return_idle
 from pimjax.tuning.problem import Problem, Quality, make_problem
 from pimjax.tuning.tune_config import TuneConfig, load_tune_config
 
@@ -176,7 +176,8 @@ def finish(problem: Problem, lanes: Lanes, say: Progress = lambda sentence: None
         raise ConfigError(
             "no start gave usable hardware: every point is refused by the model; widen the parameters' bounds"
         )
-    return best, spent, gradients
+    best, some = return_idle(problem, best)
+    return best, spent + some, gradients
 
 
 def _result(
