@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import pimjax.config as config
 from pimjax import status
-from pimjax.chips.reference import closed, fluid, fluid_gradient, phases
+from pimjax.chips.reference import closed, fluid, fluid_gradient, phases, rounds
 from pimjax.chips.reference.config import simulate_config
 from pimjax.chips.reference.kernel import latency_and_shares, reference_cost
 from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS, OP_INDEX
@@ -205,10 +205,12 @@ def test_derivatives_in_hardware(fidelity):
             changed = design.set({f"hardware.{name}": value for name, value in zip(names, values, strict=True)})
             return reference_cost(changed, capacity=capacity, fidelity=fidelity, critical=False).latency_ns
 
-        values = jnp.asarray([float(getattr(design.hardware, name)) for name in names])
+        generic = 1 + 1e-2 * np.random.default_rng(0).uniform(size=len(names))  # away from ties
+        generic[-1] = 1
+        values = jnp.asarray([float(getattr(design.hardware, name)) for name in names]) * generic
         gradient = jax.jit(jax.grad(latency))
         reverse = gradient(values)
-        batch = jnp.stack([values, values * 1.01])
+        batch = jnp.stack([values, values * jnp.ones(len(names)).at[:-1].set(1.01)])
         lanes = jax.jit(jax.vmap(jax.jacfwd(latency)))(batch)
         np.testing.assert_allclose(lanes[0], reverse, rtol=1e-11)
         np.testing.assert_allclose(lanes[1], gradient(batch[1]), rtol=1e-11)
@@ -268,10 +270,74 @@ def test_walk_back_equals_plain_differentiation(kind):
         np.testing.assert_allclose(euler, value(durations), rtol=1e-12)
 
 
+def test_transposed_rounds_equal_plain_differentiation():
+    """As above, for the simulation in rounds: its derivative is the transpose of its events."""
+    kind = phases.MIDDLE
+    with jax.enable_x64(True):
+        stages, rng = len(kind.single), np.random.default_rng(5)
+        chains = jnp.asarray(rng.integers(3, 12, stages), float)
+        width = jnp.where(jnp.array(kind.single), 1.0, chains)
+        lead = jnp.minimum(width, 4.0)
+        size, units = 6, jnp.float64(9)
+        arguments = width, lead, jnp.float64(size), units
+        weights = jnp.asarray(rng.uniform(size=size))
+
+        def plain(durations):
+            done, _ = rounds.run_rounds(kind, size, durations, *arguments)
+            return jnp.sum(weights * (done if kind.queued < 0 else jax.lax.cummax(done)))
+
+        def summed(durations):
+            return fluid_gradient._summed_rounds(kind, durations, *arguments, weights)
+
+        lanes = 4
+        drawn = rounds.RoundDurations(
+            work=jnp.asarray(rng.uniform(300, 1500, (lanes, stages))),
+            trip=jnp.where(jnp.array(kind.tiles), jnp.asarray(rng.uniform(20, 90, (lanes, stages))), 0.0),
+            mvm=jnp.asarray(rng.uniform(20, 60, lanes)),
+            hop_in=jnp.asarray(rng.uniform(1, 5, lanes)),
+            add=jnp.asarray(rng.uniform(5, 15, lanes)),
+        )
+        value, back = jax.jit(jax.vmap(summed)), jax.jit(jax.vmap(jax.grad(summed)))(drawn)
+        through = jax.jit(jax.vmap(jax.grad(plain)))(drawn)
+        jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10), back, through)
+        for field in drawn._fields:
+            step = 1e-6 * jnp.asarray(rng.uniform(size=getattr(drawn, field).shape)) * (getattr(drawn, field) > 0)
+            moved = [drawn._replace(**{field: getattr(drawn, field) + sign * step}) for sign in (1, -1)]
+            expected = (getattr(back, field) * step).reshape(lanes, -1).sum(1)
+            np.testing.assert_allclose((value(moved[0]) - value(moved[1])) / 2, expected, atol=2e-10)
+        assert np.all(jax.vmap(lambda one: rounds.run_rounds(kind, size, one, *arguments)[0])(drawn) > 0)
+        euler = sum(jnp.sum((d * slope).reshape(lanes, -1), axis=1) for d, slope in zip(drawn, back, strict=True))
+        np.testing.assert_allclose(euler, value(drawn), rtol=1e-12)
+
+
+def test_rounds_leave_units_free_and_let_the_next_stage_begin():
+    """One token: 5 chains of 2 additions of 10 ns on 3 units, then a single of 7 ns, in the last layer's phase."""
+    durations = rounds.RoundDurations(
+        work=jnp.array([100.0, 7.0, 0.0, 0.0, 100.0, 7.0]),
+        trip=jnp.array([0.0, 0.0, 1.0, 1.0, 0.0, 0.0]),
+        mvm=jnp.ones(()),
+        hop_in=jnp.ones(()),
+        add=jnp.array(10.0),
+    )
+    width = jnp.array([5.0, 1.0, 1.0, 1.0, 5.0, 1.0])
+    one = jnp.ones(())
+    times = functools.partial(rounds.run_rounds, phases.LAST, 1, durations, width, tokens=one, units=3 * one)
+    # 10 additions in 4 rounds, the last of one addition; the single waits for all chains: 40 + 7, 1 + 1, 40 + 7
+    assert times(lead=width)[0].tolist() == [96.0]
+    # the last single needs 4 of the 5 chains, which are through when the last round begins
+    assert times(lead=width.at[4].set(4.0))[0].tolist() == [86.0]
+    # two tokens, the second's burst begins on the two units that the first's last round leaves
+    two = functools.partial(times, lead=width, units=3 * one)
+    pair = rounds.run_rounds(phases.LAST, 2, durations, width, lead=width, tokens=2 * one, units=3 * one)[0]
+    assert pair[0] == two()[0][0]
+    assert pair[1] < 2 * pair[0]
+
+
 def test_fluid_equals_hand_worked_schedules():
     """Two tokens, one single of 10 ns, then 4 chains of 5 ns each, one unit in all: bursts of low tokens go first."""
     one = jnp.ones(())
-    phase = phases.Phase(jnp.array([10.0, 20.0]), jnp.array([1.0, 4.0]), jnp.array([2.0, 0.0]), one, 0 * one)
+    width = jnp.array([1.0, 4.0])
+    phase = phases.Phase(jnp.array([10.0, 20.0]), width, jnp.array([2.0, 0.0]), width, one, one, 0 * one)
     times = functools.partial(fluid.finish_times, phase, phases.EMBEDDING, 3 * one, 2 * one, size=2)
     # units 1: token 0 single 3..13, tiles (in 1, MVM 3, rest of the trip) until 18; token 1 single 13..23 holds the
     # unit past 18; token 0's burst 23..43, token 1's 43..63

@@ -42,7 +42,7 @@ def phase_ns(phase: Phase, kind: PhaseKind, mvm: Array, tokens: Array, units: Ar
 
     >>> one = jnp.ones(())
     >>> work, width, delay = jnp.array([132., 2880.]), jnp.array([1., 48.]), jnp.array([24., 0.])
-    >>> phase = Phase(work, width, delay, hop_in=12 * one, first=12 * one)
+    >>> phase = Phase(work, width, delay, lead=width, hop_in=12 * one, add=12 * one, first=12 * one)
     >>> float(phase_ns(phase, EMBEDDING, 130 * one, 1 * one, 5 * one))
     1004.0
     """

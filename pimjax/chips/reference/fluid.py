@@ -48,7 +48,7 @@ def finish_times(phase: Phase, kind: PhaseKind, mvm: Array, tokens: Array, units
     >>> from pimjax.chips.reference.phases import EMBEDDING
     >>> one = jnp.ones(())
     >>> work, width, delay = jnp.array([132., 2880.]), jnp.array([1., 48.]), jnp.array([24., 0.])
-    >>> phase = Phase(work, width, delay, hop_in=12 * one, first=12 * one)
+    >>> phase = Phase(work, width, delay, lead=width, hop_in=12 * one, add=12 * one, first=12 * one)
     >>> finish_times(phase, EMBEDDING, 130 * one, 2 * one, 5 * one, size=2).tolist()
     [1004.0, 1580.0]
     """

@@ -111,7 +111,9 @@ class Phase(NamedTuple):
     work: Array  # [S]
     width: Array  # [S] units the stage can use
     delay: Array  # [S] from the end of the stage until the token is ready for the next one, but for the MVM
+    lead: Array  # [S] chains of a burst that what follows waits for; its width where it waits for all
     hop_in: Array  # [] part of `delay` that comes before the tiles
+    add: Array  # [] one addition of a burst
     first: Array  # [] release of the first token, but for the MVM
 
 
@@ -178,11 +180,14 @@ def embedding_phase(b: Blocks, t: Timings) -> Phase:
     """Token embedding, its addition, and q, k, v of the first layer."""
     chains = 3 * b.d_cols
     trip = t.hop_in + t.hop_out
+    width = jnp.stack([jnp.ones_like(chains), chains])
     return Phase(
         work=jnp.stack([t.add_model, chains * (b.d_rows - 1) * t.add_columns]),
-        width=jnp.stack([jnp.ones_like(chains), chains]),
+        width=width,
         delay=jnp.stack([trip, jnp.zeros_like(trip)]),
+        lead=width,
         hop_in=t.hop_in,
+        add=t.add_columns,
         first=t.hop_out,
     )
 
@@ -207,17 +212,22 @@ def layer_phase(design: Design, b: Blocks, t: Timings, *, moe: ArrayLike, kind: 
         (k - 1) * t.add_hidden + t.add_model,
     ]
     width = [b.d_cols, one, one, up, down, one]
+    # The first expert goes on alone; the sum of experts begins with the first two.
+    lead = [b.d_cols, one, one, router + b.f_cols, jnp.minimum(down, 2 * b.d_cols), one]
     delay = [zero, zero, trip, trip + t.relu, zero, zero]
     if kind is MIDDLE:
         chains = 3 * b.d_cols
         work += [t.norm, chains * (b.d_rows - 1) * t.add_columns]
         width += [one, chains]
+        lead += [one, chains]
         delay += [trip, zero]
     return Phase(
         work=jnp.stack(work),
         width=jnp.stack(width),
         delay=jnp.stack(delay),
+        lead=jnp.stack(lead),
         hop_in=t.hop_in,
+        add=t.add_columns,
         first=trip,
     )
 

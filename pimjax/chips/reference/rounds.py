@@ -1,0 +1,262 @@
+"""Second simulation of a phase: bursts in rounds of whole additions, as the engine runs them.
+
+`fluid` takes a burst as divisible work. Here its units add in rounds of one addition each. Where fewer additions than
+units are left for the last round, the units that it does not need are free one addition earlier, for whoever waits:
+this is where a long single of a later token slips in. What follows the burst starts then too, if the chains that it
+waits for (`Phase.lead`) are through, else when the last round ends. Units that join a burst keep their own rhythm; the
+burst knows the mean time to the next round. The rest is as in `fluid`.
+
+Every event is split in two: :func:`_decide` chooses what happens (whole numbers and flags), and :func:`_advance`
+moves the clock. The second is linear in times and durations, so derivatives are its transpose, event by event
+(:func:`walk_back`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from pimjax.array_typing import Array
+from pimjax.chips.reference.phases import Phase, PhaseKind
+
+NOTHING, SERVED, CUT, WAITED, RELEASED = range(5)
+"""What an event waited for: nothing, the end of a stage, a last round, a token's return, the end of a last round."""
+
+SLACK = 0.05
+"""Rounding that is forgiven in counts of additions."""
+
+
+class RoundDurations(NamedTuple):
+    """All durations of a phase but the first release, ns."""
+
+    work: Array  # [S] of one unit
+    trip: Array  # [S] from the end of a stage until the token is ready again, MVM included; 0 where no tiles follow
+    mvm: Array  # []
+    hop_in: Array  # []
+    add: Array  # [] one addition of a burst
+
+
+class Clock(NamedTuple):
+    """What moves with time, ns; axis T = tokens."""
+
+    now: Array  # []
+    tile_free: Array  # []
+    wait: Array  # [T] until the token is ready
+    left: Array  # [T] work of its stage
+    bound: Array  # [T] until the next round, mean over its units
+    held: Array  # [T] until its last round ends
+    done: Array  # [T] end of the token
+
+
+class _Counts(NamedTuple):
+    """Whole numbers, axis T."""
+
+    span: Array  # units asked for: 0 while a single runs, -1 before it starts
+    stage: Array
+    rate: Array  # units that served it in the last event
+    background: Array  # units of its last round
+
+
+class RoundEvent(NamedTuple):
+    """What happened in an event."""
+
+    token: Array  # int16
+    how: Array  # uint8
+    at: Array  # uint8, stage of the token
+    ends: Array  # bool
+    late: Array  # bool: the next stage waits for the last round
+    ahead: Array  # bool: the queue at the tiles outlasts the step
+    held_up: Array  # bool: the token waits in it
+    rounds: Array  # uint16, whole rounds before the last one
+    before: Array  # float16 [T] units of each token in the event before, 0 if its stage is new
+    rate: Array  # float16 [T] units now; exact up to 2048
+    passed: Array  # uint16 [T] rounds that begin
+
+
+def round_durations(phase: Phase, kind: PhaseKind, mvm: Array) -> RoundDurations:
+    """Durations of a phase as the simulation takes them."""
+    tiles = jnp.array(kind.tiles)
+    trip = jnp.where(tiles, phase.delay + mvm, 0)
+    return RoundDurations(work=phase.work, trip=trip, mvm=mvm, hop_in=phase.hop_in, add=phase.add)
+
+
+def events_per_token(kind: PhaseKind) -> int:
+    """Most events one token causes: its release, ends of stages, returns from tiles, ends of last rounds."""
+    return kind.events_per_token + sum(not single for single in kind.single)
+
+
+def run_rounds(
+    kind: PhaseKind,
+    size: int,
+    durations: RoundDurations,
+    width: Array,
+    lead: Array,
+    tokens: Array,
+    units: Array,
+    *,
+    log: bool = False,
+) -> tuple[Array, RoundEvent | None]:
+    """End of each token after the first release, ns `[T]`, and the events if they are asked for.
+
+    >>> from pimjax.chips.reference.phases import EMBEDDING
+    >>> one = jnp.ones(())
+    >>> durations = RoundDurations(jnp.array([132., 2880.]), jnp.array([154., 0.]), 130 * one, 12 * one, 12 * one)
+    >>> width = jnp.array([1., 48.])
+    >>> run_rounds(EMBEDDING, 2, durations, width, width, 2 * one, 7 * one)[0].tolist()
+    [706.0, 1114.0]
+    """
+    dtype = durations.work.dtype
+    index = jnp.arange(size)
+    spans = jnp.where(jnp.array(kind.single), -1, width)
+    zero, full = jnp.zeros((), dtype), jnp.zeros(size, dtype)
+    released = jnp.where(index < tokens, index * durations.mvm, jnp.asarray(jnp.inf, dtype))
+    clock = Clock(zero, zero, released, full + durations.work[0], full, full, full)
+    counts = _Counts(full + spans[0], jnp.zeros(size, int), full, full)
+    earlier = (index[:, None] < index[None, :]).astype(dtype)  # [T, T]
+
+    def event(state, _):
+        clock, counts = state
+        entry, counts = _decide(kind, clock, counts, durations, spans, width, lead, units, earlier)
+        return (_advance(kind, clock, entry, durations), counts), (entry if log else None)
+
+    length = size * events_per_token(kind)
+    (clock, _), entries = lax.scan(event, (clock, counts), None, length=length)
+    return clock.done, entries
+
+
+def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) -> tuple[RoundEvent, _Counts]:
+    """What happens next, and the whole numbers after it."""
+    dtype, size = clock.left.dtype, len(clock.left)
+    never = jnp.asarray(jnp.inf, dtype)
+    tolerance = 1e-2 if dtype == jnp.float32 else 1e-9
+    add = jnp.where(durations.add > 0, durations.add, 1)
+    index = jnp.arange(size)
+    span, stage, before, background = counts
+
+    ready = clock.wait <= 0
+    running = ready & (span == 0)
+    want = jnp.where(ready, jnp.abs(span), 0)
+    taken = jnp.sum(running, dtype=dtype) + jnp.sum(background)
+    rate = jnp.clip(units - taken - jnp.dot(want, earlier, precision="highest"), 0, want)
+    rate = jnp.where(span < 0, jnp.floor(rate), rate)
+    span = jnp.where((span < 0) & (rate > 0), 0, span)
+    rate = jnp.where(running, 1, rate).astype(jnp.float16).astype(dtype)  # as it is logged
+
+    speed = jnp.where(rate > 0, rate, 1)
+    bound = _mean_bound(clock.bound, before, rate, durations.add)
+    additions = (clock.left - rate * bound) / add  # not started
+    rounds = jnp.floor((additions + SLACK) / speed)
+    rest = additions - rate * rounds
+    cut = (span > 0) & (rate > 0) & (additions > SLACK) & (rest > SLACK)
+    served = jnp.where(rate > 0, jnp.where(cut, bound + rounds * add, clock.left / speed), never)
+    needed = jnp.where(ready, jnp.where(clock.left <= tolerance, 0, served), clock.wait)
+    release = jnp.where(background > 0, clock.held, never)
+    soonest = jnp.minimum(needed, release)
+    shortest = soonest.min()
+    token = jnp.where(soonest <= shortest, index, size - 1).min()
+    alive = shortest < never
+    released = release[token] < needed[token]
+    ends = ready[token] & ~released & alive
+    cuts = ends & cut[token] & (clock.left[token] > tolerance)
+    how = jnp.where(ready[token], jnp.where(cuts, CUT, SERVED), WAITED)
+    how = jnp.where(ready[token] & (clock.left[token] <= tolerance), NOTHING, how)
+    how = jnp.where(alive, jnp.where(released, RELEASED, how), NOTHING)
+    step = jnp.where(alive, shortest, 0)
+
+    at = stage[token]
+    rest = jnp.ceil(rest[token] - SLACK)
+    late = cuts & (width[at] - rest < lead[at] - SLACK)
+    passed = jnp.where(rate > 0, jnp.maximum(jnp.floor((tolerance + step - bound) / add) + 1, 0), 0)
+    ahead, held_up = clock.tile_free > step, jnp.zeros((), bool)
+    if kind.queued >= 0:
+        held_up = jnp.where(ahead, clock.tile_free - step, 0) > durations.hop_in
+    entry = RoundEvent(
+        token=token.astype(jnp.int16),
+        how=how.astype(jnp.uint8),
+        at=at.astype(jnp.uint8),
+        ends=ends,
+        late=late,
+        ahead=ahead,
+        held_up=held_up,
+        rounds=rounds[token].astype(jnp.uint16),
+        before=before.astype(jnp.float16),
+        rate=rate.astype(jnp.float16),
+        passed=jnp.where(span > 0, passed, 0).astype(jnp.uint16),
+    )
+    background = jnp.where(clock.held - step <= 0, 0, background)
+    background = background.at[token].set(jnp.where(cuts, rest, background[token]))
+    following = jnp.append(spans[1:], 0)[at]
+    fresh = ends | (how == WAITED)
+    after = _Counts(
+        span=span.at[token].set(jnp.where(ends, following, span[token])),
+        stage=stage.at[token].add(ends.astype(stage.dtype)),
+        rate=rate.at[token].set(jnp.where(fresh, 0, rate[token])),
+        background=background,
+    )
+    return lax.stop_gradient((entry, after))
+
+
+def _mean_bound(bound: Array, before: Array, rate: Array, add: Array) -> Array:
+    """Mean time to the next round where units join a burst: theirs is a whole addition away."""
+    joined = rate > before
+    speed = jnp.where(joined, rate, 1)
+    return jnp.where(joined, bound * (before / speed) + add * ((rate - before) / speed), bound)
+
+
+def _advance(kind: PhaseKind, clock: Clock, entry: RoundEvent, durations: RoundDurations) -> Clock:
+    """Times after an event: linear in times and durations."""
+    dtype = clock.left.dtype
+    before, rate, passed = (count.astype(dtype) for count in (entry.before, entry.rate, entry.passed))
+    token, at = entry.token.astype(int), entry.at.astype(int)
+    ends, how = entry.ends, entry.how
+    now, tile_free, wait, left, bound, held, done = clock
+    last = at == len(kind.single) - 1
+
+    bound = _mean_bound(bound, before, rate, durations.add)
+    speed = jnp.where(rate[token] > 0, rate[token], 1)
+    step = jnp.where(how == SERVED, left[token] / speed, 0)
+    step = step + jnp.where(how == CUT, bound[token] + entry.rounds.astype(dtype) * durations.add, 0)
+    step = step + jnp.where(how == WAITED, wait[token], 0)
+    step = step + jnp.where(how == RELEASED, held[token], 0)
+
+    now = now + step
+    wait = wait - step  # of no concern where the token is ready
+    left = left - rate * step
+    bound = bound - step + passed * durations.add
+    held = held - step
+    late = jnp.where(entry.late, durations.add, 0)
+    lag = late + durations.trip[at]
+    if kind.queued >= 0:
+        queues = ends & (at == kind.queued)
+        tile_free = jnp.where(entry.ahead, tile_free - step, 0)
+        turn = jnp.where(entry.held_up, tile_free - durations.hop_in, 0)  # waits for the token before it
+        lag = jnp.where(queues, turn + lag, lag)
+        tile_free = jnp.where(queues, turn + durations.hop_in + durations.mvm, tile_free)
+    lag = jnp.where(last, jnp.asarray(jnp.inf, dtype), lag)
+    following = jnp.where(last, 0, durations.work[jnp.minimum(at + 1, len(kind.single) - 1)])
+    wait = wait.at[token].set(jnp.where(ends, lag, jnp.where(how == WAITED, 0, wait[token])))
+    left = left.at[token].set(jnp.where(ends, following, left[token]))
+    held = held.at[token].set(jnp.where(ends & (how == CUT), durations.add, held[token]))
+    done = done.at[token].set(jnp.where(ends & last, now + late, done[token]))
+    return Clock(now, tile_free, wait, left, bound, held, done)
+
+
+def walk_back(kind: PhaseKind, events: RoundEvent, durations: RoundDurations, weights: Array) -> RoundDurations:
+    """Derivative of `sum(weights * done)` in every duration: the events, transposed, from the last to the first."""
+    zero, full = jnp.zeros((), weights.dtype), jnp.zeros_like(weights)
+    origin = Clock(zero, zero, full, full, full, full, full)
+
+    def event(state, entry):
+        clock, gradient = state
+        _, transpose = jax.vjp(lambda clock, d: _advance(kind, clock, entry, d), origin, durations)
+        clock, more = transpose(clock)
+        return (clock, jax.tree.map(jnp.add, gradient, more)), None
+
+    end = origin._replace(done=weights)
+    nothing = jax.tree.map(jnp.zeros_like, durations)
+    (clock, gradient), _ = lax.scan(event, (end, nothing), events, reverse=True)
+    released = jnp.sum(jnp.arange(len(weights)) * clock.wait)
+    return gradient._replace(work=gradient.work.at[0].add(jnp.sum(clock.left)), mvm=gradient.mvm + released)
