@@ -9,10 +9,18 @@ import pytest
 from flax import nnx
 from oracles import cache as oracle
 
-from pimjax.nn.cached_decoder import decode, decoder_prefill, generate
+from pimjax.cache.capacity import capacity_law, list_length
+from pimjax.cache.threshold import threshold_init, threshold_step
+from pimjax.nn.cached_decoder import decode, decoder_init, decoder_prefill, generate
+from pimjax.nn.convert import crossbar_model, program_model
 from pimjax.nn.corpus import help_topics, windows
+from pimjax.nn.crossbar_linear import Ranges
+from pimjax.nn.crossbar_moe import CrossbarMoE
 from pimjax.nn.language_model import LanguageModel, LanguageModelConfig, forward, load_parameters
+from pimjax.numerics import Crossbar
+from pimjax.numerics.device import pcm_device
 from pimjax.resources import data_folder
+from pimjax.trace.routers import causal_expert_choice
 
 SEEDS = 8
 
@@ -154,3 +162,55 @@ def test_quantised_keys_and_values_stay_close():
     exact, coarse = np.asarray(run(False)), np.asarray(run(True))
     error = np.abs(exact - coarse).max() / np.abs(exact).max()
     assert 1e-5 < error < 0.02
+
+
+def test_cached_decode_on_quantised_noisy_crossbars():
+    """Every product on one programmed chip with 8-bit converters: caches keep the equality, read noise included."""
+    config = LanguageModelConfig(
+        vocabulary=16, d_model=16, d_expert=16, num_layers=1, num_heads=2, num_experts=16, router="expert_choice"
+    )
+    crossbar = Crossbar.create(rows=16, device=pcm_device())
+
+    @jax.jit
+    def run(weights, tokens):
+        chip = program_model(weights, crossbar, chip_key=jax.random.key(0))
+        ranges = {
+            name: Ranges(
+                jnp.full(matrix.scales.shape[:-2], 4.0), jnp.full((*matrix.scales.shape[:-2], crossbar.max_slices), 4.0)
+            )
+            for name, matrix in chip.items()
+        }
+
+        def of_tokens(ids):
+            return crossbar_model(chip, ranges, crossbar, read_key=jax.random.key(1), token_ids=ids)
+
+        cache = decoder_init(config, max_tokens=24, dtype=np.float64)
+        steps = decode(weights, cache, tokens, config, linear_of_tokens=of_tokens)[1]
+        once = forward(weights, tokens, config, linear=of_tokens(jnp.arange(24)))
+        return steps, once, forward(weights, tokens, config)
+
+    with jax.enable_x64(True):
+        weights, tokens = jax.tree.map(lambda leaf: leaf[0], random_case(config, 24, seeds=1))
+        steps, once, exact = jax.tree.map(np.asarray, run(weights, tokens))
+    np.testing.assert_array_equal(steps.choices.swapaxes(0, 1), once.choices)
+    np.testing.assert_allclose(steps.logits, once.logits, rtol=0, atol=1e-9)
+    assert len(np.unique(steps.choices.sum(axis=-1))) > 3
+    assert np.abs(once.logits - exact.logits).max() > 1e-3  # the crossbars do change the result
+
+
+def test_tokens_one_by_one_through_a_crossbar_moe():
+    """Scores and experts of the quantised layer itself: the cache's admissions give the rows of one whole pass."""
+    length, experts = 20, 4
+    moe = CrossbarMoE(8, 16, experts, 2, Crossbar.create(rows=8), routing="expert_choice", rngs=nnx.Rngs(0))
+    inputs = jax.random.normal(jax.random.key(4), (length, 8))
+    moe.calibrate(inputs)
+    whole, scores = moe(inputs), moe.scores(inputs)
+    law = capacity_law(experts, 2, max_tokens=length)
+    state = threshold_init(experts, list_length(experts, 2, length))
+    one = nnx.jit(lambda moe, row, admitted: moe(row, choices=admitted))
+    step = jax.jit(threshold_step)
+    for token in range(length):
+        state, record = step(state, scores[token], law)
+        row = one(moe, inputs[token : token + 1], record.admitted[None])
+        np.testing.assert_allclose(row[0], whole[token], atol=1e-5)
+    assert (causal_expert_choice(scores, 2).sum(axis=1) != 2).any()

@@ -148,3 +148,24 @@ def test_batches_beyond_the_recorded_requests():
     steps = run_routing(config, requests).prompt
     assert steps.shape[0] == 16
     assert not (steps[0] == steps[12]).all()
+
+
+def test_the_view_reads_well_and_json_is_one_document(capsys):
+    import json
+
+    from pimjax.cli.app import main
+
+    small = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
+    for extra in ([], ["--json"]):
+        with pytest.raises(SystemExit) as stop:
+            main(["generate", *small, *extra])
+        assert not stop.value.code
+        out = capsys.readouterr().out
+        if extra:
+            cases = json.loads(out)["cases"]
+            assert [case["caches"] for case in cases] == list(CACHE_SETS)
+            assert cases[0]["gpus"][0]["tokens_per_s"] > 0
+        else:
+            assert "kv+go" in out
+            assert "H100" in out
+            assert "tokens/s" in out

@@ -10,6 +10,7 @@ difference. Inside the prompt the choice looks ahead unless the prompt is one to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ from pimjax.array_typing import Array, ArrayLike
 from pimjax.cache.capacity import CapacityLaw, list_length
 from pimjax.cache.key_value import KeyValueCache, kv_append, kv_init, kv_prefill, kv_read
 from pimjax.cache.step import GateOutputStep
-from pimjax.cache.threshold import ThresholdState, threshold_prefill, threshold_step
+from pimjax.cache.threshold import ThresholdState, threshold_init, threshold_prefill, threshold_step
 from pimjax.cache.traffic import CacheWidths
 from pimjax.config.workload import CAPACITY_RULES
 from pimjax.nn.decoder_block import (
@@ -42,6 +43,9 @@ from pimjax.nn.language_model import (
     output_logits,
 )
 from pimjax.trace.routers import token_choice
+
+#: Token indices int ``[1]`` -> the products of that token: for crossbars whose read noise belongs to the token.
+LinearOfTokens = Callable[[Array], LinearFunction]
 
 
 @struct.dataclass
@@ -78,6 +82,29 @@ def decoder_law(config: LanguageModelConfig, *, max_tokens: ArrayLike, prompt_to
         max_tokens=jnp.asarray(max_tokens, jnp.int32),
         rule=jnp.int32(CAPACITY_RULES.index("growing")),
     )
+
+
+def decoder_init(
+    config: LanguageModelConfig, *, max_tokens: int, quantised_kv: bool = False, dtype: jnp.dtype = jnp.float32
+) -> DecoderCache:
+    """Empty caches: every token is decoded, which is the causal rule (``P = 1``).
+
+    Args:
+      config: static.
+      max_tokens: static, the longest sequence the caches hold.
+      quantised_kv: static; keys and values in 8 bits.
+      dtype: of keys and values that are not quantised.
+
+    >>> int(decoder_init(LanguageModelConfig(num_layers=2), max_tokens=8).num_tokens)
+    0
+    """
+    shape = (config.num_heads, config.d_model // config.num_heads)
+    layer = (
+        kv_init(shape, shape, rows=max_tokens, quantised=quantised_kv, dtype=dtype),
+        threshold_init(config.num_experts, list_length(config.num_experts, config.top_k, max_tokens)),
+    )
+    stores = jax.tree.map(lambda leaf: jnp.stack([leaf] * config.num_layers), layer)
+    return DecoderCache(*stores, num_tokens=jnp.int32(0))
 
 
 def decoder_prefill(
@@ -135,6 +162,7 @@ def decoder_step(
     law: CapacityLaw | None = None,
     widths: CacheWidths | None = None,
     linear: LinearFunction = exact_linear,
+    linear_of_tokens: LinearOfTokens | None = None,
 ) -> tuple[DecoderCache, DecodeStep]:
     """Decode one position with caches: only the new token is computed.
 
@@ -149,8 +177,13 @@ def decoder_step(
       law: capacity law; default :func:`decoder_law` with the caches' size.
       widths: bytes per value in the record.
       linear: replaces every matrix product.
+      linear_of_tokens: replaces `linear` by one that knows the token's index, so that a cached step draws the same
+        read noise as one pass over the whole sequence:
+        ``lambda ids: crossbar_model(chip, ranges, crossbar, read_key=key, token_ids=ids)``.
     """
     position = cache.num_tokens
+    if linear_of_tokens is not None:
+        linear = linear_of_tokens(position[None])
     dtype = parameters["embedding"].dtype
     if law is None:
         law = decoder_law(config, max_tokens=jax.tree.leaves(cache.key_value.first)[0].shape[1])
@@ -199,6 +232,7 @@ def decode(
     law: CapacityLaw | None = None,
     widths: CacheWidths | None = None,
     linear: LinearFunction = exact_linear,
+    linear_of_tokens: LinearOfTokens | None = None,
 ) -> tuple[DecoderCache, DecodeStep]:
     """Decode given tokens ``[N]`` in order, as one scan (teacher forcing); see :func:`decoder_step`.
 
@@ -211,7 +245,9 @@ def decode(
     """
 
     def body(carry: DecoderCache, token: Array) -> tuple[DecoderCache, DecodeStep]:
-        return decoder_step(parameters, carry, token, config, law=law, widths=widths, linear=linear)
+        return decoder_step(
+            parameters, carry, token, config, law=law, widths=widths, linear=linear, linear_of_tokens=linear_of_tokens
+        )
 
     return jax.lax.scan(body, cache, tokens)
 
@@ -225,11 +261,12 @@ def generate(
     steps: int,
     law: CapacityLaw | None = None,
     linear: LinearFunction = exact_linear,
+    linear_of_tokens: LinearOfTokens | None = None,
 ) -> tuple[DecoderCache, Array, DecodeStep]:
     """Generate greedily: each position's most likely token is the next input.
 
     Args:
-      parameters, cache, config, law, linear: as in :func:`decoder_step`.
+      parameters, cache, config, law, linear, linear_of_tokens: as in :func:`decoder_step`.
       first_token: int ``[]``, usually ``argmax`` of the prompt's last logits.
       steps: static ``N``.
 
@@ -239,7 +276,9 @@ def generate(
 
     def body(carry: tuple[DecoderCache, Array], _: None) -> tuple[tuple[DecoderCache, Array], tuple[Array, DecodeStep]]:
         state, token = carry
-        state, step = decoder_step(parameters, state, token, config, law=law, linear=linear)
+        state, step = decoder_step(
+            parameters, state, token, config, law=law, linear=linear, linear_of_tokens=linear_of_tokens
+        )
         return (state, jnp.argmax(step.logits).astype(jnp.int32)), (token, step)
 
     start = (cache, jnp.asarray(first_token, jnp.int32))
@@ -250,7 +289,9 @@ def generate(
 __all__ = [
     "DecodeStep",
     "DecoderCache",
+    "LinearOfTokens",
     "decode",
+    "decoder_init",
     "decoder_law",
     "decoder_prefill",
     "decoder_step",

@@ -80,14 +80,18 @@ class CrossbarMoE(nnx.Module):
         chip_key: Array | None = None,
         read_key: Array | None = None,
         num_tokens: ArrayLike | None = None,
+        choices: Array | None = None,
     ) -> Array:
         """Route and compute every expert on every token, then keep what was chosen (exact, not sparse).
 
-        `num_tokens`: later rows are padding. Keys as for `CrossbarLinear`.
+        `num_tokens`: later rows are padding. `choices` bool [T, E] replaces the layer's own decisions, as a
+        gate-output cache does for tokens that arrive one by one. Keys as for `CrossbarLinear`.
         """
         chip_keys, read_keys = split_optional(chip_key, 3), split_optional(read_key, 2)
         scores = self.scores(inputs, chip_key=chip_keys[0], read_key=read_keys[0])
-        if self.routing == "token_choice":
+        if choices is not None:
+            pass
+        elif self.routing == "token_choice":
             choices = token_choice(scores, self.top_k, num_tokens=num_tokens).choices
         else:
             choices = causal_expert_choice(scores, self.top_k, num_tokens=num_tokens)

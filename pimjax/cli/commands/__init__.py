@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
         doctor,
         estimate,
         figure,
+        generate,
         init,
         presets,
         report,
@@ -24,7 +25,10 @@ def register(app: typer.Typer) -> None:
         validate,
     )
 
-    for module in (reproduce, estimate, sweep, tune, report, figure, compare, presets, init, schema, validate, doctor):
+    order = (
+        reproduce, estimate, generate, sweep, tune, report, figure, compare, presets, init, schema, validate, doctor,
+    )  # fmt: skip
+    for module in order:
         module.register(app)
 
     from pimjax.cli.trace import trace_app
