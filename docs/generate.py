@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from generators import commands, configuration, errors, performance, studies
+from generators import commands, configuration, errors, performance, schedules, studies
 from generators.api import api_pages
 from generators.results import RESULTS
 
@@ -28,6 +28,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "tune_case_study": studies.tune_case_study,
     "learned_grouping": studies.learned_grouping,
     "goldens": studies.goldens,
+    "schedules_packing": schedules.packing,
+    "schedules_policies": schedules.policies,
+    "schedules_grouping": schedules.grouping,
+    "schedules_copies": schedules.copies,
+    "schedules_decode": schedules.decode,
     "macros": studies.macros,
 }
 
