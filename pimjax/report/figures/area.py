@@ -70,7 +70,7 @@ def draw(figure: Any, page: bool) -> None:
             np.arange(len(groupings)) + (offset - 0.5) * 0.4, [gains[name + suffix] for name in groupings], 0.38,
             color=POLICY_COLOURS[policy], label=POLICY_NAMES[policy],
         )  # fmt: skip
-        label_bars(left, bars)
+        label_bars(left, bars, "{:.1f}")
     left.axhline(1, color="black", linewidth=0.7)
     left.plot([-0.6, len(groupings) - 0.5], [claim, claim], color="black", linewidth=0.8, linestyle=":")
     left.annotate(f"claimed\n{claim:g}", (len(groupings) - 0.45, claim), va="center", fontsize=6.5)

@@ -44,11 +44,16 @@ def draw_rows(figure: Any, page: bool, rows: list[dict[str, Any]]) -> None:
                 )
         axes.set_xticks(range(len(ratios)), [f"{ratio:g}" for ratio in ratios])
         axes.set_yticks(range(len(fractions)), [f"{s:g}" for s in fractions])
-        axes.set(title=f"{count:g} digital units", xlabel="time of a load / slot interval")
+        axes.set(title=f"{count:g} digital units")
+        if page or axes is panels[-1]:
+            axes.set_xlabel("time of a load / slot interval")
+        if not page or axes is panels[0]:
+            axes.set_ylabel("shareable part of the area")
         axes.tick_params(length=0)
-    panels[0].set_ylabel("shareable part of a crossbar's area")
     bar = figure.colorbar(image, ax=list(panels), location="right" if page else "bottom", pad=0.02, aspect=25)
     bar.set_label("best plan's area efficiency /\nbest without sharing")
+    between = "; " if page else "\n"
     figure.supxlabel(
-        "letter: policy (T token-wise, C compact, R reschedule, P packed); number: experts per group", fontsize=6.5
+        f"letter: policy (T token-wise, C compact, R reschedule, P packed){between}number: experts per group",
+        fontsize=6.5,
     )

@@ -35,8 +35,3 @@ def study(name: str, script: str) -> dict[str, Any]:
             f"`python {script}`, then `python benchmarks/figure_data.py`"
         )
     return found
-
-
-def has_study(name: str) -> bool:
-    """Whether the results of a study are shipped."""
-    return name in _studies()
