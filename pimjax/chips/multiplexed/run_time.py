@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from pimjax.array_typing import Array
 from pimjax.cache.traffic import sum_visible_tokens, visible_tokens
 from pimjax.chips.multiplexed.attention import attention_cost, attention_total
+from pimjax.chips.multiplexed.backlog import PromptWrites, left_over, prompt_writes, waiting_time
 from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.experts import closed_experts, single_token_experts, slots_time
 from pimjax.chips.multiplexed.fluid import fluid_experts
@@ -57,6 +58,7 @@ class Nodes(NamedTuple):
     weights: Array  # [points] passes that a point stands for
     memory: MemoryTimes
     extra_attention: Array  # [L] attention of recomputed decode steps, in all [ns]
+    written: PromptWrites  # of one prefill
 
 
 def nodes(design: Design, schedule: MultiplexedSchedule) -> Nodes:
@@ -90,6 +92,7 @@ def nodes(design: Design, schedule: MultiplexedSchedule) -> Nodes:
         weights=jnp.concatenate([(batch * workload.prefill)[None], weights]),
         memory=memory,
         extra_attention=jnp.where(use.dense_all, batch * every, 0.0) if count else zero,
+        written=prompt_writes(design, schedule),
     )
 
 
@@ -153,8 +156,11 @@ def run_times(
     layers = total(passes.layers) + extra
     step = 1 if count else 0  # the first decode step stands in where no prefill runs
     first = jnp.where(design.workload.prefill, passes.last_pass[0], passes.last_pass[step])
+    written = PromptWrites(kv * at.written.keys, go * at.written.outputs)
+    left = left_over(written, jnp.where(real, passes.layers[0], 0.0), jnp.where(real, passes.moe[0], 0.0))
+    waits = waiting_time(design, left, passes.edges[step])
     return RunTimes(
-        latency=total(passes.edges) + jnp.sum(jnp.where(real, layers, 0.0)),
+        latency=total(passes.edges) + jnp.sum(jnp.where(real, layers, 0.0)) + waits,
         moe=jnp.sum(jnp.where(real, total(passes.moe), 0.0)),
         last_pass=jnp.where(real & schedule.is_moe, first, 0.0),
         slowest_layer=jnp.max(jnp.where(real, layers, 0.0)),
