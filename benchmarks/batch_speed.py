@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -77,7 +78,7 @@ def product(preset: str, lanes: int, requests: int, tokens: int) -> dict[str, An
         "layers": model.num_moe_layers, "making_traces_s": traces_s, "compile_s": timings.compile_s,
         "compiles": timings.compiles, "schedules_s": timings.schedules_s,
         "schedules_per_s": requests * model.num_moe_layers / timings.schedules_s,
-        "run_s": run, "floor_s": FLOOR_S.get(jax.default_backend()), "pairs_per_s": lanes * requests / run,
+        "wall_s": run, "floor_s": FLOOR_S.get(jax.default_backend()), "pairs_per_s": lanes * requests / run,
         "pairs_x_layers_per_s": lanes * requests * model.num_moe_layers / run, "in_kernels": timings.waiting_s / run,
     }  # fmt: skip
 
@@ -102,7 +103,7 @@ def batch(sizes: tuple[int, ...], fidelity: str) -> list[dict[str, Any]]:
         begin = time.perf_counter()
         estimate_batch(design, fidelity=fidelity, fields=FIELDS, timings=timings)
         run = time.perf_counter() - begin - timings.compile_s
-        found.append({"configurations": size, "fidelity": fidelity, "run_s": run, "estimates_per_s": size / run})
+        found.append({"configurations": size, "fidelity": fidelity, "wall_s": run, "estimates_per_s": size / run})
     return found
 
 
@@ -122,7 +123,7 @@ def _timed_sweep(sweep: Any, tile: int | None) -> dict[str, Any]:
         run = time.perf_counter() - begin - outcome.timings.compile_s
     assert outcome.complete
     return {
-        "points": outcome.points, "compile_s": outcome.timings.compile_s, "run_s": run,
+        "points": outcome.points, "compile_s": outcome.timings.compile_s, "wall_s": run,
         "points_per_s": outcome.points / run, "writing_s": outcome.writing_s,
     }  # fmt: skip
 
@@ -229,7 +230,7 @@ def main() -> None:
         "product_deep": lambda: product("gpt_oss_20b", *((8, 4, 32) if quick else (1000, 1000, 512))),
         "batch": lambda: [*batch((64, 4096) if quick else (64, 1024, 16_384, 262_144), "closed"),
                           *batch((64,) if quick else (64, 1024, 8192), "fluid")],
-        "fluid": lambda: fluid_written(1_000 if quick else 40_000, 256 if quick else 1024, 1 if quick else 3),
+        "fluid": lambda: fluid_written(1_024 if quick else 36_864, 256 if quick else 1024, 1 if quick else 3),
         "selected": lambda: closed_selected(chosen.points or (20_000 if quick else 4_000_000),
                                             (4096,) if quick else _tiles()),
         "processes": lambda: processes(20_000 if quick else 4_000_000),
@@ -242,7 +243,10 @@ def main() -> None:
             lines[name] = run[name]()
             print(name, json.dumps(lines[name], indent=1), flush=True)
             missing = "" if jax.default_backend() == "gpu" else "lines on a GPU: product in 5 s, 1e8 points in 10 s"
-            write_json("batch_speed_quick" if quick else "batch_speed", {"not_measured": missing, **lines})
+            write_json(
+                "batch_speed_quick" if quick else "batch_speed",
+                {"not_measured": missing, "load_average": os.getloadavg(), **lines},
+            )
 
 
 def _tiles() -> tuple[int, ...]:

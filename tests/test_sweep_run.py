@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import pimjax
 from pimjax.batch import estimate_batch, store
@@ -127,7 +131,9 @@ def test_one_line_reads_all_points(reader: str, tmp_path: Path) -> None:
     assert metadata == {"schema_version": 1, "chunk": 1}
 
 
-def test_small_results_as_csv_and_selected_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_results_as_csv_and_selected_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     outcome = run_sweep(_sweep(format="csv"), tmp_path / "csv")
     lines = (outcome.folder / "points.csv").read_text().splitlines()
     assert len(lines) == 22
@@ -137,7 +143,7 @@ def test_small_results_as_csv_and_selected_only(tmp_path: Path, monkeypatch: pyt
 
     def stop(self: SweepProgress, points: int) -> None:
         advance(self, points)
-        self.stopping.set()
+        os.kill(os.getpid(), signal.SIGINT)
 
     sweep = _sweep(store="selected", select={"top": [{"metric": "latency_ns", "count": 1}]}, format="json")
     with monkeypatch.context() as patch:
@@ -145,6 +151,7 @@ def test_small_results_as_csv_and_selected_only(tmp_path: Path, monkeypatch: pyt
         first = run_sweep(sweep, tmp_path / "sel")
     assert first.interrupted
     assert not first.complete
+    assert capsys.readouterr().err == "stopping after this chunk (Ctrl-C again: at once)\n"  # else silent: no terminal
     assert first.computed == 4
     second = run_sweep(sweep, tmp_path / "sel")
     assert second.complete
@@ -180,6 +187,31 @@ def test_any_failed_write_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(StorageError, match="Input/output error"):
         store.write_bytes(tmp_path / "x", b"1")
     assert not list(tmp_path.iterdir())
+
+
+def test_progress_on_a_terminal_shows_device_rate_and_compile_time() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=150)
+    with SweepProgress(100, 20, "sweep on 1 x cpu", console) as shown:
+        shown.compile_s = 1.25
+        shown.begin -= 11.25
+        shown.advance(30)
+        assert shown.rate == pytest.approx(3.0, rel=0.1)  # 30 points in 10 s; the 20 of an earlier run do not count
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for word in ("sweep on 1 x cpu", "points/s", "compiled in 1.2 s", "50.0%"):
+        assert word in text
+
+
+def test_one_unreadable_trace_among_a_thousand(tmp_path: Path) -> None:
+    path = tmp_path / "good.npz"
+    generate_traces("uniform", requests=1, layers=1, tokens=3, experts=4, top_k=1, seed=0).save(path)
+    content = path.read_bytes()
+    for index in range(1000):
+        (tmp_path / f"t{index:04d}.npz").write_bytes(content if index != 500 else content[:100])
+    source = TraceSource(load_sweep({"traces": {"files": [str(tmp_path / "t*.npz")], "on_unreadable": "skip"}}).traces)
+    assert len(source) == 999
+    assert [name.split("/")[0] for name in source.names[499:501]] == ["t0499", "t0501"]
+    [sentence] = source.skipped
+    assert "t0500.npz" in sentence
 
 
 def test_unreadable_traces_are_refused_or_skipped(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ class SweepProgress:
 
     Attributes:
         stopping: set by the first Ctrl-C; a second one ends at once.
+        compile_s: seconds spent compiling so far; they do not count in the rate.
     """
 
     def __init__(self, total: int, done: int, label: str, console: Console | None = None) -> None:
@@ -24,6 +25,7 @@ class SweepProgress:
         self.stopping = threading.Event()
         self.console = console or Console(stderr=True, highlight=False)
         self.begin = time.perf_counter()
+        self.compile_s = 0.0
         self._bar: Progress | None = None
         self._label = label
         self._old: Any = None
@@ -56,11 +58,12 @@ class SweepProgress:
 
     @property
     def rate(self) -> float:
-        """Points per second of this run so far."""
-        return (self.done - self.begun_with) / max(1e-9, time.perf_counter() - self.begin)
+        """Points per second of this run so far, compiling left out."""
+        return (self.done - self.begun_with) / max(1e-9, time.perf_counter() - self.begin - self.compile_s)
 
     def advance(self, points: int) -> None:
         """More points are done."""
         self.done += points
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, rate=f"{self.rate:,.0f} points/s")
+            rate = f"{self.rate:,.0f} points/s, compiled in {self.compile_s:.1f} s"
+            self._bar.update(self._task, completed=self.done, rate=rate)

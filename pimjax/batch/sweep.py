@@ -42,7 +42,7 @@ class SweepOutcome:
     resumed: int  # found on disk when it began
     complete: bool
     interrupted: bool
-    rate: float  # points per second of this run
+    rate: float  # points per second of this run, compiling left out
     timings: Timings
     schedules_s: float  # making schedules from traces
     writing_s: float  # host waiting for files: what the device did not hide
@@ -162,6 +162,7 @@ class _Run:
                     self._finished(waiting.pop(0), outcome)
                 waiting.append(writer.submit(self._write, chunk, fields, selected))
                 outcome.computed += chunk.points
+                shown.compile_s = self.worker.timings.compile_s
                 shown.advance(chunk.points)
             for future in waiting:
                 self._finished(future, outcome)
