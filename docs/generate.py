@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from generators import commands, configuration, errors, performance, schedules, studies
+from generators import caches, commands, configuration, errors, performance, schedules, studies
 from generators.api import api_pages
 from generators.results import RESULTS
 
@@ -33,6 +33,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "schedules_grouping": schedules.grouping,
     "schedules_copies": schedules.copies,
     "schedules_decode": schedules.decode,
+    "caches_gap": caches.gap,
+    "caches_headline": caches.headline,
+    "caches_sweeps": caches.sweeps,
+    "caches_fidelity": caches.fidelity,
+    "caches_longest": caches.longest,
+    "caches_yardstick": caches.yardstick,
     "macros": studies.macros,
 }
 
