@@ -21,6 +21,7 @@ from pimjax.batch.sweep_config import Selection
 
 FATAL = sum(bit for bit, (_, _, fatal) in status_bits.MEANING.items() if fatal)
 _REFERENCES = 64
+_FEW_REFERENCES = 8
 _DIRECTIONS = 24
 _BLOCK = 256
 
@@ -134,10 +135,12 @@ def _objectives(rules: Rules, values: Any, real: Any) -> Any:
 def _beaten(points: Any, ids: Any, others: Any, other_ids: Any) -> Any:
     """bool [n]: some other is nowhere worse and somewhere better, or equal with a lower number."""
     module = np if isinstance(points, np.ndarray) else jnp
-    no_worse = (others[None] <= points[:, None]).all(axis=2)
-    better = (others[None] < points[:, None]).any(axis=2)
-    earlier = (other_ids[None, :] >= 0) & (other_ids[None, :] < ids[:, None])
-    return (no_worse & (better | earlier) & module.asarray(other_ids >= 0)[None, :]).any(axis=1)
+    no_worse, better = module.asarray(other_ids >= 0)[None, :], other_ids[None, :] < ids[:, None]
+    for goal in range(points.shape[1]):  # one objective after the other: long vectors
+        mine, theirs = points[:, goal][:, None], others[:, goal][None, :]
+        no_worse = no_worse & (theirs <= mine)
+        better = better | (theirs < mine)
+    return (no_worse & better).any(axis=1)
 
 
 def _extend_front(
@@ -146,20 +149,23 @@ def _extend_front(
     size, number = rules.max_front, len(values)
     block = min(number, max(_BLOCK, number >> 10))
     goals = _objectives(rules, values, allowed)
-    # a few points that are best in some direction beat most of the tile at once
-    low = jnp.min(goals, axis=0)
-    spread = jnp.maximum(jnp.max(jnp.where(allowed[:, None], goals, low[None]), axis=0) - low, 1e-30)
-    weights = np.random.default_rng(0).dirichlet(np.full(len(rules.objectives), 0.7), _DIRECTIONS)
-    weights = np.concatenate([np.eye(len(rules.objectives)), weights]).astype(goals.dtype)
-    scaled = jnp.where(allowed[:, None], (goals - low[None]) / spread[None], jnp.inf)
-    best = jnp.argmin(jnp.stack([(scaled * w[None]).sum(axis=1) for w in jnp.asarray(weights)]), axis=1)
-    best_ids = jnp.where(allowed[best], point[best], -1)
-    waiting = allowed & ~_beaten(goals, point, goals[best], best_ids)
 
-    def pruned(waiting: Array, front: Array, ids: Array) -> Array:
+    def pruned(waiting: Array, front: Array, ids: Array, references: int = _REFERENCES) -> Array:
+        """Without what a few points of the front beat."""
         filled = jnp.maximum((ids >= 0).sum(), 1)
-        chosen = (jnp.arange(_REFERENCES) * filled) // _REFERENCES
+        chosen = (jnp.arange(references) * filled) // references
         return waiting & ~_beaten(goals, point, _objectives(rules, front, ids >= 0)[chosen], ids[chosen])
+
+    def thinned(waiting: Array) -> Array:
+        """Without what the tile's own best points in some directions beat: most of a tile while the front is poor."""
+        low = jnp.min(goals, axis=0)
+        spread = jnp.maximum(jnp.max(jnp.where(allowed[:, None], goals, low[None]), axis=0) - low, 1e-30)
+        weights = np.random.default_rng(0).dirichlet(np.full(len(rules.objectives), 0.7), _DIRECTIONS)
+        weights = np.concatenate([np.eye(len(rules.objectives)), weights]).astype(goals.dtype)
+        scaled = jnp.where(allowed[:, None], (goals - low[None]) / spread[None], jnp.inf)
+        best = jnp.argmin(jnp.stack([(scaled * w[None]).sum(axis=1) for w in jnp.asarray(weights)]), axis=1)
+        best_ids = jnp.where(allowed[best], point[best], -1)
+        return waiting & ~_beaten(goals, point, goals[best], best_ids)
 
     def step(carry):
         waiting, front, ids, overflow = carry
@@ -181,7 +187,12 @@ def _extend_front(
         waiting = waiting.at[chosen].set(False, mode="drop")
         return pruned(waiting, front, ids), front, ids, overflow | (keep.sum() > size)
 
-    start = (pruned(waiting, state.front, state.front_point), state.front, state.front_point, state.overflow)
+    # cheap sieves first: once the front is good, a few of its points beat whole tiles
+    waiting = pruned(allowed, state.front, state.front_point, _FEW_REFERENCES)
+    fine = functools.partial(pruned, front=state.front, ids=state.front_point)
+    waiting = jax.lax.cond(waiting.any(), fine, lambda waiting: waiting, waiting)
+    waiting = jax.lax.cond(waiting.sum() > block, thinned, lambda waiting: waiting, waiting)
+    start = (waiting, state.front, state.front_point, state.overflow)
     _, front, ids, overflow = jax.lax.while_loop(lambda carry: carry[0].any(), step, start)
     return front, ids, overflow
 
