@@ -17,7 +17,7 @@ from jax import lax
 from pimjax.array_typing import Array
 from pimjax.schedule.load_matrix import running_sum
 
-_SEGMENTS = 8  # the tokens are visited in so many parts: later parts look at shorter vectors
+_SEGMENTS = 4  # the tokens are visited in so many parts: later parts look at shorter vectors
 
 
 def reschedule_intervals(loads: Array, num_tokens: Array, bound: int) -> tuple[Array, Array]:
