@@ -39,13 +39,15 @@ def test_every_combination_in_order(cases):
 
 
 def test_pieces_add_up_to_the_run(cases):
+    """Up to the time that the first step waits for the prompt's writes."""
     for case in cases:
-        exact = case.batch_size == 1 and case.caches != "go"  # elsewhere the run samples its steps
-        tolerance = 1e-12 if exact else 0.02
-        whole = case.first_token_ns + (case.token_ns * case.steps).sum()
-        assert whole == pytest.approx(case.latency_ns, rel=tolerance)
+        waits = case.latency_ns - case.first_token_ns - (case.token_ns * case.steps).sum()
+        if "go" in case.caches:  # the full variant writes many outputs
+            assert 0 < waits < 0.3 * case.latency_ns
+        else:
+            assert abs(waits) < 1e-9 * case.latency_ns
         energy = case.first_token_nj + (case.token_nj * case.steps).sum() * case.batch_size
-        assert energy == pytest.approx(case.energy_nj, rel=tolerance)
+        assert energy == pytest.approx(case.energy_nj, rel=0.05)
         assert case.context.tolist() == [13, 14, 15, 16, 17]
         assert case.tokens_per_s * case.decode_ns == pytest.approx(5e9 * case.batch_size)
 
@@ -62,8 +64,7 @@ def test_the_event_engine_agrees(cases):
         )
         config, requests = resolve(config, None)
         cost = simulate(config, requests).cost
-        # gate outputs alone: attention of all tokens beside one token's experts, an error that docs/caches.md shows
-        assert case.latency_ns == pytest.approx(float(cost.latency_ns), rel=0.15 if case.caches == "go" else 0.02)
+        assert case.latency_ns == pytest.approx(float(cost.latency_ns), rel=0.03)
         assert case.energy_nj == pytest.approx(float(np.sum(cost.component_energy_nj)), rel=0.005)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -43,7 +44,7 @@ def load_gpu(path_or_preset: str | Path) -> GpuConfig:
     """
     path = find_preset(str(path_or_preset), "gpu")
     data, lines = read_yaml(path)
-    plain = {}
+    plain: dict[str, Any] = {}
     for key, item in data.items():
         if isinstance(item, dict) and "unit" in item:
             unit = _unit(key)

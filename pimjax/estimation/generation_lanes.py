@@ -140,8 +140,8 @@ def _compiled(capacity: Capacity, chip_model: str, fidelity: str) -> Any:
 
 def _stack(schedules: Sequence[MultiplexedSchedule]) -> MultiplexedSchedule:
     """Stacked schedules; slot profiles padded with idle slots to the longest."""
-    profiles = [schedule.prompt_profile for schedule in schedules]
-    if profiles[0] is not None:
+    profiles = [schedule.prompt_profile for schedule in schedules if schedule.prompt_profile is not None]
+    if profiles:
         size = max(np.shape(profile.loads)[-1] for profile in profiles)
         pad = [
             jax.tree.map(lambda leaf: np.pad(leaf, ((0, 0), (0, size - leaf.shape[-1]))), profile)
