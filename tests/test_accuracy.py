@@ -57,6 +57,13 @@ def test_crossbar_of_a_configuration():
     np.testing.assert_allclose(levels, (0.5, 0.5, 3600.0, 0.01, 50.0), rtol=1e-6)
 
 
+@pytest.mark.parametrize("signed_inputs", ["sign_magnitude", "offset"])
+def test_cost_counts_the_cycles_that_the_numerics_run(signed_inputs):
+    settings = {"numerics.input_encoding": "serial", "numerics.input_bits": 8, "numerics.signed_inputs": signed_inputs}
+    config = pimjax.load_config("paper_multiplexed", settings)
+    assert crossbar_from_config(config).max_cycles == config.numerics.input_cycles
+
+
 def test_estimate_carries_what_was_asked_for():
     config = pimjax.load_config("paper_reference", SMALL)
     plain = pimjax.estimate(config, fidelity="closed")

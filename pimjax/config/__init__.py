@@ -1,4 +1,4 @@
-"""1. YAML -> validated frozen host objects -> pytrees of strongly typed arrays."""
+"""YAML -> validated frozen host objects -> pytrees of strongly typed arrays."""
 
 from pimjax.config.build import Capacity as Capacity
 from pimjax.config.build import Design as Design

@@ -58,5 +58,6 @@ class NumericsConfig(Section):
 
     @property
     def input_cycles(self) -> int:
-        """Conversions one input vector takes."""
-        return math.ceil((self.input_bits - 1) / self.cycle_bits) if self.input_encoding == "serial" else 1
+        """Conversions one input vector takes: serial inputs send magnitude bits, with an offset all bits."""
+        bits = self.input_bits if self.signed_inputs == "offset" else self.input_bits - 1
+        return math.ceil(bits / self.cycle_bits) if self.input_encoding == "serial" else 1

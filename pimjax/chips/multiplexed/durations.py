@@ -1,6 +1,6 @@
 """How long everything takes on the multiplexed chip [ns]: smooth, differentiable, every number data.
 
-Source of every formula: the definition of the `multiplexed` model in docs/multiplexed.md; laws of digital units and
+Source of every formula: the definition of the `multiplexed` model in docs/multiplexed-chip.md; laws of digital units and
 links are the authors' simulator's, without its rounding to whole ns. `scale` multiplies each duration by its
 component's entry, so that d latency / d scale is that component's share of the latency (latency is homogeneous in
 the durations).

@@ -52,7 +52,7 @@ class Moved(NamedTuple):
 
 
 def cache_use(design: Design) -> CacheUse:
-    """The cache flags of a design, resolved for its kind of routing (design.md section 5).
+    """The cache flags of a design, resolved for its kind of routing (docs/caches.md).
 
     >>> from pimjax.config.build import build
     >>> from pimjax.config.config import Config

@@ -1,7 +1,7 @@
 """Exact sums over a run of the `reference` chip that need no schedule, in arrays: counts, busy times, energy, FLOPs.
 
 The array twin of `costs.py` (one run, NumPy, the authors' constants), with every constant a leaf of `Hardware` and
-sums over the passes in closed form. Exact in float64. Source: docs/reference.md sections A, B, D.
+sums over the passes in closed form. Exact in float64. Source: docs/reference-chip.md sections A, B, D.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ vocabulary head and the sampling. In a phase every token walks through the same 
 - a *single* is one operation on one unit, never interrupted (normalisation, additions of whole vectors);
 - after some stages a matrix-vector product delays the token: hop in, MVM, hop out.
 
-Source: the authors' simulator, docs/reference.md sections B, D, F. Rounding up to whole ns and to whole rounds of
+Source: the authors' simulator, docs/reference-chip.md sections B, D, F. Rounding up to whole ns and to whole rounds of
 additions follows `plan.whole_ns`, straight-through: the derivative is that of the unrounded number. Block counts are
 always whole, straight-through as well.
 """
