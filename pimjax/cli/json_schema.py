@@ -14,6 +14,7 @@ from pimjax.batch.sweep_config import METRICS, SweepConfig
 from pimjax.cli.program_cache import cache_folder
 from pimjax.config.base import Section
 from pimjax.config.config import SECTIONS, Config
+from pimjax.config.gpu import GpuConfig
 from pimjax.config.loader import list_presets
 from pimjax.errors import ConfigError
 from pimjax.tuning.measures import MEASURES
@@ -21,7 +22,7 @@ from pimjax.tuning.tune_config import TuneConfig
 
 Schema = dict[str, Any]
 #: folder of `configs/` -> class of its files
-FILES: dict[str, type[Section]] = {**SECTIONS}
+FILES: dict[str, type[Section]] = {**SECTIONS, "gpu": GpuConfig}
 KINDS = ("config", "sweep", "tune", *FILES)
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -44,7 +44,7 @@ def run_contents(config: Config, result: Estimate, fidelity: str) -> dict[str, A
         ],
         "assumptions": report["assumptions"],
         "not_modelled": report["not_modelled"],
-        "notes": facts["status_text"],
+        "notes": [text.partition(": ")[2] or text for text in facts["status_text"]],
     }
 
 

@@ -20,12 +20,12 @@ function drawSchedule(schedule) {
     const layer = current(), { slots, loads } = layer.policies[policy];
     const experts = layer.groups.map((members) => new Set(members));
     const hover = slots.map((row, group) => row.map((token) => token === null ? "waits" :
-      `token ${token}, experts ${layer.tokens[token].filter((expert) => experts[group].has(expert)).join(", ")} of this group`));
+      `token ${token}, expert ${layer.tokens[token].filter((expert) => experts[group].has(expert)).join(" and ")} of this group`));
     const tokensOf = loads.map((_, slot) => [...new Set(slots.map((row) => row[slot]))].filter((token) => token !== null));
     return [{
       type: "heatmap", z: slots, text: slots.map((row) => row.map((token) => (token === null ? "" : String(token)))), customdata: hover,
       zmin: -0.5, zmax: schedule.colours.length - 0.5, colorscale: colourscale(), showscale: false, xgap: 1, ygap: 2,
-      hovertemplate: "slot %{x}, group %{y}<br><b>%{customdata}</b><extra></extra>", hoverongaps: false, textfont: { size: 9, color: "#10151c" },
+      hovertemplate: "slot %{x}, group %{y}<br><b>%{customdata}</b><extra></extra>", hoverongaps: false, textfont: { size: schedule.colours.length > 100 ? 8 : 9, color: "#10151c" },
     }, {
       type: "bar", x: loads.map((_, slot) => slot), y: loads, yaxis: "y2", marker: { color: schedule.policy_colours[policy] },
       customdata: tokensOf.map((tokens) => tokens.join(", ")), width: 0.86,
