@@ -13,7 +13,7 @@ moves the clock. The second is linear in times and durations, so derivatives are
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -71,8 +71,8 @@ class RoundEvent(NamedTuple):
     ahead: Array  # bool: the queue at the tiles outlasts the step
     held_up: Array  # bool: the token waits in it
     rounds: Array  # uint16, whole rounds before the last one
-    before: Array  # float16 [T] units of each token in the event before, 0 if its stage is new
-    rate: Array  # float16 [T] units now; exact up to 2048
+    before: Array  # uint16 [T] units of each token in the event before, 0 if its stage is new
+    rate: Array  # uint16 [T] units now
     passed: Array  # uint16 [T] rounds that begin
 
 
@@ -111,6 +111,7 @@ def run_rounds(
     dtype = durations.work.dtype
     index = jnp.arange(size)
     spans = jnp.where(jnp.array(kind.single), -1, width)
+    units = jnp.floor(units)
     zero, full = jnp.zeros((), dtype), jnp.zeros(size, dtype)
     released = jnp.where(index < tokens, index * durations.mvm, jnp.asarray(jnp.inf, dtype))
     clock = Clock(zero, zero, released, full + durations.work[0], full, full, full)
@@ -120,11 +121,18 @@ def run_rounds(
     def event(state, _):
         clock, counts = state
         entry, counts = _decide(kind, clock, counts, durations, spans, width, lead, units, earlier)
-        return (_advance(kind, clock, entry, durations), counts), (entry if log else None)
+        return (_advance(kind, clock, entry, durations), counts), (_compact(entry) if log else None)
 
     length = size * events_per_token(kind)
     (clock, _), entries = lax.scan(event, (clock, counts), None, length=length)
     return clock.done, entries
+
+
+def _compact(entry: RoundEvent) -> RoundEvent:
+    """The event in few bytes."""
+    short, byte = jnp.uint16, jnp.uint8
+    kinds: tuple[Any, ...] = (jnp.int16, byte, byte, bool, bool, bool, bool, short, short, short, short)
+    return RoundEvent(*(value.astype(kind) for value, kind in zip(entry, kinds, strict=True)))
 
 
 def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) -> tuple[RoundEvent, _Counts]:
@@ -133,6 +141,7 @@ def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) 
     never = jnp.asarray(jnp.inf, dtype)
     tolerance = 1e-2 if dtype == jnp.float32 else 1e-9
     add = jnp.where(durations.add > 0, durations.add, 1)
+    per_addition = 1 / add
     index = jnp.arange(size)
     span, stage, before, background = counts
 
@@ -141,17 +150,16 @@ def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) 
     want = jnp.where(ready, jnp.abs(span), 0)
     taken = jnp.sum(running, dtype=dtype) + jnp.sum(background)
     rate = jnp.clip(units - taken - jnp.dot(want, earlier, precision="highest"), 0, want)
-    rate = jnp.where(span < 0, jnp.floor(rate), rate)
     span = jnp.where((span < 0) & (rate > 0), 0, span)
-    rate = jnp.where(running, 1, rate).astype(jnp.float16).astype(dtype)  # as it is logged
+    rate = jnp.where(running, 1, rate)
 
-    speed = jnp.where(rate > 0, rate, 1)
+    pace = 1 / jnp.maximum(rate, 1)
     bound = _mean_bound(clock.bound, before, rate, durations.add)
-    additions = (clock.left - rate * bound) / add  # not started
-    rounds = jnp.floor((additions + SLACK) / speed)
+    additions = (clock.left - rate * bound) * per_addition  # not started
+    rounds = jnp.floor((additions + SLACK) * pace)
     rest = additions - rate * rounds
     cut = (span > 0) & (rate > 0) & (additions > SLACK) & (rest > SLACK)
-    served = jnp.where(rate > 0, jnp.where(cut, bound + rounds * add, clock.left / speed), never)
+    served = jnp.where(rate > 0, jnp.where(cut, bound + rounds * add, clock.left * pace), never)
     needed = jnp.where(ready, jnp.where(clock.left <= tolerance, 0, served), clock.wait)
     release = jnp.where(background > 0, clock.held, never)
     soonest = jnp.minimum(needed, release)
@@ -169,31 +177,32 @@ def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) 
     at = stage[token]
     rest = jnp.ceil(rest[token] - SLACK)
     late = cuts & (width[at] - rest < lead[at] - SLACK)
-    passed = jnp.where(rate > 0, jnp.maximum(jnp.floor((tolerance + step - bound) / add) + 1, 0), 0)
+    passed = jnp.where(rate > 0, jnp.maximum(jnp.floor((tolerance + step - bound) * per_addition) + 1, 0), 0)
     ahead, held_up = clock.tile_free > step, jnp.zeros((), bool)
     if kind.queued >= 0:
         held_up = jnp.where(ahead, clock.tile_free - step, 0) > durations.hop_in
     entry = RoundEvent(
-        token=token.astype(jnp.int16),
-        how=how.astype(jnp.uint8),
-        at=at.astype(jnp.uint8),
+        token=token,
+        how=how,
+        at=at,
         ends=ends,
         late=late,
         ahead=ahead,
         held_up=held_up,
-        rounds=rounds[token].astype(jnp.uint16),
-        before=before.astype(jnp.float16),
-        rate=rate.astype(jnp.float16),
-        passed=jnp.where(span > 0, passed, 0).astype(jnp.uint16),
+        rounds=rounds[token],
+        before=before,
+        rate=rate,
+        passed=jnp.where(span > 0, passed, 0),
     )
     background = jnp.where(clock.held - step <= 0, 0, background)
-    background = background.at[token].set(jnp.where(cuts, rest, background[token]))
+    here = index == token
+    background = jnp.where(here & cuts, rest, background)
     following = jnp.append(spans[1:], 0)[at]
     fresh = ends | (how == WAITED)
     after = _Counts(
-        span=span.at[token].set(jnp.where(ends, following, span[token])),
-        stage=stage.at[token].add(ends.astype(stage.dtype)),
-        rate=rate.at[token].set(jnp.where(fresh, 0, rate[token])),
+        span=jnp.where(here & ends, following, span),
+        stage=stage + (here & ends),
+        rate=jnp.where(here & fresh, 0, rate),
         background=background,
     )
     return lax.stop_gradient((entry, after))
@@ -201,9 +210,8 @@ def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) 
 
 def _mean_bound(bound: Array, before: Array, rate: Array, add: Array) -> Array:
     """Mean time to the next round where units join a burst: theirs is a whole addition away."""
-    joined = rate > before
-    speed = jnp.where(joined, rate, 1)
-    return jnp.where(joined, bound * (before / speed) + add * ((rate - before) / speed), bound)
+    kept = before / jnp.maximum(rate, 1)
+    return jnp.where(rate > before, bound * kept + add * (1 - kept), bound)
 
 
 def _advance(kind: PhaseKind, clock: Clock, entry: RoundEvent, durations: RoundDurations) -> Clock:
@@ -237,10 +245,11 @@ def _advance(kind: PhaseKind, clock: Clock, entry: RoundEvent, durations: RoundD
         tile_free = jnp.where(queues, turn + durations.hop_in + durations.mvm, tile_free)
     lag = jnp.where(last, jnp.asarray(jnp.inf, dtype), lag)
     following = jnp.where(last, 0, durations.work[jnp.minimum(at + 1, len(kind.single) - 1)])
-    wait = wait.at[token].set(jnp.where(ends, lag, jnp.where(how == WAITED, 0, wait[token])))
-    left = left.at[token].set(jnp.where(ends, following, left[token]))
-    held = held.at[token].set(jnp.where(ends & (how == CUT), durations.add, held[token]))
-    done = done.at[token].set(jnp.where(ends & last, now + late, done[token]))
+    here = jnp.arange(len(left)) == token
+    wait = jnp.where(here & (ends | (how == WAITED)), jnp.where(ends, lag, 0), wait)
+    left = jnp.where(here & ends, following, left)
+    held = jnp.where(here & ends & (how == CUT), durations.add, held)
+    done = jnp.where(here & ends & last, now + late, done)
     return Clock(now, tile_free, wait, left, bound, held, done)
 
 
