@@ -180,6 +180,8 @@ def draw(document: dict[str, Any]) -> None:
     for column, name in enumerate(names):
         for axis, (key, along, label) in zip(axes[:, column], curves, strict=True):
             for method, entry in document[name]["methods"].items():
+                if key not in entry:  # a kept result of an earlier version
+                    continue
                 curve = {k: np.array([np.nan if x is None else x for x in v], float) for k, v in entry[key].items()}
                 low, median, high = (np.maximum(curve[band], floor) for band in ("low", "median", "high"))
                 axis.plot(curve[along], median, label=method)

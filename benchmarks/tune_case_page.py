@@ -1,0 +1,164 @@
+"""The page docs/tuning-case-study.md and its figure, written from results/tune_case_study.json.
+
+python benchmarks/tune_case_page.py    # after tune_case_study.py; writes the page and docs/images/tune_case_study.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from harness import RESULTS
+
+DOCS = Path(__file__).parents[1] / "docs"
+MEASURES = (("latency_ns", "latency"), ("energy_nj", "energy"), ("area_mm2", "area"))
+CHIPS = {"paper_multiplexed": "the paper's model, own traces", "gpt_oss_20b": "GPT-OSS-20B, its traces"}
+SHORT = {"paper_multiplexed": "paper's model", "gpt_oss_20b": "GPT-OSS-20B"}
+TARGET = {
+    "edp_nj_ns": "energy x latency, at no more area",
+    "latency_ns": "latency, at no more energy and area",
+    "edap": "energy x latency x area, at no more latency and area",
+}
+HEAD = """---
+orphan: true
+---
+
+# From the paper's chips to better ones
+
+S2O and S4O are the paper's chips (arXiv 2602.10254): groups of 2 and 4 experts share one set of peripherals, experts are dealt
+to groups by load, tokens rescheduled. `pimjax tune` may move nine hardware numbers, the group size (2 or 4) and the policy
+(`reschedule` or `packed`). The crossbar is computed from circuit parameters (`plan.tile: parametric`, equal to the measured HERMES
+core at its own parameters), and its product keeps at least 30 dB of signal over quantisation noise, so that ADC bits
+cannot simply be given away. The same command makes every number here: `python benchmarks/tune_case_study.py`.
+
+![Tuned chips over published ones](images/tune_case_study.png)
+
+## What came out
+
+Ratios of the tuned chip to the published one, both by the event engine; limits hold there, too.
+"""
+WHY = """
+## Which parameters moved, and why
+
+For each parameter that moved: its old and new value, and what the tuned chip would lose (+) or gain (-) if that parameter
+alone went back, in per cent, by the closed model that was differentiated. A parameter that makes no difference
+returns to its old value by itself.
+"""
+READING = """
+## How to read it
+
+- **The published chips spend on conversions what they do not need.** One ADC bit costs half of a converter's energy; with 30 dB
+  asked for, seven bits are enough, and the bit pays more than any other single change.
+- **Larger arrays** share each converter among more cells: fewer conversions for the same products, less energy and less area.
+  What this chip model leaves out speaks against them (wire resistance, the noise of longer columns); ask
+  `pimjax estimate --accuracy perplexity` before you build one.
+- **The expert part is no longer what waits.** Attention and digital units bound the latency of a prefill, so a little area for
+  more of them buys more time than anything done to the crossbars, and the policy (`packed`) matters less than its effect on loads suggests.
+- **Sharing more or less** (`group_size`) trades area against time only within the expert part; the objective decides.
+
+Values at the end of their range ({bounds}) mean that the range was the limit, not the physics of the model: widen it
+(`PARAMETERS` in the script) if your technology allows.
+"""
+
+
+def load() -> dict[str, dict[str, Any]]:
+    """Results by name, without the environment."""
+    document = json.loads((RESULTS / "tune_case_study.json").read_text(encoding="utf-8"))
+    return {name: part for name, part in document.items() if isinstance(part, dict) and "event_ratio" in part}
+
+
+def parts_of(name: str) -> tuple[str, str]:
+    """Configuration and chip of a result's name.
+
+    >>> parts_of("gpt_oss_20b_S4O_equal_area")
+    ('gpt_oss_20b', 'S4O')
+    """
+    for chip in ("S2O", "S4O"):
+        base, found, _ = name.partition(f"_{chip}_")
+        if found:
+            return base, chip
+    raise ValueError(f"{name} names no chip")
+
+
+def results_table(document: dict[str, dict[str, Any]]) -> str:
+    """Ratios by the event engine."""
+    lines = ["| workload | from | improved | latency | energy | area | area x energy x latency |", "|" + "---|" * 7]
+    for name, part in document.items():
+        base, chip = parts_of(name)
+        ratio = [part["event_ratio"][key] for key, _ in MEASURES]
+        product = ratio[0] * ratio[1] * ratio[2]
+        cells = " | ".join(f"{value:.3f}" for value in (*ratio, product))
+        lines.append(f"| {CHIPS[base]} | {chip} | {TARGET[part['objective']]} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def moves_table(document: dict[str, dict[str, Any]]) -> str:
+    """What every move is worth."""
+    lines = ["| chip | parameter | from | to | objective | latency | energy | area |", "|" + "---|" * 8]
+    for name, part in document.items():
+        base, chip = parts_of(name)
+        label = f"{SHORT[base]} {chip}, {name.rsplit('_', 1)[1]}"
+        worth = sorted(part["undone"].items(), key=lambda item: -item[1]["objective"])
+        for key, change in worth:
+            old, new = (f"{value:.3g}" if isinstance(value, (int, float)) else value for value in part["moved"][key])
+            cells = " | ".join(f"{change[measure]:+.1f}" for measure in ("objective", *(m for m, _ in MEASURES)))
+            broken = "" if change["limits_hold"] else " (breaks a limit)"
+            lines.append(f"| {label} | `{key}`{broken} | {old} | {new} | {cells} |")
+            label = ""
+    return "\n".join(lines) + "\n"
+
+
+def at_bounds(document: dict[str, dict[str, Any]]) -> str:
+    """Parameters that ended on a bound in most results."""
+    from tune_case_study import PARAMETERS
+
+    found = []
+    for key, parameter in PARAMETERS.items():
+        ends = parameter.get("levels") or (parameter["low"], parameter["high"])
+        values = [part["settings"][key] for part in document.values()]
+        for end in (ends[0], ends[-1]):
+            if sum(value == end for value in values) > len(values) / 2:
+                found.append(f"`{key}` {end:g}")
+    return ", ".join(found) or "none here"
+
+
+def draw(document: dict[str, dict[str, Any]], target: Path) -> None:
+    """Bars of the three ratios."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(10, 4), constrained_layout=True)
+    for shift, (key, label) in enumerate(MEASURES):
+        places = [index + 0.27 * (shift - 1) for index in range(len(document))]
+        axis.bar(places, [part["event_ratio"][key] for part in document.values()], 0.25, label=label)
+    names = [f"{SHORT[parts_of(name)[0]]}\n{parts_of(name)[1]}, {name.rsplit('_', 1)[1]}" for name in document]
+    axis.set_xticks(range(len(document)), names, fontsize=7)
+    axis.axhline(1.0, color="black", linewidth=0.8)
+    axis.set_ylabel("tuned / published, event engine")
+    axis.legend(fontsize=8)
+    figure.savefig(target, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Write page and figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="make the tables, write nothing")
+    arguments = parser.parse_args()
+    document = load()
+    text = HEAD + "\n" + results_table(document) + WHY + "\n" + moves_table(document)
+    text += READING.format(bounds=at_bounds(document))
+    if arguments.quick:
+        print(text)
+        return
+    (DOCS / "tuning-case-study.md").write_text(text, encoding="utf-8")
+    draw(document, DOCS / "images" / "tune_case_study.png")
+    print(DOCS / "tuning-case-study.md")
+
+
+if __name__ == "__main__":
+    main()
