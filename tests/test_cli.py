@@ -20,7 +20,10 @@ def _run(capsys, *arguments: str) -> tuple[int, str, str]:
     return code, out, err
 
 
-COMMANDS = ["reproduce", "estimate", "sweep", "tune", "compare", "presets", "init", "validate", "doctor", "trace"]
+COMMANDS = [
+    *("reproduce", "estimate", "generate", "sweep", "tune", "report", "figure", "compare", "presets", "init"),
+    *("validate", "schema", "doctor", "trace"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
