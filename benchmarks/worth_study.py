@@ -220,7 +220,8 @@ def deeper_buffer(evaluate: Evaluator, traces: list[RoutingTrace]) -> list[dict[
                     windows = evaluate.schedules[policy, size, "sorted", False, False, index].prompt
                     count = np.arange(windows.load_hist.shape[-1])
                     double.append((windows.load_hist @ np.maximum(STAGE_NS, count * load)).sum())
-                    deep.append(np.maximum(windows.makespan * STAGE_NS, windows.loads * load).sum())
+                    later = np.maximum(windows.makespan - 1, 0)  # as in the histogram: the first slot is apart
+                    deep.append(np.maximum(later * STAGE_NS, (windows.loads - windows.first_loads) * load).sum())
                 rows.append(
                     {
                         "g": size, "policy": policy, "t_load/t_stage": ratio,
@@ -249,6 +250,33 @@ def across_layers(layers: int = 24) -> list[dict[str, Any]]:
     return rows
 
 
+def draw(result: dict[str, Any], target: Path) -> None:
+    """Regime map: the winning plan over t_load/t_stage and s, coloured by its gain."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    short = {"token_wise": "token", "compact": "comp", "reschedule": "resch", "packed": "pack"}
+    figure, axes = plt.subplots(2, 1, figsize=(9, 6.4), sharex=True, constrained_layout=True)
+    for axis, units in zip(axes, (FEW, MANY), strict=True):
+        rows = {(r["t_load/t_stage"], r["s"]): r for r in result["regime_map"] if r["units"] == units}
+        gains = np.array([[rows[ratio, s]["gain_over_token_wise"] for ratio in MAP_RATIOS] for s in MAP_FRACTIONS])
+        image = axis.imshow(gains, origin="lower", aspect="auto", cmap="viridis", vmin=1, vmax=3)
+        for (y, s), (x, ratio) in itertools.product(enumerate(MAP_FRACTIONS), enumerate(MAP_RATIOS)):
+            row = rows[ratio, s]
+            text = f"{short[row['policy']]} g={row['g']}\n{row['grouping'][:4]} {gains[y, x]:.2f}x"
+            axis.text(x, y, text, ha="center", va="center", fontsize=7, color="white" if gains[y, x] < 2.2 else "black")
+        axis.set_yticks(range(len(MAP_FRACTIONS)), [f"{s:g}" for s in MAP_FRACTIONS])
+        axis.set_xticks(range(len(MAP_RATIOS)), [f"{ratio:g}" for ratio in MAP_RATIOS])
+        axis.set_ylabel("s, shareable part of the core")
+        axis.set_title(f"{units:g} digital units", fontsize=10, loc="left")
+    axes[1].set_xlabel("t_load / t_stage")
+    figure.colorbar(image, ax=axes, label="MoE area efficiency against g = 1, token by token")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=130)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
@@ -273,6 +301,7 @@ def main() -> None:
         print(f"{row['alternative']:32s} t_load/t_stage {row['t_load/t_stage']:4.2f}: {row['gain']:.2f}x")
     print({key: value for key, value in environment().items() if key in ("device", "jax", "cpu_cores")})
     if not arguments.quick:
+        draw(result, Path(__file__).parents[1] / "docs" / "images" / "worth_regimes.png")
         print(
             write_json(
                 "worth_study",
