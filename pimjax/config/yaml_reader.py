@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,13 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text; give a YAML file") from None
-    return parse_yaml(text, str(path))
+    return copy.deepcopy(_parsed(text, str(path)))
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """Presets are read again and again, once for every point of a host axis."""
+    return parse_yaml(text, name)
 
 
 def parse_yaml(text: str, name: str = "<text>") -> tuple[dict[str, Any], dict[str, int]]:
