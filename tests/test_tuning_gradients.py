@@ -15,7 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pimjax.config import Config
 from pimjax.config.hardware import Hardware
+from pimjax.estimation.routing import resolve
+from pimjax.trace import RoutingTrace
 from pimjax.tuning import load_tune_config, make_problem
 from pimjax.tuning.evaluate import pick, quantities
 from pimjax.tuning.parameters import LEAVES
@@ -45,30 +48,46 @@ SMALL: dict[str, dict[str, Any]] = {
 
 @functools.cache
 def directional(chip: str):
-    """Leaves at a generic point, and `(leaves, direction) -> (logs of latency, energy, area), derivative`."""
+    """Leaves at a generic point, and `(leaves, direction, case) -> (logs of latency, energy, area), derivative`."""
     run = SMALL[chip] | {"parameters": {"hardware.mvm_latency_ns": {"low": 50, "high": 200}}}
-    problem = make_problem(load_tune_config(run))
+    if chip == "multiplexed":  # case 0: groups of 2; 1: one group; 2: everyone alone; then the same with other loads
+        run["parameters"] = run["parameters"] | {"plan.group_size": {"kind": "categorical", "choices": [2, 4, 1]}}
+    config = load_tune_config(run)
+    problems = [make_problem(config)]
+    if chip == "multiplexed":
+        problems += [make_problem(config, trace=trace) for trace in edge_traces(problems[0].configs[0])]
     with jax.enable_x64(True):
-        design, schedule = pick(problem.on_device, np.int32(0))
-        leaves = np.array([float(getattr(design.hardware, name)) for name in LEAVES])
+        cases = [pick(problem.on_device, np.int32(v)) for problem in problems for v in range(problem.num_variants)]
+        leaves = np.array([float(getattr(cases[0][0].hardware, name)) for name in LEAVES])
 
-        def costs(leaves: jax.Array) -> jax.Array:
+        def costs(leaves: jax.Array, case: Any) -> jax.Array:
             hardware = Hardware(**{name: leaves[index] for index, name in enumerate(LEAVES)})
-            return quantities(design.replace(hardware=hardware), schedule, static=problem.static)[0][:3]
+            return quantities(case[0].replace(hardware=hardware), case[1], static=problems[0].static)[0][:3]
 
-        run_both = jax.jit(lambda leaves, direction: jax.jvp(costs, (leaves,), (direction,)))
+        run_both = jax.jit(lambda leaves, direction, case: jax.jvp(lambda x: costs(x, case), (leaves,), (direction,)))
 
-    def call(leaves: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def call(leaves: np.ndarray, direction: np.ndarray, case: int = 0) -> tuple[np.ndarray, np.ndarray]:
         with jax.enable_x64(True):
-            return jax.tree.map(np.asarray, run_both(jnp.asarray(leaves), jnp.asarray(direction)))
+            return jax.tree.map(np.asarray, run_both(jnp.asarray(leaves), jnp.asarray(direction), cases[case]))
 
-    return leaves, call
+    return leaves, call, len(cases)
+
+
+def edge_traces(config: Config) -> list[RoutingTrace]:
+    """Requests of the configuration's shape: experts 2 and 3 never chosen (load 0), and all loads equal."""
+    shape = np.asarray(resolve(config, None)[1].choices)[0].shape
+    idle, equal = np.zeros(shape, bool), np.zeros(shape, bool)
+    idle[..., :2] = True
+    tokens = np.arange(shape[1])
+    for choice in range(2):
+        equal[:, tokens, (2 * tokens + choice) % shape[2]] = True
+    return [RoutingTrace.from_choices(idle), RoutingTrace.from_choices(equal)]
 
 
 @pytest.mark.usefixtures("implicit_ranks")
 @pytest.mark.parametrize("chip", SMALL)
 def test_every_hardware_number(chip: str) -> None:
-    leaves, call = directional(chip)
+    leaves, call, _ = directional(chip)
     generator = np.random.default_rng(0)
     usable = np.isfinite(leaves) & (leaves > 0)
     shift = np.where(usable, generator.uniform(1.01, 1.04, len(leaves)), 1.0)
@@ -95,11 +114,17 @@ def test_every_hardware_number(chip: str) -> None:
 @pytest.mark.usefixtures("implicit_ranks")
 @pytest.mark.parametrize("chip", SMALL)
 def test_no_nan_on_boundaries(chip: str) -> None:
-    """Free transfers and units, one unit of each kind, and the untouched chip with its ties."""
-    leaves, call = directional(chip)
+    """Free transfers and units, one unit of each kind, the untouched chip with its ties; no load, one group, equal loads."""
+    leaves, call, cases = directional(chip)
+    for case in range(cases):
+        for index, name in enumerate(LEAVES):
+            direction = np.zeros(len(leaves))
+            direction[index] = 1.0
+            value, slope = call(leaves, direction, case)
+            assert np.isfinite(value).all(), case
+            assert not np.isnan(slope).any(), (name, case)
     free = ("link_latency_ns_per_256", "add_latency_ns_per_256", "relu_latency_ns", "norm_latency_ns_per_256")
     corners = (
-        {},
         dict.fromkeys(free, 0.0),
         {"num_digital_units": 1.0, "num_attention_units": 1.0},
         {"mux_on_resistance_kohm": 0.0, "idle_power_w_per_mm2": 0.0, "sram_cache_bytes": 0.0},
