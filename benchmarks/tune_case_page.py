@@ -37,7 +37,7 @@ cannot simply be given away. The same command makes every number here: `python b
 
 ## What came out
 
-Ratios of the tuned chip to the published one, both by the event engine; limits hold there, too.
+Ratios of the tuned chip to the published one, both by the event engine{held}.
 """
 WHY = """
 ## Which parameters moved, and why
@@ -49,18 +49,29 @@ returns to its old value by itself.
 READING = """
 ## How to read it
 
-- **The published chips spend on conversions what they do not need.** One ADC bit costs half of a converter's energy; with 30 dB
-  asked for, seven bits are enough, and the bit pays more than any other single change.
-- **Larger arrays** share each converter among more cells: fewer conversions for the same products, less energy and less area.
-  What this chip model leaves out speaks against them (wire resistance, the noise of longer columns); ask
-  `pimjax estimate --accuracy perplexity` before you build one.
-- **The expert part is no longer what waits.** Attention and digital units bound the latency of a prefill, so a little area for
-  more of them buys more time than anything done to the crossbars, and the policy (`packed`) matters less than its effect on loads suggests.
-- **Sharing more or less** (`group_size`) trades area against time only within the expert part; the objective decides.
+- **The published chips convert more finely than asked.** A converter's energy grows steeply with its bits; where 30 dB are asked
+  for, seven bits are enough. Going back to eight would cost {bits_energy} % energy.
+- **Larger arrays** let each converter serve more cells: fewer conversions for the same products. Going back to 256 rows would
+  cost {rows_energy} % energy and {rows_area} % area. What this model leaves out speaks against them (wire resistance, the noise
+  of longer columns): ask `pimjax estimate --accuracy perplexity` before you build one.
+- **In a prefill the expert part is not what waits.** Attention bounds the latency: with four attention units again it
+  would take {attention_latency} % longer, with the old number of digital units {digital_latency} %, for hardly any area.
+  `packed` schedules load the crossbars' inputs less often, but loads are seldom on the critical path here: {policy_latency} %.
+- **The group size** trades area against time within the expert part; which one wins follows from the objective.
 
-Values at the end of their range ({bounds}) mean that the range was the limit, not the physics of the model: widen it
-(`PARAMETERS` in the script) if your technology allows.
+Values at the end of their range in most results: {bounds}. There the range was the limit, not the physics of the model: widen it
+(`PARAMETERS` in the script) if your technology allows. Not every limit is active, either: where larger arrays save area and energy
+at once, "at no more area" leaves room, and the table shows how much.
 """
+
+
+def span(document: dict[str, dict[str, Any]], parameter: str, measure: str) -> str:
+    """Least and most [%] that undoing a move changes a measure, over all results in which it moved."""
+    values = [part["undone"][parameter][measure] for part in document.values() if parameter in part["undone"]]
+    if not values:
+        return "(never moved)"
+    low, high = (f"{value:.0f}" if abs(value) >= 10 else f"{value:.1f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
 
 
 def load() -> dict[str, dict[str, Any]]:
@@ -150,8 +161,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="make the tables, write nothing")
     arguments = parser.parse_args()
     document = load()
-    text = HEAD + "\n" + results_table(document) + WHY + "\n" + moves_table(document)
-    text += READING.format(bounds=at_bounds(document))
+    broken = [name for name, part in document.items() if part["event_excess"]]
+    held = f", which finds a limit broken in {', '.join(broken)}" if broken else ", which finds every limit kept"
+    text = HEAD.format(held=held) + "\n" + results_table(document) + WHY + "\n" + moves_table(document)
+    text += READING.format(
+        bounds=at_bounds(document),
+        bits_energy=span(document, "hardware.adc_bits", "energy_nj"),
+        rows_energy=span(document, "hardware.crossbar_rows", "energy_nj"),
+        rows_area=span(document, "hardware.crossbar_rows", "area_mm2"),
+        attention_latency=span(document, "hardware.num_attention_units", "latency_ns"),
+        digital_latency=span(document, "hardware.num_digital_units", "latency_ns"),
+        policy_latency=span(document, "plan.policy", "latency_ns"),
+    )
     if arguments.quick:
         print(text)
         return
