@@ -66,8 +66,19 @@ def sample_constants(names: tuple[str, ...], *, key: jax.Array, num_samples: int
 
 def _draw(name: str, uniform: jax.Array) -> jax.Array:
     item = CONSTANTS[name]
-    logarithmic = item.low > 0.0
-    ends = (item.low, item.value, item.high)
+    return draw_between(item.low, item.value, item.high, uniform)
+
+
+def draw_between(low: float, value: float, high: float, uniform: jax.Array) -> jax.Array:
+    """Values with median `value`: half of `uniform` (0 to 1) goes to `low..value`, half to `value..high`.
+
+    Uniform in the logarithm where the range is positive.
+
+    >>> draw_between(1.0, 4.0, 8.0, jnp.array([0.0, 0.5, 1.0])).round(3).tolist()
+    [1.0, 4.0, 8.0]
+    """
+    logarithmic = low > 0.0
+    ends = (low, value, high)
     low, middle, high = (math.log(x) for x in ends) if logarithmic else ends
     drawn = jnp.where(
         uniform < 0.5, low + 2.0 * uniform * (middle - low), middle + (2.0 * uniform - 1.0) * (high - middle)

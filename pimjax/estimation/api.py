@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from pimjax.chips.multiplexed import schedule_inputs, simulate
+from pimjax.chips.multiplexed.core import tile_parameters
 from pimjax.chips.reference.config import simulate_config
 from pimjax.chips.run_cost import RunCost
+from pimjax.circuit.sanity import checked_tile
 from pimjax.config.build import Capacity, Design, build
 from pimjax.config.config import Config
 from pimjax.errors import ConfigError, TraceError
@@ -32,6 +35,7 @@ def estimate(
     expert_choices: Sequence[Sequence[int]] | None = None,
     seed: int = 0,
     accuracy: str = "none",
+    timeline: str | Path | None = None,
 ) -> Estimate:
     """Area, latency and energy of one run. Host function: float64, NumPy in and out.
 
@@ -45,6 +49,8 @@ def estimate(
         accuracy: "none"; "sqnr": also `sqnr_db` of a crossbar product with the configuration's numerics; "perplexity":
             also `perplexity` of the project's language model on such crossbars (seconds to minutes), see
             :mod:`pimjax.estimation.accuracy`.
+        timeline: fidelity "event" of the multiplexed chip only: file for the first pass's timeline, every job on its
+            resource, in the format that https://ui.perfetto.dev opens.
 
     Returns:
         An :class:`Estimate` of float64 NumPy arrays.
@@ -66,19 +72,40 @@ def estimate(
         from pimjax.estimation.accuracy import measure_accuracy
 
         measured = measure_accuracy(config, accuracy)  # names its own mistakes before the costs are computed
-        return estimate(config, trace, fidelity, expert_choices=expert_choices, seed=seed).replace(**measured)  # type: ignore[attr-defined]
+        options: dict[str, Any] = {"expert_choices": expert_choices, "seed": seed, "timeline": timeline}
+        return estimate(config, trace, fidelity, **options).replace(**measured)  # type: ignore[attr-defined]
+    if timeline is not None and (fidelity != "event" or config.chip_model != "multiplexed"):
+        raise ConfigError(
+            f"a timeline needs fidelity 'event' of chip_model 'multiplexed', not {fidelity!r} of {config.chip_model!r}"
+        )
     if config.chip_model == "reference":
         return _reference(config, trace, fidelity, expert_choices, seed)
     if expert_choices is not None:
         raise ConfigError("expert_choices belongs to chip_model 'reference'; give the multiplexed chip a trace")
+    refuse_impossible_core(config)
     config, requests = resolve(config, trace)
     if fidelity == "event":
-        cost = simulate(config, requests).cost
+        run = simulate(config, requests)
+        if timeline is not None:
+            run.passes[0].log.to_perfetto(timeline)
+        cost = run.cost
         with jax.enable_x64(True):
             return _host(from_run_cost(cost, config.hardware.reticle_area_mm2))
     design, capacity = build(config)
     schedule = schedule_inputs(config, requests, fidelity=fidelity, capacity=capacity)
     return run_kernel(design, schedule, capacity, config.chip_model, fidelity)
+
+
+def refuse_impossible_core(config: Config) -> None:
+    """Raise ConfigError, naming the limit, if `plan.tile = parametric` gives a crossbar core that cannot exist.
+
+    >>> import pimjax
+    >>> refuse_impossible_core(pimjax.load_config("paper_multiplexed"))
+    """
+    if config.plan.tile == "parametric":
+        with jax.enable_x64(True):
+            parameters = jax.tree.map(np.asarray, tile_parameters(build(config)[0]))
+        checked_tile(parameters)
 
 
 def run_kernel(design: Design, schedule: Any, capacity: Capacity, chip_model: str, fidelity: str) -> Estimate:

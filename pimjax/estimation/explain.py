@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from pimjax.chips.multiplexed.core import tile_parameters
+from pimjax.chips.multiplexed.geometry import geometry
 from pimjax.chips.run_cost import COMPONENTS, OP_INDEX
+from pimjax.circuit.explain import explain_tile
+from pimjax.circuit.hermes import hermes_tile
+from pimjax.circuit.programming import (
+    PULSE_ENERGY,
+    PULSE_TIME_RATIO,
+    PULSES,
+    crossbar_write,
+    expert_swap,
+    model_load,
+)
 from pimjax.config.base import field_facts
+from pimjax.config.build import build
 from pimjax.config.config import Config
 from pimjax.config.hardware import HardwareConfig
 from pimjax.estimation.result import Estimate
@@ -88,7 +102,7 @@ _ORIGIN: dict[str, _Origin] = {
 NOT_MODELLED = (
     "DRAM is off-chip: its area is not counted.",
     "The interconnect beyond the links (network on chip, links between dies) is not modelled.",
-    "Writing weights is outside the run: they are resident.",
+    "Writing weights is outside the run (they are resident): its time and energy are shown apart.",
 )
 
 
@@ -96,6 +110,7 @@ def explain(config: Config, result: Estimate) -> dict[str, Any]:
     """Everything `pimjax estimate --explain` shows, as plain data.
 
     Returns:
+        `tile`: parts of one crossbar core (count, unit cost, total, share, source); `weights`: what programming costs;
         `bounds`: components by share of the latency, with what would help; `latency_ns`, `energy_nj`, `area_mm2`: rows
         of component, count, unit cost, total, share and source; `assumptions`: numbers without a source, with the
         range that studies sweep; `not_modelled`: sentences.
@@ -122,6 +137,8 @@ def explain(config: Config, result: Estimate) -> dict[str, Any]:
         "latency_ns": _rows(config, result, result.critical_ns, result.busy_ns),
         "energy_nj": _rows(config, result, result.component_energy_nj),
         "area_mm2": _rows(config, result, result.component_area_mm2),
+        "tile": tile_rows(config),
+        "weights": weight_writing(config, result),
         "assumptions": assumptions(config),
         "not_modelled": list(NOT_MODELLED),
     }
@@ -175,3 +192,65 @@ def assumptions(config: Config) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def tile_rows(config: Config) -> dict[str, Any]:
+    """Parts of one crossbar core and one product on it: `kind` ("parametric": what the run uses; "calibrated": the
+    parametric model at the measured core, whose totals the run takes from the hardware section) and `parts`.
+
+    >>> sum(row["area_share"] for row in tile_rows(Config())["parts"]) > 0.999
+    True
+    """
+    if config.chip_model == "multiplexed" and config.plan.tile == "parametric":
+        kind = "parametric"
+        with jax.enable_x64(True):
+            parameters = jax.tree.map(np.asarray, tile_parameters(build(config)[0]))
+    else:
+        kind, parameters = "calibrated", hermes_tile()
+    parts = []
+    for row in explain_tile(parameters):
+        parts.append({**row._asdict(), "unverified": list(row.unverified)})
+    return {"kind": kind, "parts": parts}
+
+
+def weight_writing(config: Config, result: Estimate) -> dict[str, Any]:
+    """Programming: one crossbar, one expert swapped into its group (the group is blocked), the whole model [ns, nJ].
+
+    An expert's crossbars are programmed at the same time; the model expert by expert, every other crossbar likewise.
+
+    >>> from pimjax import load_config
+    >>> from pimjax.estimation import estimate
+    >>> config = load_config("paper_reference")
+    >>> round(weight_writing(config, estimate(config, fidelity="event"))["crossbar"]["time_ns"] * 1e-6, 2)  # ms
+    8.32
+    """
+    hardware = config.hardware
+    constants = {
+        PULSE_TIME_RATIO.name: hardware.program_pulse_mvms,
+        PULSES.name: hardware.program_verify_passes,
+        PULSE_ENERGY.name: hardware.program_pulse_energy_pj,
+    }
+    write = crossbar_write(
+        rows=hardware.crossbar_rows,
+        cols=hardware.crossbar_cols,
+        mvm_latency_ns=hardware.mvm_latency_ns,
+        constants=constants,
+    )
+    memory = {
+        "dram_bytes_per_ns": hardware.dram_bandwidth_gb_per_s,
+        "dram_nj_per_byte": hardware.dram_active_power_w / hardware.dram_bandwidth_gb_per_s,
+    }
+    with jax.enable_x64(True):
+        per_expert = float(np.asarray(geometry(build(config)[0]).expert_tiles))
+    crossbars, cells = float(np.asarray(result.crossbars)), hardware.crossbar_rows * hardware.crossbar_cols
+    swap = expert_swap(1.0, per_expert, write, weight_bytes=per_expert * cells, **memory)
+    whole = model_load(crossbars, write, parallel_crossbars=per_expert, weight_bytes=crossbars * cells, **memory)
+
+    def plain(time: Any, energy: Any, **more: Any) -> dict[str, Any]:
+        return {"time_ns": float(np.asarray(time)), "energy_nj": float(np.asarray(energy)), **more}
+
+    return {
+        "crossbar": plain(write.latency_ns, write.energy_nj, crossbars=1.0),
+        "expert_swap": plain(*swap, crossbars=per_expert),
+        "model_load": plain(*whole, crossbars=crossbars, at_once=per_expert),
+    }

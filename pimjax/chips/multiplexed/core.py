@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.smooth import as_real
 from pimjax.circuit.hermes import hermes_tile
-from pimjax.circuit.tile import parametric_tile
+from pimjax.circuit.sanity import tile_violations
+from pimjax.circuit.tile import TileParameters, parametric_tile
 from pimjax.config.build import Design
 from pimjax.config.plan import TILE_KINDS
 
@@ -26,6 +27,7 @@ class Core(NamedTuple):
     mvm_energy_nj: Array
     area_mm2: Array
     shareable_fraction: Array
+    impossible: Array  # bool: computed, and beyond a physical limit (:mod:`pimjax.circuit.sanity`)
 
 
 def core(design: Design) -> Core:
@@ -42,11 +44,34 @@ def core(design: Design) -> Core:
     """
     hardware = as_real(design.hardware, design.hardware.mvm_latency_ns)
     measured = Core(
-        hardware.mvm_latency_ns, hardware.mvm_energy_nj, hardware.core_area_mm2, hardware.shareable_fraction
+        hardware.mvm_latency_ns,
+        hardware.mvm_energy_nj,
+        hardware.core_area_mm2,
+        hardware.shareable_fraction,
+        jnp.zeros((), bool),
     )
+    parameters = tile_parameters(design)
+    parts = parametric_tile(parameters)
+    impossible = tile_violations(parameters, parts).any()
+    figures = (parts.mvm_latency_ns, parts.mvm_energy_nj, parts.core_area_mm2, parts.shareable_fraction, impossible)
+    computed = Core(*(jnp.asarray(figure) for figure in figures))
+    is_computed = design.plan.tile == TILE_KINDS.index("parametric")
+    chosen = Core(*(jnp.where(is_computed, b, a) for a, b in zip(measured, computed, strict=True)))
+    cycles = hardware.input_cycles
+    return chosen._replace(mvm_latency_ns=cycles * chosen.mvm_latency_ns, mvm_energy_nj=cycles * chosen.mvm_energy_nj)
+
+
+def tile_parameters(design: Design) -> TileParameters:
+    """The parametric tile at the design's rows, columns, ADC, node and supply, with the scales of the HERMES core.
+
+    >>> from pimjax.config.build import build
+    >>> from pimjax.config.config import Config
+    >>> float(tile_parameters(build(Config())[0]).rows)
+    256.0
+    """
+    hardware = as_real(design.hardware, design.hardware.mvm_latency_ns)
     with jax.ensure_compile_time_eval():
         reference = hermes_tile()
-    dtype = measured.mvm_latency_ns.dtype
     parameters = dataclasses.replace(
         reference,
         rows=hardware.crossbar_rows,
@@ -54,14 +79,8 @@ def core(design: Design) -> Core:
         active_rows=hardware.crossbar_rows,
         adc_bits=hardware.adc_bits,
         columns_per_adc=hardware.columns_per_adc,
-        adc_kind=jnp.asarray(_CIRCUIT_ADC, dtype)[design.plan.adc],
+        adc_kind=jnp.asarray(_CIRCUIT_ADC, hardware.mvm_latency_ns.dtype)[design.plan.adc],
         node_nm=hardware.node_nm,
         vdd_v=hardware.supply_v,
     )
-    parts = parametric_tile(as_real(parameters, measured.mvm_latency_ns))
-    # pyrefly: ignore[bad-argument-type]
-    computed = Core(parts.mvm_latency_ns, parts.mvm_energy_nj, parts.core_area_mm2, parts.shareable_fraction)
-    is_computed = design.plan.tile == TILE_KINDS.index("parametric")
-    chosen = Core(*(jnp.where(is_computed, b, a) for a, b in zip(measured, computed, strict=True)))
-    cycles = hardware.input_cycles
-    return chosen._replace(mvm_latency_ns=cycles * chosen.mvm_latency_ns, mvm_energy_nj=cycles * chosen.mvm_energy_nj)
+    return as_real(parameters, hardware.mvm_latency_ns)

@@ -1,6 +1,6 @@
 """Everything of a run but its timing: energy, area, counts, operations. Shared by all fidelities.
 
-Formulas are those of the model's definition (docs/multiplexed.md). Decisions where it leaves room:
+Formulas are those of the model's definition (docs/multiplexed-chip.md). Decisions where it leaves room:
 
 - `energy_scale_with_sharing` scales every product of the chip, as the authors do, with g the largest group.
 - `combine = inline` puts one more strip of adders per result strip beside every group.
@@ -71,6 +71,7 @@ def assemble(
         | jnp.where(needed > hardware.tiles, status.DOES_NOT_FIT, 0)
         | jnp.where(total_area > hardware.reticle_area_mm2, status.MULTI_DIE, 0)
         | jnp.where(jnp.isfinite(times.latency), 0, status.NON_FINITE)
+        | jnp.where(tile.impossible, status.IMPOSSIBLE, 0)
     ).astype(jnp.int32)
     flops, moe_flops = _flops(design, schedule, shape, work)
     shared = jnp.stack(

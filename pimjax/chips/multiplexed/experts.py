@@ -17,7 +17,7 @@ from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.phases import Stream, is_digital, last_start
 from pimjax.chips.multiplexed.schedule import PassWindows, TokenSteps
-from pimjax.chips.multiplexed.smooth import whole_up
+from pimjax.chips.multiplexed.smooth import larger, smaller, whole_up
 
 
 class ExpertTimes(NamedTuple):
@@ -33,7 +33,7 @@ class ExpertTimes(NamedTuple):
 
 def slot_interval(time: Durations, loads: Array, busy: Array) -> Array:
     """Start of one slot to the start of the next [ns]."""
-    return jnp.maximum(jnp.maximum(time.stage, loads * time.load), busy * time.out)
+    return larger(larger(time.stage, loads * time.load), busy * time.out)
 
 
 def slots_time(time: Durations, windows: PassWindows) -> Array:
@@ -64,6 +64,12 @@ class After(NamedTuple):
 
     norm: Array  # the next norm: of the next layer, or the final one of tokens that are sampled
     work: Array  # partial sums of the linear layer after it
+
+
+def adds_in_links(time: Durations) -> Array:
+    """Whether no result of an expert waits for a digital unit (combine = inline, local accumulation): the last
+    residual is then there as soon as its last result is, whatever the units still have to normalise."""
+    return (time.combine_add <= 0) & ~is_digital(time)
 
 
 class FreeTimes(NamedTuple):
@@ -123,26 +129,24 @@ def closed_experts(
     partial = windows.passes * partial_work(time) / jnp.maximum(tokens, 1)
     work = own + partial + after.norm + after.work
     service = own + after.norm
-    arrivals = Stream(free.start, jnp.maximum(free.residual - own, free.start))
+    arrivals = Stream(free.start, larger(free.residual - own, free.start))
     queued = last_start(tokens, arrivals, service, units) + service
     fluid = free.start + jnp.maximum(tokens - 1, 0) * work / units + own + after.norm
-    done = jnp.maximum(jnp.where(is_digital(time), fluid, queued), free.residual + after.norm)
-    residual = jnp.maximum(free.residual, done - after.norm)
+    done = larger(jnp.where(is_digital(time), fluid, queued), free.residual + after.norm)
+    residual = jnp.where(adds_in_links(time), free.residual, larger(free.residual, done - after.norm))
     normed = Stream(free.start + service, done)
     # slots wait for the additions of D + Q slots before them
     lag = jax.lax.stop_gradient(time.depth) + time.buffer_slots
     held = jnp.maximum(windows.makespan - lag, 0.0) / jnp.maximum(windows.makespan, 1)
     flight = time.a + time.d + extra_latency(time, units)
-    last_pass = jnp.maximum(
-        free.last_pass, jnp.where(held > 0, free.start + held * (residual - free.start) + flight, 0.0)
-    )
-    last_pass = jnp.minimum(last_pass, jnp.maximum(free.last_pass, residual - free.ending))
+    last_pass = larger(free.last_pass, jnp.where(held > 0, free.start + held * (residual - free.start) + flight, 0.0))
+    last_pass = smaller(last_pass, larger(free.last_pass, residual - free.ending))
     return expert_times(free, last_pass, residual, normed, work)
 
 
 def expert_times(free: FreeTimes, last_pass: Array, residual: Array, normed: Stream, work: Array) -> ExpertTimes:
     """Put the results together."""
-    first = jnp.minimum(normed.first, normed.last)
+    first = smaller(normed.first, normed.last)
     tail = free.residual - free.last_pass
     return ExpertTimes(last_pass, residual, Stream(first, normed.last), work, last_pass - free.start, tail)
 
@@ -168,7 +172,7 @@ def single_token_experts(
     from_first = start + (kinds.passes - free) * add
     from_second = jnp.where(later > 0, start + interval + (kinds.passes - kinds.first) * add, 0.0)
     from_last = jnp.where(later > 0, last + kinds.last * add, 0.0)
-    end = jnp.maximum(jnp.maximum(from_first, from_second), from_last)
+    end = larger(larger(from_first, from_second), from_last)
     end = jnp.where(used, end, 0.0)  # shared experts' own additions are over by then
     ending = jnp.where(add > 0, time.add, 0.0)
 

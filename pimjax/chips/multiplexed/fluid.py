@@ -19,6 +19,7 @@ from pimjax.chips.multiplexed.experts import (
     After,
     ExpertTimes,
     additions_per_token,
+    adds_in_links,
     expert_times,
     extra_latency,
     free_experts,
@@ -27,6 +28,7 @@ from pimjax.chips.multiplexed.experts import (
 )
 from pimjax.chips.multiplexed.phases import Stream, is_digital, last_start
 from pimjax.chips.multiplexed.schedule import PassWindows, SlotProfile
+from pimjax.chips.multiplexed.smooth import larger
 
 RING = 16
 
@@ -80,15 +82,15 @@ def fluid_experts(
     def step(carry: _Carry, slot: tuple[Array, ...]) -> tuple[_Carry, None]:
         interval, sums, added, chain, ended, has_ends, is_live, is_first = slot
         pressure = jnp.where(unlimited, 0.0, carry.ring[place])
-        begin = jnp.where(is_first, first, jnp.maximum(carry.begin + interval, pressure))
-        summed = jnp.where(partial > 0, jnp.maximum(carry.served, begin + time.up_link) + sums, carry.served)
-        back = jnp.maximum(begin + flight, jnp.where(partial > 0, summed, 0.0))
-        combined = jnp.where(added > 0, jnp.maximum(summed, back) + added, summed)
-        combined_end = jnp.where(added > 0, jnp.maximum(combined, back + chain), back)
-        done = jnp.where(has_ends, jnp.maximum(combined, back) + ended, combined)
-        end = jnp.maximum(done, combined_end + free.ending + after.norm)
-        ring = jnp.concatenate([jnp.maximum(combined_end, carry.ring[0])[None], carry.ring[:-1]])
-        new = _Carry(begin, done, ring, back, jnp.where(has_ends, jnp.maximum(end, carry.last_end), carry.last_end))
+        begin = jnp.where(is_first, first, larger(carry.begin + interval, pressure))
+        summed = jnp.where(partial > 0, larger(carry.served, begin + time.up_link) + sums, carry.served)
+        back = larger(begin + flight, jnp.where(partial > 0, summed, 0.0))
+        combined = jnp.where(added > 0, larger(summed, back) + added, summed)
+        combined_end = jnp.where(added > 0, larger(combined, back + chain), back)
+        done = jnp.where(has_ends, larger(combined, back) + ended, combined)
+        end = larger(done, combined_end + free.ending + after.norm)
+        ring = jnp.concatenate([larger(combined_end, carry.ring[0])[None], carry.ring[:-1]])
+        new = _Carry(begin, done, ring, back, jnp.where(has_ends, larger(end, carry.last_end), carry.last_end))
         return jax.tree.map(lambda a, b: jnp.where(is_live, a, b), new, carry), None
 
     zero = jnp.zeros_like(free.start)
@@ -98,9 +100,9 @@ def fluid_experts(
 
     residual = free.residual + jnp.maximum(end.last_pass - free.last_pass, 0.0)
     own = free.ending + after.norm
-    rounds = last_start(tokens, Stream(free.start, jnp.maximum(residual - free.ending, free.start)), own, units) + own
-    done = jnp.maximum(jnp.maximum(end.last_end, residual + after.norm), jnp.where(is_digital(time), 0.0, rounds))
-    residual = jnp.maximum(residual, done - after.norm)
+    rounds = last_start(tokens, Stream(free.start, larger(residual - free.ending, free.start)), own, units) + own
+    done = larger(larger(end.last_end, residual + after.norm), jnp.where(is_digital(time), 0.0, rounds))
+    residual = jnp.where(adds_in_links(time), residual, larger(residual, done - after.norm))
     adds_work = additions_per_token(windows, tokens, shared) * time.combine_add
     work = adds_work + windows.passes * partial / jnp.maximum(tokens, 1) + free.ending + next_work
     return expert_times(free, end.last_pass, residual, Stream(free.start + own, done), work)

@@ -64,9 +64,11 @@ def multiplexed_cost(
     ones = jnp.ones(len(COMPONENTS), dtype)
     # T is homogeneous in the durations: the derivatives by the components' scales are the shares of the latency
     if critical:
-        times, derivative = jax.linearize(timed, ones)
-        # one direction after the other: a batch of directions takes much longer to compile
-        shares = jax.lax.map(lambda direction: derivative(direction).latency, jnp.eye(len(COMPONENTS), dtype=dtype))
+        # forward, all directions at once: one traced body, and no residuals of the scan over slots are kept
+        every, slopes = jax.vmap(lambda direction: jax.jvp(timed, (ones,), (direction,)), out_axes=(None, 0))(
+            jnp.eye(len(COMPONENTS), dtype=dtype)
+        )
+        times, shares = every, slopes.latency
     else:
         shares, times = jnp.zeros_like(ones), timed(ones)
     time = durations(design, largest, shape=shape, tile=tile)

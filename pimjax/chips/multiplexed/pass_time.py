@@ -26,6 +26,7 @@ from pimjax.chips.multiplexed.phases import (
     work_of,
 )
 from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
+from pimjax.chips.multiplexed.smooth import larger, smaller
 from pimjax.config.build import Design
 
 
@@ -79,7 +80,7 @@ def pass_times(
     routed = delayed(experts.normed, ready)
     done = Stream(*(jnp.where(schedule.is_moe, a, b) for a, b in zip(routed, dense, strict=True)))
     tail = tail_time(time, units)
-    heads = jnp.maximum(done.last, done.first + jnp.maximum(tokens - 1, 0) * time.head.issue) + tail - time.norm
+    heads = larger(done.last, done.first + jnp.maximum(tokens - 1, 0) * time.head.issue) + tail - time.norm
     end = jnp.where(point.is_staggered, heads, done.last + tail)
     layer = jnp.arange(schedule.is_moe.shape[-1])
     is_last = layer >= design.model.num_layers - 1
@@ -111,8 +112,8 @@ def _attention(time: Durations, units: Array, point: PassPoint, read: Array) -> 
     the pace of projections and norms.
     """
     behind = jnp.where(point.is_staggered, jnp.maximum(point.tokens - 1, 0), 0.0)
-    pace = jnp.maximum(time.qkv.issue, (time.add + time.norm + projection_work(time)) / units)
-    slowest = jnp.maximum(jnp.maximum(pace, read), point.attention)
+    pace = larger(time.qkv.issue, (time.add + time.norm + projection_work(time)) / units)
+    slowest = larger(larger(pace, read), point.attention)
     last = read + point.attention + behind * (slowest - pace)
     return Stream(last - behind * slowest, last)
 
@@ -129,10 +130,10 @@ def _exposed_reads(point: PassPoint, head_start: Array, layers: Array) -> Array:
     def layer(stock: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         read, free = step
         left = jnp.maximum(read - stock, 0.0)
-        return jnp.minimum(point.ahead, jnp.maximum(stock - read, 0.0) + free), left
+        return smaller(point.ahead, jnp.maximum(stock - read, 0.0) + free), left
 
     free = jnp.maximum(layers - count * point.write, 0.0)
-    stock = jnp.minimum(point.ahead, jnp.maximum(head_start, 0.0))
+    stock = smaller(point.ahead, jnp.maximum(head_start, 0.0))
     return jax.lax.scan(layer, stock, (reads, free))[1] / jnp.maximum(count, 1)
 
 
@@ -146,7 +147,7 @@ def _windows(
     """
     experts, tokens = point.experts, point.tokens
     barrier, limit = design.plan.barrier, design.plan.window_tokens
-    size = jnp.where(limit > 0, jnp.minimum(limit, tokens), tokens)
+    size = jnp.where(limit > 0, smaller(limit, tokens), tokens)
     size = jnp.where(point.is_stored, tokens, jnp.where(barrier, size, 1.0))
     part = jnp.maximum(size - 1, 0) / jnp.maximum(tokens - 1, 1)  # of the way from the first gate to the last
     part = jnp.where(tokens > 1, part, 1.0)
@@ -159,7 +160,7 @@ def _windows(
     late = jnp.maximum(behind + own_slots + time.load + time.a + time.d - experts.last_pass, 0.0)
     late = jnp.where((part < 1) & (point.slots > 0), late, 0.0)
     last_pass = experts.last_pass + late
-    residual = jnp.where(late > 0, jnp.maximum(experts.residual, last_pass + experts.tail), experts.residual)
+    residual = jnp.where(late > 0, larger(experts.residual, last_pass + experts.tail), experts.residual)
     more = residual - experts.residual
     waited = experts._replace(
         last_pass=last_pass,
@@ -181,7 +182,7 @@ def _with_stored(
     """The newest token through its experts, all others through their residual and norm alone."""
     old = through_units(point.tokens, gated, time.add + after.norm, units, 0 * time.add)
     mixed = experts._replace(
-        residual=jnp.maximum(experts.residual, old.last - after.norm - ready),
-        normed=Stream(old.first - ready, jnp.maximum(old.last - ready, experts.residual + after.norm)),
+        residual=larger(experts.residual, old.last - after.norm - ready),
+        normed=Stream(old.first - ready, larger(old.last - ready, experts.residual + after.norm)),
     )
     return jax.tree.map(lambda a, b: jnp.where(point.is_stored, b, a), experts, mixed)

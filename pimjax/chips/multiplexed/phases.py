@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.durations import Durations, LinearTime
-from pimjax.chips.multiplexed.smooth import whole_down, whole_up
+from pimjax.chips.multiplexed.smooth import larger, whole_down, whole_up
 
 
 class Stream(NamedTuple):
@@ -43,7 +43,7 @@ def last_start(count: Array, arrivals: Stream, service: Array, units: Array) -> 
         return (behind - rounds * servers) * spacing + rounds * service
 
     late = delay(low) + (units - low) * (delay(low + 1) - delay(low))
-    return jnp.maximum(arrivals.last, arrivals.first + late)
+    return larger(arrivals.last, arrivals.first + late)
 
 
 def through_units(count: Array, arrivals: Stream, service: Array, units: Array, extra: Array) -> Stream:
@@ -56,10 +56,10 @@ def through_linear(count: Array, arrivals: Stream, linear: LinearTime, units: Ar
     """One linear layer; its digital additions (if any) are a fluid queue."""
     behind = jnp.maximum(count - 1, 0)
     first = arrivals.first + linear.flight
-    last = jnp.maximum(arrivals.last, arrivals.first + behind * linear.issue) + linear.flight
+    last = larger(arrivals.last, arrivals.first + behind * linear.issue) + linear.flight
     span = linear.chain * whole_up(linear.strips / units)
     work = linear.chain * linear.strips / units
-    return Stream(first + span, jnp.maximum(last, first + behind * work) + span)
+    return Stream(first + span, larger(last, first + behind * work) + span)
 
 
 def delayed(arrivals: Stream, time: Array) -> Stream:
@@ -72,7 +72,7 @@ def shared_channel(count: Array, arrivals: Stream, time: Array) -> Stream:
     behind = jnp.maximum(count - 1, 0)
     return Stream(
         arrivals.first + time,
-        jnp.maximum(arrivals.last, arrivals.first + behind * time) + time,
+        larger(arrivals.last, arrivals.first + behind * time) + time,
     )
 
 
@@ -94,16 +94,16 @@ def is_digital(time: Durations) -> Array:
 def crowd(count: Array, arrivals: Stream, span: Array, issue: Array, work: Array, units: Array) -> Stream:
     """A whole phase as one fluid queue: `span` ns for a token alone, `work` ns of unit time per token."""
     behind = jnp.maximum(count - 1, 0)
-    pace = jnp.maximum(issue, work / units)
-    return Stream(arrivals.first + span, jnp.maximum(arrivals.last, arrivals.first + behind * pace) + span)
+    pace = larger(issue, work / units)
+    return Stream(arrivals.first + span, larger(arrivals.last, arrivals.first + behind * pace) + span)
 
 
 def project(time: Durations, count: Array, normed: Stream, units: Array) -> Stream:
     """Queries, keys and values; unit time for partial sums is counted where the tokens come from."""
     behind = jnp.maximum(count - 1, 0)
     span = span_of(time.qkv, units) + span_of(time.expand, units)
-    issue = jnp.maximum(time.qkv.issue, time.expand.issue)
-    return Stream(normed.first + span, jnp.maximum(normed.last, normed.first + behind * issue) + span)
+    issue = larger(time.qkv.issue, time.expand.issue)
+    return Stream(normed.first + span, larger(normed.last, normed.first + behind * issue) + span)
 
 
 def projection_work(time: Durations) -> Array:
@@ -147,9 +147,7 @@ def gate_phase(
     normed = either(is_digital(time), crowd(count, attended, span, time.output.issue, work, units), queued)
     behind = jnp.maximum(count - 1, 0)
     through = span_of(time.router, units)
-    routed = Stream(
-        normed.first + through, jnp.maximum(normed.last, normed.first + behind * time.router.issue) + through
-    )
+    routed = Stream(normed.first + through, larger(normed.last, normed.first + behind * time.router.issue) + through)
     return normed, delayed(shared_channel(count, routed, go_read), time.gate)
 
 

@@ -24,7 +24,7 @@ from pimjax.chips.multiplexed.fluid import fluid_experts
 from pimjax.chips.multiplexed.pass_time import PassPoint, PassTimes, pass_times, work_after
 from pimjax.chips.multiplexed.phases import Stream
 from pimjax.chips.multiplexed.schedule import MultiplexedSchedule, PassWindows
-from pimjax.chips.multiplexed.smooth import as_real
+from pimjax.chips.multiplexed.smooth import as_real, larger
 from pimjax.chips.multiplexed.traffic import Moved, cache_use, sram_share, step_traffic
 from pimjax.chips.multiplexed.work import layer_mask
 from pimjax.chips.run_cost import COMPONENT_INDEX
@@ -139,7 +139,7 @@ def run_times(
         is_staggered=staggered,
         is_stored=decode & use.dense_all & ~use.experts_all,
         attention=scale[COMPONENT_INDEX["mha_comp"]] * at.memory.attention,
-        read=jnp.maximum(kv * at.memory.dram_read, scale[COMPONENT_INDEX["sram"]] * at.memory.sram_read),
+        read=larger(kv * at.memory.dram_read, scale[COMPONENT_INDEX["sram"]] * at.memory.sram_read),
         ahead=jnp.broadcast_to(kv * ahead, (count + 1,)),
         go_read=go * at.memory.go_read,
         write=kv * at.memory.posted,

@@ -25,6 +25,32 @@ def whole_down(ratio: ArrayLike) -> Array:
     return jax.lax.stop_gradient(jnp.floor(jnp.asarray(ratio)))
 
 
+@jax.custom_jvp
+def larger(first: Array, second: Array) -> Array:
+    """`max(first, second)` of two arrays of one dtype; where they are equal each gets half the derivative.
+
+    The same numbers as `jnp.maximum`, by half as many operations in the derivative, which decides how long kernels
+    compile.
+
+    >>> float(jax.grad(larger)(2.0, 2.0)), float(jax.grad(larger)(2.0, 1.0))
+    (0.5, 1.0)
+    """
+    return jnp.maximum(first, second)
+
+
+@larger.defjvp
+def _larger_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (first, second), (one, other) = primals, tangents
+    value = jnp.maximum(first, second)
+    slope = jnp.where(first > second, one, other)
+    return value, jnp.where(first == second, (one + other) / 2, slope)
+
+
+def smaller(first: Array, second: Array) -> Array:
+    """`min(first, second)`; see :func:`larger`."""
+    return -larger(-first, -second)
+
+
 def blocks(values: ArrayLike, size: ArrayLike) -> Array:
     """Crossbar blocks that `values` rows or columns fill: `ceil(values / size)`, straight-through.
 

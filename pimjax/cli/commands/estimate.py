@@ -36,6 +36,16 @@ def estimate(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what bounds the run and every number's source.")
     ] = False,
+    uncertainty: Annotated[
+        int,
+        typer.Option(
+            "--uncertainty", min=0, metavar="N", help="Interval of each metric from N draws of the hardware's numbers."
+        ),
+    ] = 0,
+    perfetto: Annotated[
+        Path | None,
+        typer.Option("--perfetto", metavar="FILE", help="Event runs: timeline for https://ui.perfetto.dev."),
+    ] = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,14 +67,24 @@ def estimate(
         requests = load_traces(trace, max_tokens=max_tokens)
         batch = loaded.workload.batch_size
         routing = requests.request(request) if batch == 1 else requests
-    result = run(loaded, routing, fidelity, accuracy=accuracy)
+    result = run(loaded, routing, fidelity, accuracy=accuracy, timeline=perfetto)
     facts: dict[str, Any] = {"config": loaded.name, "digest": loaded.digest(), "chip_model": loaded.chip_model,
                              "fidelity": fidelity, "semantics": loaded.workload.semantics}  # fmt: skip
     report = explanation(loaded, result) if explain else None
+    drawn = None
+    if uncertainty:
+        from pimjax.estimation.uncertainty import uncertainty as intervals
+
+        drawn = intervals(loaded, routing, "fluid" if fidelity == "event" else fidelity, samples=uncertainty)
     if as_json:
-        emit_json({**facts, **result.to_dict(), **({"explain": report} if report else {})})
+        more = {"explain": report, "uncertainty": drawn}
+        emit_json({**facts, **result.to_dict(), **{key: value for key, value in more.items() if value}})
         return
     _show(facts, result.to_dict())
+    if perfetto is not None:
+        stderr.print(f"timeline of the first pass: {perfetto} (open it at https://ui.perfetto.dev)")
+    if drawn:
+        _show_uncertainty(drawn)
     if report:
         _show_explanation(report)
 
@@ -79,7 +99,8 @@ def _show(facts: dict[str, Any], out: dict[str, Any]) -> None:
         ("area", f"{shown(out['area_mm2'])} mm2, {shown(out['crossbars'])} crossbars, {shown(out['dies'])} "
                  f"reticle{'s' if out['dies'] != 1 else ''}"),
         ("power", f"{shown(out['power_w'])} W"),
-        ("throughput", f"{shown(out['tokens_per_s'])} tokens/s, {shown(out['gops'])} GOPS"),
+        ("throughput", f"{shown(out['tokens_per_s'])} tokens/s with one request in flight, {shown(out['pipeline_tokens_per_s'])} with one "
+                       f"per layer; {shown(out['gops'])} GOPS"),
         ("efficiency", f"{shown(out['gops_per_w'])} GOPS/W, {shown(out['gops_per_w_per_mm2'])} GOPS/W/mm2 of the chip, "
                        f"{shown(out['moe_gops_per_w_per_mm2'])} of the MoE part"),
     ]  # fmt: skip
@@ -115,9 +136,9 @@ def _show_explanation(report: dict[str, Any]) -> None:
     for row in top:
         stdout.print(f"  {row['share']:6.1%}  {row['component']}: {row['meaning']}", markup=False, soft_wrap=True)
     for key, title in (
-        ("latency_ns", "Latency [ns], critical path"),
-        ("energy_nj", "Energy [nJ]"),
-        ("area_mm2", "Area [mm2]"),
+        ("latency_ns", "Latency in ns, critical path"),
+        ("energy_nj", "Energy in nJ"),
+        ("area_mm2", "Area in mm2"),
     ):
         rows = [
             (row["component"], row["source"], row["count"], row["unit_cost"], row["total"], f"{row['share']:.1%}")
@@ -125,12 +146,79 @@ def _show_explanation(report: dict[str, Any]) -> None:
         ]
         stdout.print()
         stdout.print(table(title, ("component", "source", "count", "unit cost", "total", "share"), rows, text=2))
+    _show_tile(report["tile"])
+    _show_weights(report["weights"])
     stdout.print()
     rows = [(row["key"], row["meaning"], row["value"], _range(row["range"])) for row in report["assumptions"]]
     stdout.print(table("Assumptions without a published source", ("key", "meaning", "value", "range"), rows, text=2))
     stdout.print()
     for sentence in report["not_modelled"]:
         stdout.print(f"[dim]{sentence}[/dim]")
+
+
+def _show_tile(tile: dict[str, Any]) -> None:
+    for key, unit, title in (("area", "mm2", "area in mm2"), ("energy", "nj", "energy of a product in nJ")):
+        rows = [
+            (
+                row["part"],
+                row["source"],
+                row["count"],
+                row[f"unit_{key}_{unit}"],
+                row[f"{key}_{unit}"],
+                f"{row[f'{key}_share']:.1%}",
+            )
+            for row in tile["parts"]
+            if row[f"{key}_{unit}"]
+        ]
+        stdout.print()
+        stdout.print(
+            table(
+                f"One crossbar core ({tile['kind']}): {title}",
+                ("part", "source", "count", "unit cost", "total", "share"),
+                rows,
+                text=2,
+            )
+        )
+    rows = [
+        (row["part"], row["latency_ns"], f"{row['latency_share']:.1%}") for row in tile["parts"] if row["latency_ns"]
+    ]
+    stdout.print()
+    stdout.print(
+        table(f"One crossbar core ({tile['kind']}): latency of a product in ns", ("part", "total", "share"), rows)
+    )
+
+
+def _show_weights(weights: dict[str, Any]) -> None:
+    stdout.print()
+    names = {
+        "crossbar": "one crossbar",
+        "expert_swap": "one expert, its group blocked",
+        "model_load": "the whole model, expert by expert",
+    }
+    rows = [
+        (names[key], row["crossbars"], with_unit(row["time_ns"], "ns"), with_unit(row["energy_nj"], "nJ"))
+        for key, row in weights.items()
+    ]
+    stdout.print(table("Writing weights (outside the run)", ("what", "crossbars", "time", "energy"), rows))
+
+
+def _show_uncertainty(drawn: dict[str, Any]) -> None:
+    rows = [
+        (
+            name,
+            row["nominal"],
+            row["low"],
+            row["high"],
+            ", ".join(f"{item['name']} {item['share']:.0%}" for item in row["moved_by"][:3]),
+        )
+        for name, row in drawn["metrics"].items()
+    ]
+    stdout.print()
+    title = f"{drawn['level']:.0%} intervals from {drawn['samples'] - drawn['failed']} draws"
+    stdout.print(table(title, ("metric", "nominal", "low", "high", "moved most by"), rows))
+    stdout.print(
+        f"[dim]Published numbers without a spread are drawn within 10 %: {len(drawn['unstated'])} of {len(drawn['drawn'])}.[/dim]"
+    )
 
 
 def _range(bounds: Any) -> str:

@@ -1,0 +1,223 @@
+"""Intervals of the headline metrics over the ranges of the hardware's numbers, and which numbers move them most.
+
+Every number of the hardware section that is a fact about silicon is drawn from its range, independently, with the
+nominal value as median (:func:`pimjax.circuit.uncertainty.draw_between`): the range its source gives, or the wide one
+of an assumption. A published number whose source gives no spread is drawn within ten per cent, and the report says so.
+What a designer chooses (rows, bits, unit counts, links, buffers, node, supply) is not uncertain. With
+`plan.tile = parametric` the crossbar core follows from the circuit's constants, each drawn from its own range.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pimjax import status as status_bits
+from pimjax.array_typing import HostArray
+from pimjax.chips.multiplexed import multiplexed_cost, schedule_inputs
+from pimjax.chips.multiplexed.core import tile_parameters
+from pimjax.chips.reference.kernel import reference_cost
+from pimjax.circuit.tile import parametric_tile
+from pimjax.circuit.uncertainty import draw_between, sample_constants, squared_rank_correlation, used_constants
+from pimjax.config.base import field_facts
+from pimjax.config.build import Design, build
+from pimjax.config.config import Config
+from pimjax.config.hardware import HardwareConfig
+from pimjax.config.plan import TILE_KINDS
+from pimjax.errors import ConfigError
+from pimjax.estimation.compiling import quick_compilation
+from pimjax.estimation.result import from_run_cost
+from pimjax.estimation.routing import resolve
+from pimjax.trace.routing import RoutingTrace
+
+METRICS = (
+    "latency_ns",
+    "energy_nj",
+    "area_mm2",
+    "tokens_per_s",
+    "gops_per_w",
+    "gops_per_w_per_mm2",
+    "moe_latency_ns",
+    "moe_area_mm2",
+)
+#: Relative half-width for published numbers without a spread.
+UNSTATED_SPREAD = 0.1
+#: 99 % quantile of chi-squared with one degree of freedom: (N - 1) rho^2 of unrelated numbers stays below it.
+_CHANCE = 6.635
+_CHOICES = frozenset(
+    [
+        "crossbar_rows",
+        "crossbar_cols",
+        "tiles",
+        "tiers",
+        "adc_bits",
+        "columns_per_adc",
+        "node_nm",
+        "supply_v",
+        "input_links",
+        "out_links",
+        "out_buffer_slots",
+        "comm_factor",
+        "mvm_factor",
+        "num_digital_units",
+        "num_attention_units",
+        "accumulator_lanes",
+        "kv_prefetch_bytes",
+        "sram_cache_bytes",
+        "reticle_area_mm2",
+        "program_pulse_mvms",
+        "program_verify_passes",
+        "program_pulse_energy_pj",
+    ]
+)
+_CORE = ("mvm_latency_ns", "mvm_energy_nj", "core_area_mm2", "shareable_fraction")
+
+
+def uncertain_fields(config: Config) -> dict[str, tuple[float, float, float, bool]]:
+    """Hardware number -> (low, value, high, whether the range is stated by a source or an assumption).
+
+    >>> uncertain_fields(Config())["mvm_energy_nj"]
+    (9.0, 12.48, 16.0, True)
+    """
+    out = {}
+    for name, facts in field_facts(HardwareConfig).items():
+        value = getattr(config.hardware, name)
+        if name in _CHOICES or value is None:
+            continue
+        noted = config.sources.get(f"hardware.{name}", {})
+        spread = noted.get("range") or facts["spread"]
+        number = float(value)
+        low, high = spread or ((1 - UNSTATED_SPREAD) * number, (1 + UNSTATED_SPREAD) * number)
+        if float(low) < float(high):
+            out[name] = (min(float(low), number), number, max(float(high), number), spread is not None)
+    return out
+
+
+def uncertainty(
+    config: Config,
+    trace: RoutingTrace | None = None,
+    fidelity: str = "fluid",
+    *,
+    samples: int = 256,
+    seed: int = 0,
+    level: float = 0.9,
+    top: int = 5,
+) -> dict[str, Any]:
+    """Monte Carlo over the hardware's numbers: one vmapped, compiled program. Host function, float64.
+
+    Args:
+        config: a configuration.
+        trace: as for :func:`pimjax.estimate`.
+        fidelity: "fluid" or "closed".
+        samples: draws.
+        seed: of the draws.
+        level: probability between `low` and `high`.
+        top: how many numbers to name per metric.
+
+    Returns:
+        `metrics`: per headline metric `nominal`, `low`, `median`, `high` and `moved_by` (names with their squared rank
+        correlation, where so many draws tell it from chance at 1 %); `drawn`: the ranges; `unstated`: numbers drawn within ten per cent for want of a spread;
+        `samples`, `failed`, `level`.
+
+    Raises:
+        ConfigError: fewer than 2 samples, or fidelity "event".
+
+    >>> found = uncertainty(Config(), fidelity="closed", samples=16)
+    >>> found["metrics"]["area_mm2"]["low"] < found["metrics"]["area_mm2"]["high"]
+    True
+    """
+    if fidelity not in ("fluid", "closed"):
+        raise ConfigError(f"fidelity: {fidelity!r} cannot be drawn many times; allowed: fluid, closed")
+    if samples < 2:
+        raise ConfigError(f"uncertainty needs at least 2 samples, got {samples}")
+    config, requests = resolve(config, trace) if config.chip_model == "multiplexed" else (config, None)
+    design, capacity = build(config)
+    schedule = None
+    if config.chip_model == "multiplexed":
+        schedule = schedule_inputs(config, requests, fidelity=fidelity, capacity=capacity)  # type: ignore[arg-type]
+    draws, changes, ranges = _draws(config, design, samples, seed)
+
+    def metrics(values: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        point = design.set({f"hardware.{name}": value for name, value in values.items()})
+        if schedule is not None:
+            if "core_area_mm2" in values:  # the core is drawn: the kernel takes it as measured
+                point = point.set({"plan.tile": TILE_KINDS.index("calibrated")})
+            cost = multiplexed_cost(point, schedule, capacity=capacity, fidelity=fidelity, critical=False)
+        else:
+            cost = reference_cost(point, capacity=capacity, fidelity=fidelity, critical=False)
+        result = from_run_cost(cost, point.hardware.reticle_area_mm2)
+        return {name: getattr(result, name) for name in (*METRICS, "status")}
+
+    with jax.enable_x64(True):
+        found = jax.jit(jax.vmap(metrics), compiler_options=quick_compilation())(changes)
+        found = {name: np.asarray(value) for name, value in found.items()}
+    return _summary(found, draws, ranges, level, top)
+
+
+def _draws(
+    config: Config, design: Design, samples: int, seed: int
+) -> tuple[dict[str, HostArray], dict[str, HostArray], dict[str, tuple[float, float, float, bool]]]:
+    """Draws by name `[N]`, hardware fields to set `[N + 1]` (the nominal values last), ranges."""
+    ranges = uncertain_fields(config)
+    by_circuit = config.chip_model == "multiplexed" and config.plan.tile == "parametric"
+    if by_circuit:
+        ranges = {name: value for name, value in ranges.items() if name not in _CORE}
+    fields, circuit = jax.random.split(jax.random.key(seed))
+    draws: dict[str, HostArray] = {}
+    with jax.enable_x64(True):
+        uniform = jax.random.uniform(fields, (len(ranges), samples), jnp.float64)
+        for row, (name, (low, value, high, _)) in enumerate(ranges.items()):
+            draws[name] = np.asarray(draw_between(low, value, high, uniform[row]))
+        changes = {name: np.append(drawn, ranges[name][1]) for name, drawn in draws.items()}
+        if by_circuit:
+            parameters = tile_parameters(design)
+
+            def tile(constants: Any) -> dict[str, Any]:
+                cost = parametric_tile(parameters, constants=constants)
+                return {name: getattr(cost, name) for name in _CORE}
+
+            constants = sample_constants(used_constants(tile), key=circuit, num_samples=samples)
+            drawn = jax.jit(jax.vmap(tile), compiler_options=quick_compilation())(constants)
+            nominal = tile({})
+            changes |= {name: np.append(np.asarray(drawn[name]), np.asarray(nominal[name])) for name in _CORE}
+            draws |= {name: np.asarray(value) for name, value in constants.items()}
+    return draws, changes, ranges
+
+
+def _summary(
+    found: dict[str, HostArray],
+    draws: dict[str, HostArray],
+    ranges: dict[str, tuple[float, float, float, bool]],
+    level: float,
+    top: int,
+) -> dict[str, Any]:
+    fatal = sum(bit for bit, (_, _, bad) in status_bits.MEANING.items() if bad)
+    good = (found["status"][:-1] & fatal) == 0
+    tails = ((1 - level) / 2, 0.5, (1 + level) / 2)
+    noise = _CHANCE / max(int(good.sum()) - 1, 1)
+    metrics = {}
+    for name in METRICS:
+        values = found[name][:-1][good]
+        if not len(values) or not values.any():
+            continue  # the model has no such metric
+        low, median, high = np.quantile(values, tails)
+        shares = {key: squared_rank_correlation(drawn[good], values) for key, drawn in draws.items()}
+        most = sorted(shares.items(), key=lambda item: -item[1])[:top]
+        metrics[name] = {
+            "nominal": float(found[name][-1]),
+            "low": float(low),
+            "median": float(median),
+            "high": float(high),
+            "moved_by": [{"name": key, "share": float(share)} for key, share in most if share > noise],
+        }
+    return {
+        "metrics": metrics,
+        "samples": len(good),
+        "failed": int((~good).sum()),
+        "level": level,
+        "drawn": {name: [low, value, high] for name, (low, value, high, _) in ranges.items()},
+        "unstated": [name for name, (*_, stated) in ranges.items() if not stated],
+    }
