@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
 import json
@@ -234,5 +235,5 @@ def test_unreadable_traces_are_refused_or_skipped(tmp_path: Path) -> None:
     assert plan_of(load_sweep(path))["points"] == 4
     # other contents, other sweep
     before = source.digest
-    traces.replace(choices=traces.choices[:, :, ::-1], expert_order=None).save(tmp_path / "t0.npz")
+    dataclasses.replace(traces, choices=traces.choices[:, :, ::-1], expert_order=None).save(tmp_path / "t0.npz")
     assert TraceSource(load_sweep(path).traces).digest != before

@@ -178,7 +178,8 @@ class _Bucket:
         self.mesh, self.dtype, self.timings = mesh, dtype, timings
         self.zipped = program.pairing == "zip"
         variants: dict[str, int] = {}
-        keys = {id(one): variant_key(one) for one in configs}  # a repeated object is hashed once
+        distinct = {id(one): one for one in configs}  # lanes of a design share few objects
+        keys = {name: variant_key(one) for name, one in distinct.items()}
         self.variant = np.array([variants.setdefault(keys[id(one)], len(variants)) for one in configs], np.int32)
         firsts = [configs[int(np.argmax(self.variant == v))] for v in range(len(variants))]
         capacity = Capacity()
