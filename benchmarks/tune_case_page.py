@@ -142,7 +142,7 @@ def draw(document: dict[str, dict[str, Any]], target: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(10, 4), constrained_layout=True)
+    figure, axis = plt.subplots(figsize=(12, 4), constrained_layout=True)
     for shift, (key, label) in enumerate(MEASURES):
         places = [index + 0.27 * (shift - 1) for index in range(len(document))]
         axis.bar(places, [part["event_ratio"][key] for part in document.values()], 0.25, label=label)
@@ -150,7 +150,8 @@ def draw(document: dict[str, dict[str, Any]], target: Path) -> None:
     axis.set_xticks(range(len(document)), names, fontsize=7)
     axis.axhline(1.0, color="black", linewidth=0.8)
     axis.set_ylabel("tuned / published, event engine")
-    axis.legend(fontsize=8)
+    axis.set_ylim(0, 1.2)
+    axis.legend(fontsize=8, ncols=3)
     figure.savefig(target, dpi=110)
     plt.close(figure)
 
