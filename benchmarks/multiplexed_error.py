@@ -142,6 +142,21 @@ def known_event(mode: str, count: int, seed: int) -> list[dict[str, float]]:
     return [row["event"] for row in stored["rows"]]
 
 
+def described(config: Config) -> dict[str, Any]:
+    """What a row says of its configuration."""
+    parts = {
+        "hardware": set(),
+        "plan": True,
+        "workload": True,
+        "model": {"d_model", "d_ff", "num_layers", "activation", "num_shared_experts"},
+    }
+    names = ("num_digital_units", "mvm_latency_ns", "out_buffer_slots", "input_links", "out_links")
+    return {
+        "config": config.model_dump(mode="json", include=parts),
+        "hardware": {name: getattr(config.hardware, name) for name in names},
+    }
+
+
 def study(mode: str, count: int, seed: int, known: list[dict[str, float]] | None = None) -> dict[str, Any]:
     """Errors of `count` random cases of one mode; `known`: values of event that are already there."""
     rng = np.random.default_rng(seed)
@@ -161,13 +176,16 @@ def study(mode: str, count: int, seed: int, known: list[dict[str, float]] | None
                 "moe": float(cost.moe_latency_ns),
                 "last_pass": float(cost.moe_last_pass_ns.sum()),
             }
-        row: dict[str, Any] = {"case": index, "event": exact}  # the configuration follows from seed and case
+        row: dict[str, Any] = {"case": index, "event": exact, **described(config)}
         for fidelity in FIDELITIES if mode == "prefill" else ("closed",):
             begin = time.perf_counter()
             found = run_kernel(config, trace, fidelity)
             seconds[fidelity] += time.perf_counter() - begin
             row[fidelity] = {name: found[name] / exact[name] - 1 if exact[name] else 0.0 for name in MEASURES}
         rows.append(row)
+    best = "fluid" if mode == "prefill" else "closed"
+    for row in sorted(rows, key=lambda row: -abs(row[best]["moe"]))[10:]:
+        del row["config"], row["hardware"]  # they follow from seed and case; the worst ten say theirs
     summary = {}
     for fidelity in FIDELITIES if mode == "prefill" else ("closed",):
         summary[fidelity] = {}
