@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from pimjax.estimation import Estimate as Estimate
     from pimjax.estimation import estimate as estimate
     from pimjax.estimation import estimate_kernel as estimate_kernel
+    from pimjax.estimation.generation import estimate_generation as estimate_generation
+    from pimjax.estimation.uncertainty import uncertainty as uncertainty
     from pimjax.numerics import Crossbar as Crossbar
     from pimjax.numerics import crossbar_mvm as crossbar_mvm
     from pimjax.schedule import GROUPING_STRATEGIES as GROUPING_STRATEGIES
@@ -85,6 +87,8 @@ _HOME = {
     "Estimate": "pimjax.estimation",
     "estimate": "pimjax.estimation",
     "estimate_kernel": "pimjax.estimation",
+    "estimate_generation": "pimjax.estimation.generation",
+    "uncertainty": "pimjax.estimation.uncertainty",
     "estimate_batch": "pimjax.batch",
     "tune": "pimjax.tuning",
     "schedule_inputs": "pimjax.chips.multiplexed",

@@ -8,6 +8,7 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("PIMJAX_TYPECHECK", "1")
+os.environ.setdefault("PIMJAX_CACHE", "off")  # tests leave nothing behind in the home folder
 
 import jax
 import pytest
@@ -34,10 +35,3 @@ def trace_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no routing traces at {folder}: set PIMJAX_TRACES to the folder that holds them")
     return folder
-
-
-@pytest.fixture
-def implicit_ranks():
-    """Lets NumPy's rank promotion through: the multiplexed kernel still broadcasts [K, L] against [L] in places."""
-    with jax.numpy_rank_promotion("allow"):
-        yield

@@ -126,13 +126,12 @@ def test_multiplexed_lanes_share_one_program_for_unequal_requests_and_plans() ->
         for policy, units in keys
     ]
     timings = Timings()
-    with jax.numpy_rank_promotion("allow"):
-        product = estimate_batch(configs, requests, precision="float64", fields=FEW, timings=timings)
+    product = estimate_batch(configs, requests, precision="float64", fields=FEW, timings=timings)
     assert timings.compiles == 1
     assert product.latency_ns.shape == (3, 2)
     # an independent run of the kernel, one point at a time, in one program of the largest capacity
     capacity = pimjax.build(configs[0].model_copy(update={"workload": configs[0].workload.model_copy(update={"prompt_tokens": 12})}))[1]  # fmt: skip
-    with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
+    with jax.enable_x64(True):
         kernel = jax.jit(lambda d, s: multiplexed_cost(d, s, capacity=capacity, fidelity="closed", critical=False))
         for lane, column, tokens in ((0, 0, 9), (1, 1, 12), (2, 1, 12)):
             workload = configs[lane].workload.model_copy(update={"prompt_tokens": tokens})

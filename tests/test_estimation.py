@@ -61,7 +61,6 @@ def test_multiplexed_check_values_through_estimate(policy, figure, golden_folder
     assert fast.op_counts[OP_KINDS.index("expert_pass")] == figure.choices.sum()
 
 
-@pytest.mark.usefixtures("implicit_ranks")
 def test_every_result_is_float64_numpy_and_sums_up(figure) -> None:
     result = pimjax.estimate(_figure_chip("compact"), figure, "closed")
     for name in SCALARS:

@@ -17,7 +17,6 @@ def test_there_are_five_examples() -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-@pytest.mark.usefixtures("implicit_ranks")
 def test_example_runs(path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", [str(path), *SMALL.get(path.stem, [])])
     runpy.run_path(str(path), run_name="__main__")

@@ -283,7 +283,7 @@ def test_transposed_rounds_equal_plain_differentiation():
         weights = jnp.asarray(rng.uniform(size=size))
 
         def plain(durations):
-            done, _ = rounds.run_rounds(kind, size, durations, *arguments)
+            done, _ = rounds.run_rounds(kind, size, durations, *arguments, differentiable=True)
             return jnp.sum(weights * (done if kind.queued < 0 else jax.lax.cummax(done)))
 
         def summed(durations):

@@ -84,7 +84,6 @@ def edge_traces(config: Config) -> list[RoutingTrace]:
     return [RoutingTrace.from_choices(idle), RoutingTrace.from_choices(equal)]
 
 
-@pytest.mark.usefixtures("implicit_ranks")
 @pytest.mark.parametrize("chip", SMALL)
 def test_every_hardware_number(chip: str) -> None:
     leaves, call, _ = directional(chip)
@@ -111,7 +110,6 @@ def test_every_hardware_number(chip: str) -> None:
     assert moved > 15  # the chip does depend on its numbers
 
 
-@pytest.mark.usefixtures("implicit_ranks")
 @pytest.mark.parametrize("chip", SMALL)
 def test_no_nan_on_boundaries(chip: str) -> None:
     """Free transfers and units, one unit of each kind, the untouched chip with its ties; no load, one group, equal loads."""

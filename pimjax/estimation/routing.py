@@ -36,7 +36,7 @@ def workload_trace(config: Config) -> RoutingTrace:
         # a batch beyond the recorded requests is filled by whoever routes it, with sequences that are not in step
         take = np.arange(max(spec.requests, min(requests, available))) % available
         chosen = jax.tree.map(lambda leaf: np.asarray(leaf)[take], recorded)
-        return chosen.replace(metadata=recorded.metadata.select(take))
+        return chosen.replace(metadata=recorded.metadata.select(take.tolist()))
     kind = "expert_choice" if model.routing == "expert_choice" else spec.kind
     tokens = config.workload.num_prompt_tokens + config.workload.generated_tokens - 1
     return generate_traces(

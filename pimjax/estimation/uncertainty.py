@@ -153,8 +153,8 @@ def uncertainty(
 
     with jax.enable_x64(True):
         found = jax.jit(jax.vmap(metrics), compiler_options=quick_compilation())(changes)
-        found = {name: np.asarray(value) for name, value in found.items()}
-    return _summary(found, draws, ranges, level, top)
+        values: dict[str, np.ndarray] = {name: np.asarray(value) for name, value in found.items()}
+    return _summary(values, draws, ranges, level, top)
 
 
 def _draws(

@@ -28,6 +28,9 @@ NOTHING, SERVED, CUT, WAITED, RELEASED = range(5)
 SLACK = 0.05
 """Rounding that is forgiven in counts of additions."""
 
+_MOST_REST = 2**16 - 1
+"""Most additions of a last round: fewer than digital units."""
+
 
 class RoundDurations(NamedTuple):
     """All durations of a phase but the first release, ns."""
@@ -98,8 +101,11 @@ def run_rounds(
     units: Array,
     *,
     log: bool = False,
+    differentiable: bool = False,
 ) -> tuple[Array, RoundEvent | None]:
     """End of each token after the first release, ns `[T]`, and the events if they are asked for.
+
+    `differentiable`: JAX may differentiate the simulation itself, which is slow and what :func:`walk_back` is held to.
 
     >>> from pimjax.chips.reference.phases import EMBEDDING
     >>> one = jnp.ones(())
@@ -120,8 +126,9 @@ def run_rounds(
 
     def event(state, _):
         clock, counts = state
-        entry, counts = _decide(kind, clock, counts, durations, spans, width, lead, units, earlier)
-        return (_advance(kind, clock, entry, durations), counts), (_compact(entry) if log else None)
+        entry, counts, step = _decide(kind, clock, counts, durations, spans, width, lead, units, earlier)
+        known = None if differentiable else step
+        return (_advance(kind, clock, entry, durations, known), counts), (_compact(entry) if log else None)
 
     length = size * events_per_token(kind)
     (clock, _), entries = lax.scan(event, (clock, counts), None, length=length)
@@ -135,8 +142,8 @@ def _compact(entry: RoundEvent) -> RoundEvent:
     return RoundEvent(*(value.astype(kind) for value, kind in zip(entry, kinds, strict=True)))
 
 
-def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) -> tuple[RoundEvent, _Counts]:
-    """What happens next, and the whole numbers after it."""
+def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) -> tuple[RoundEvent, _Counts, Array]:
+    """What happens next, the whole numbers after it, and the time until then."""
     dtype, size = clock.left.dtype, len(clock.left)
     never = jnp.asarray(jnp.inf, dtype)
     tolerance = 1e-2 if dtype == jnp.float32 else 1e-9
@@ -148,7 +155,7 @@ def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) 
     ready = clock.wait <= 0
     running = ready & (span == 0)
     want = jnp.where(ready, jnp.abs(span), 0)
-    taken = jnp.sum(running, dtype=dtype) + jnp.sum(background)
+    taken = jnp.sum(running + background)
     rate = jnp.clip(units - taken - jnp.dot(want, earlier, precision="highest"), 0, want)
     span = jnp.where((span < 0) & (rate > 0), 0, span)
     rate = jnp.where(running, 1, rate)
@@ -158,29 +165,38 @@ def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) 
     additions = (clock.left - rate * bound) * per_addition  # not started
     rounds = jnp.floor((additions + SLACK) * pace)
     rest = additions - rate * rounds
+    finished = clock.left <= tolerance
     cut = (span > 0) & (rate > 0) & (additions > SLACK) & (rest > SLACK)
     served = jnp.where(rate > 0, jnp.where(cut, bound + rounds * add, clock.left * pace), never)
-    needed = jnp.where(ready, jnp.where(clock.left <= tolerance, 0, served), clock.wait)
+    needed = jnp.where(ready, jnp.where(finished, 0, served), clock.wait)
     release = jnp.where(background > 0, clock.held, never)
     soonest = jnp.minimum(needed, release)
     shortest = soonest.min()
-    token = jnp.where(soonest <= shortest, index, size - 1).min()
+
+    # The first token of those that are next, and what concerns it, in one number: one reduction finds it all.
+    rest = jnp.clip(jnp.ceil(rest - SLACK), 0, _MOST_REST).astype(int)
+    flags = (
+        jnp.where(release < needed, 1, 0) | jnp.where(ready, 2, 0) | jnp.where(finished, 4, 0) | jnp.where(cut, 8, 0)
+    )
+    key = (index << 24) | (rest << 8) | (stage << 4) | flags
+    key = jnp.where(soonest <= shortest, key, (size << 24) - 1).min()
+    token, rest, at = key >> 24, ((key >> 8) & _MOST_REST).astype(dtype), (key >> 4) & 15
     alive = shortest < never
-    released = release[token] < needed[token]
-    ends = ready[token] & ~released & alive
-    cuts = ends & cut[token] & (clock.left[token] > tolerance)
-    how = jnp.where(ready[token], jnp.where(cuts, CUT, SERVED), WAITED)
-    how = jnp.where(ready[token] & (clock.left[token] <= tolerance), NOTHING, how)
+    released, is_ready = (key & 1) > 0, (key & 2) > 0
+    ends = is_ready & ~released & alive
+    cuts = ends & ((key & 12) == 8)
+    how = jnp.where(is_ready, jnp.where(cuts, CUT, SERVED), WAITED)
+    how = jnp.where(is_ready & ((key & 4) > 0), NOTHING, how)
     how = jnp.where(alive, jnp.where(released, RELEASED, how), NOTHING)
     step = jnp.where(alive, shortest, 0)
 
-    at = stage[token]
-    rest = jnp.ceil(rest[token] - SLACK)
-    late = cuts & (width[at] - rest < lead[at] - SLACK)
+    spare, following = _rows(jnp.stack([width - lead, jnp.append(spans[1:], 0)], axis=1), at)
+    late = cuts & (spare - rest < -SLACK)
     passed = jnp.where(rate > 0, jnp.maximum(jnp.floor((tolerance + step - bound) * per_addition) + 1, 0), 0)
     ahead, held_up = clock.tile_free > step, jnp.zeros((), bool)
     if kind.queued >= 0:
         held_up = jnp.where(ahead, clock.tile_free - step, 0) > durations.hop_in
+    here = index == token
     entry = RoundEvent(
         token=token,
         how=how,
@@ -189,15 +205,13 @@ def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) 
         late=late,
         ahead=ahead,
         held_up=held_up,
-        rounds=rounds[token],
+        rounds=jnp.sum(jnp.where(here, rounds, 0)),
         before=before,
         rate=rate,
         passed=jnp.where(span > 0, passed, 0),
     )
     background = jnp.where(clock.held - step <= 0, 0, background)
-    here = index == token
     background = jnp.where(here & cuts, rest, background)
-    following = jnp.append(spans[1:], 0)[at]
     fresh = ends | (how == WAITED)
     after = _Counts(
         span=jnp.where(here & ends, following, span),
@@ -205,7 +219,12 @@ def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) 
         rate=jnp.where(here & fresh, 0, rate),
         background=background,
     )
-    return lax.stop_gradient((entry, after))
+    return lax.stop_gradient((entry, after, step))
+
+
+def _rows(table: Array, row: Array) -> Array:
+    """`table[row]` `[K]` without a gather, which would be repeated for every token."""
+    return jnp.sum(jnp.where((jnp.arange(len(table)) == row)[:, None], table, 0), axis=0)
 
 
 def _mean_bound(bound: Array, before: Array, rate: Array, add: Array) -> Array:
@@ -214,8 +233,10 @@ def _mean_bound(bound: Array, before: Array, rate: Array, add: Array) -> Array:
     return jnp.where(rate > before, bound * kept + add * (1 - kept), bound)
 
 
-def _advance(kind: PhaseKind, clock: Clock, entry: RoundEvent, durations: RoundDurations) -> Clock:
-    """Times after an event: linear in times and durations."""
+def _advance(
+    kind: PhaseKind, clock: Clock, entry: RoundEvent, durations: RoundDurations, step: Array | None = None
+) -> Clock:
+    """Times after an event: linear in times and durations. `step`: time until the event, where it is known."""
     dtype = clock.left.dtype
     before, rate, passed = (count.astype(dtype) for count in (entry.before, entry.rate, entry.passed))
     token, at = entry.token.astype(int), entry.at.astype(int)
@@ -224,19 +245,16 @@ def _advance(kind: PhaseKind, clock: Clock, entry: RoundEvent, durations: RoundD
     last = at == len(kind.single) - 1
 
     bound = _mean_bound(bound, before, rate, durations.add)
-    speed = jnp.where(rate[token] > 0, rate[token], 1)
-    step = jnp.where(how == SERVED, left[token] / speed, 0)
-    step = step + jnp.where(how == CUT, bound[token] + entry.rounds.astype(dtype) * durations.add, 0)
-    step = step + jnp.where(how == WAITED, wait[token], 0)
-    step = step + jnp.where(how == RELEASED, held[token], 0)
-
+    if step is None:
+        step = _step(clock, entry, bound, durations)
     now = now + step
     wait = wait - step  # of no concern where the token is ready
     left = left - rate * step
     bound = bound - step + passed * durations.add
     held = held - step
     late = jnp.where(entry.late, durations.add, 0)
-    lag = late + durations.trip[at]
+    trip, following = _rows(jnp.stack([durations.trip, jnp.append(durations.work[1:], 0)], axis=1), at)
+    lag = late + trip
     if kind.queued >= 0:
         queues = ends & (at == kind.queued)
         tile_free = jnp.where(entry.ahead, tile_free - step, 0)
@@ -244,13 +262,23 @@ def _advance(kind: PhaseKind, clock: Clock, entry: RoundEvent, durations: RoundD
         lag = jnp.where(queues, turn + lag, lag)
         tile_free = jnp.where(queues, turn + durations.hop_in + durations.mvm, tile_free)
     lag = jnp.where(last, jnp.asarray(jnp.inf, dtype), lag)
-    following = jnp.where(last, 0, durations.work[jnp.minimum(at + 1, len(kind.single) - 1)])
     here = jnp.arange(len(left)) == token
     wait = jnp.where(here & (ends | (how == WAITED)), jnp.where(ends, lag, 0), wait)
     left = jnp.where(here & ends, following, left)
     held = jnp.where(here & ends & (how == CUT), durations.add, held)
     done = jnp.where(here & ends & last, now + late, done)
     return Clock(now, tile_free, wait, left, bound, held, done)
+
+
+def _step(clock: Clock, entry: RoundEvent, bound: Array, durations: RoundDurations) -> Array:
+    """Time until an event, as a linear function of times and durations."""
+    dtype = clock.left.dtype
+    token, how = entry.token.astype(int), entry.how
+    rate = entry.rate[token].astype(dtype)
+    step = jnp.where(how == SERVED, clock.left[token] / jnp.where(rate > 0, rate, 1), 0)
+    step = step + jnp.where(how == CUT, bound[token] + entry.rounds.astype(dtype) * durations.add, 0)
+    step = step + jnp.where(how == WAITED, clock.wait[token], 0)
+    return step + jnp.where(how == RELEASED, clock.held[token], 0)
 
 
 def walk_back(kind: PhaseKind, events: RoundEvent, durations: RoundDurations, weights: Array) -> RoundDurations:
