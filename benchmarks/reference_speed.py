@@ -3,7 +3,8 @@
     python benchmarks/reference_speed.py            # batches of 1, 256, 4096
     python benchmarks/reference_speed.py --quick    # batches of 1 and 64
 
-Three programs per fidelity and batch: the latency, all costs (energy, counts, areas, ... and the latency's shares
+The CPU is opened as one device per core, and a batch is dealt to all of them: the loop of `fluid` consists of many small
+steps, which XLA runs on one thread per device. Three programs per fidelity and batch: the latency, all costs (energy, counts, areas, ... and the latency's shares
 by component), and the latency with its derivatives in eight hardware costs. Compile time stands apart. The gradient's
 memory is what reverse mode keeps between its two passes, read from the traced program. Writes
 benchmarks/results/reference_speed.json.
@@ -13,13 +14,17 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
+
+os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count={os.cpu_count()}")
 
 import harness
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import pimjax.config as config
 from pimjax.chips.reference.kernel import reference_cost
@@ -50,7 +55,9 @@ def points(batch: int) -> tuple[Any, config.Capacity]:
     for name in COSTS:
         value = float(getattr(design.hardware, name))
         changes[f"hardware.{name}"] = jnp.asarray(value * rng.uniform(0.8, 1.25, batch), jnp.float32)
-    return many.set(changes), capacity
+    devices = jax.devices() if batch % len(jax.devices()) == 0 else jax.devices()[:1]
+    mesh = jax.make_mesh((len(devices),), ("H",), axis_types=(AxisType.Auto,), devices=devices)
+    return jax.device_put(many.set(changes), NamedSharding(mesh, PartitionSpec("H"))), capacity
 
 
 def kept_bytes(gradient_of: Callable[[Any], Any], values: Any) -> int:

@@ -21,11 +21,7 @@ TARGET = {
     "latency_ns": "latency, at no more energy and area",
     "edap": "energy x latency x area, at no more latency and area",
 }
-HEAD = """---
-orphan: true
----
-
-# From the paper's chips to better ones
+HEAD = """# From the paper's chips to better ones
 
 S2O and S4O are the paper's chips (arXiv 2602.10254): groups of 2 and 4 experts share one set of peripherals, experts are dealt
 to groups by load, tokens rescheduled. `pimjax tune` may move nine hardware numbers, the group size (2 or 4) and the policy
