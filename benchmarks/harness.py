@@ -26,7 +26,7 @@ def environment() -> dict[str, Any]:
     """Device, versions and threads of this process: goes into every result file."""
     device = jax.devices()[0]
     return {
-        "command": "python " + " ".join(shlex.quote(argument) for argument in sys.argv),
+        "command": "python " + " ".join(shlex.quote(_without_folder(argument)) for argument in sys.argv),
         "device": device.device_kind,
         "platform": device.platform,
         "devices": jax.device_count(),
@@ -39,6 +39,11 @@ def environment() -> dict[str, Any]:
         "numpy": np.__version__,
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def _without_folder(argument: str) -> str:
+    """Absolute paths say something about a machine only: their last part is enough."""
+    return Path(argument).name if argument.startswith("/") else argument
 
 
 def time_call(function: Callable[[], Any], *, repeats: int = 5) -> dict[str, float]:
