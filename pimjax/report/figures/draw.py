@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -68,5 +69,21 @@ def draw_figure(name: str, out: str | Path, width: str = "page", dpi: int = 300)
         metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:], {})
         partial = path.with_name(f".{path.stem}.partial{path.suffix}")
         figure.savefig(partial, dpi=dpi, metadata=metadata)
+        if path.suffix == ".svg":
+            partial.write_text(_number_marks(partial.read_text()))
         partial.replace(path)
     return path
+
+
+def _number_marks(svg: str) -> str:
+    """The names of an SVG's parts numbered as they appear: matplotlib derives some from addresses in memory.
+
+    >>> _number_marks('<path id="p3fb944b00a"/><use href="#p3fb944b00a"/>')
+    '<path id="p0"/><use href="#p0"/>'
+    """
+    numbers: dict[str, int] = {}
+    return re.sub(
+        r"(?<=[\"#])([a-zA-Z])[0-9a-f]{10}\b",
+        lambda found: f"{found[1]}{numbers.setdefault(found[0], len(numbers))}",
+        svg,
+    )
