@@ -128,6 +128,22 @@ class ParameterCount(NamedTuple):
     active: int
 
 
+def attention_weights(model: ModelConfig) -> int:
+    """Weights in the attention matrices of one layer, without biases and norms.
+
+    >>> attention_weights(ModelConfig(d_model=8, d_ff=4, vocab_size=10, num_experts=2, top_k=1, num_heads=2))
+    256
+    """
+    d = model.d_model
+    if model.attention == "mla":
+        wide = model.num_heads * (model.nope_head_dim + model.rope_head_dim)
+        query = d * wide if not model.q_lora_rank else model.q_lora_rank * (d + wide)
+        compressed = d * (model.kv_lora_rank + model.rope_head_dim)
+        expanded = model.kv_lora_rank * model.num_heads * (model.nope_head_dim + model.v_head_dim)
+        return query + compressed + expanded + model.num_heads * model.v_head_dim * d
+    return 2 * d * model.head_width * (model.num_heads + model.kv_heads)
+
+
 def parameter_count(model: ModelConfig) -> ParameterCount:
     """Count the weights of a model: embeddings, attention, norms, routers, experts, output.
 
@@ -135,15 +151,11 @@ def parameter_count(model: ModelConfig) -> ParameterCount:
     584
     """
     d = model.d_model
+    attention = attention_weights(model)
     if model.attention == "mla":
-        qk = model.num_heads * (model.nope_head_dim + model.rope_head_dim)
-        query = d * qk if not model.q_lora_rank else model.q_lora_rank * (d + 1 + qk)
-        compressed = d * (model.kv_lora_rank + model.rope_head_dim) + model.kv_lora_rank
-        expanded = model.kv_lora_rank * model.num_heads * (model.nope_head_dim + model.v_head_dim)
-        attention = query + compressed + expanded + model.num_heads * model.v_head_dim * d
+        attention += model.q_lora_rank + model.kv_lora_rank  # norms of the compressed vectors
     else:
         q, kv = model.num_heads * model.head_width, model.kv_heads * model.head_width
-        attention = d * (q + 2 * kv) + q * d
         if model.attention_bias or model.qkv_bias:
             attention += q + 2 * kv
         if model.attention_bias:

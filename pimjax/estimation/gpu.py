@@ -23,7 +23,7 @@ from pimjax.chips.multiplexed.traffic import step_traffic
 from pimjax.config.build import build
 from pimjax.config.config import Config
 from pimjax.config.gpu import GpuConfig
-from pimjax.config.model import ModelConfig
+from pimjax.config.model import ModelConfig, attention_weights
 
 
 class GpuRun(NamedTuple):
@@ -49,19 +49,11 @@ class _Weights(NamedTuple):
 
 
 def _weights(model: ModelConfig) -> _Weights:
-    d, heads = model.d_model, model.num_heads
-    if model.attention == "mla":
-        wide = heads * (model.nope_head_dim + model.rope_head_dim)
-        query = d * wide if not model.q_lora_rank else model.q_lora_rank * (d + wide)
-        shared = d * (model.kv_lora_rank + model.rope_head_dim)
-        expand = model.kv_lora_rank * heads * (model.nope_head_dim + model.v_head_dim)
-        attention = query + shared + expand + heads * model.v_head_dim * d
-    else:
-        attention = 2 * d * model.head_width * (heads + model.kv_heads)
+    d = model.d_model
     matrices = 3 if model.activation == "swiglu" else 2
     expert = matrices * d * model.d_ff
     return _Weights(
-        attention=attention,
+        attention=attention_weights(model),
         router=d * model.num_experts + model.num_shared_experts * expert,
         dense=matrices * d * model.dense_width,
         expert=expert,
