@@ -8,6 +8,7 @@ import pytest
 
 from pimjax.cli.app import main
 from pimjax.cli.commands.reproduce import write_results
+from pimjax.trace import RoutingTrace, write_router_log
 
 
 def _run(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -109,3 +110,11 @@ def test_reproduction_files(tmp_path) -> None:
     assert [path.name for path in written] == ["lines.csv", "claims.csv", "results.json", "reproduction.png"]
     assert (tmp_path / "out" / "lines.csv").read_text().splitlines()[1].startswith("--x,run,1.0,2.0")
     assert written[-1].stat().st_size > 10_000
+
+
+def test_estimate_reads_router_logs(capsys, tmp_path) -> None:
+    log = tmp_path / "log.jsonl"
+    write_router_log(RoutingTrace.from_expert_ids([[0, 1, 2, 3], [4, 5, 6, 7]], 16), log)
+    code, out, err = _run(capsys, "estimate", "--trace", str(log), "--fidelity", "event", "--json")
+    assert code == 0, err
+    assert json.loads(out)["op_counts"]["mha"] == 1

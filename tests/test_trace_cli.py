@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pimjax.cli.trace import trace_app
-from pimjax.errors import PimjaxError
-from pimjax.trace import load_generator, load_traces, read_router_log
+from pimjax.errors import PimjaxError, TraceError
+from pimjax.trace import RoutingTrace, load_generator, load_traces, open_traces, read_router_log, write_router_log
 
 RUNNER = CliRunner()
 
@@ -73,3 +73,17 @@ def test_mistakes_are_sentences_for_the_main_program(tmp_path, monkeypatch, argu
     assert isinstance(result.exception, PimjaxError)
     assert message in str(result.exception)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_plain_name_is_looked_up_in_the_trace_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIMJAX_TRACES", str(tmp_path / "shelf"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shelf").mkdir()
+    write_router_log(RoutingTrace.from_expert_ids([[7], [1], [2]], 8), tmp_path / "shelf" / "model.jsonl")
+    assert json.loads(run("inspect", "model.jsonl", "--json").stdout)["statistics"]["experts"] == 8
+    write_router_log(RoutingTrace.from_expert_ids([[0], [1], [3]], 4), tmp_path / "model.jsonl")  # comes first
+    assert open_traces("model.jsonl", [0], 2).choices.shape == (1, 1, 2, 4)
+    with pytest.raises(TraceError, match=r"other\.npz is not a file here, nor in the trace folder .*shelf"):
+        open_traces("other.npz")
+    with pytest.raises(TraceError, match=r"deep/model\.jsonl is not a file here: give a path"):
+        open_traces("deep/model.jsonl")

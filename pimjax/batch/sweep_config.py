@@ -18,6 +18,7 @@ from pimjax.config.loader import load_config, sentence, unknown_key_sentence
 from pimjax.config.yaml_reader import read_yaml
 from pimjax.errors import ConfigError
 from pimjax.estimation.result import SCALARS
+from pimjax.trace.sources import in_trace_folder
 
 METRICS = SCALARS
 _CONSTRAINT = re.compile(r"^\s*(\w+)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)\s*$")
@@ -26,7 +27,7 @@ _CONSTRAINT = re.compile(r"^\s*(\w+)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)\s*$")
 class Traces(Section):
     """Which requests to sweep over."""
 
-    files: list[str] = option(..., about="Trace files (.npz) or glob patterns, relative to the sweep file")
+    files: list[str] = option(..., about="Trace files (.npz, .jsonl) or glob patterns, relative to the sweep file")
     requests: list[int] | None = option(None, about="Requests of every file; null: all")
     max_tokens: int | None = option(None, about="Use only the first tokens of each request", ge=1)
     on_unreadable: Literal["refuse", "skip"] = option("refuse", about="What to do with a file that cannot be read")
@@ -159,15 +160,21 @@ def _sentence(error: ValidationError, where: str, lines: Mapping[str, int]) -> s
 
 
 def _beside(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Relative paths of trace files and base refer to the folder of the sweep file."""
+    """Relative paths of base and trace files refer to the folder of the sweep file (a plain name of a trace also to the
+    trace folder)."""
     traces = data.get("traces")
     if isinstance(traces, dict) and isinstance(traces.get("files"), list):
-        files = [str(folder / name) if isinstance(name, str) else name for name in traces["files"]]
+        files = [_trace_file(folder, name) if isinstance(name, str) else name for name in traces["files"]]
         data["traces"] = {**traces, "files": files}
     base = data.get("base")
     if isinstance(base, str) and (folder / base).is_file():
         data["base"] = str(folder / base)
     return data
+
+
+def _trace_file(folder: Path, name: str) -> str:
+    joined = folder / name
+    return str(joined if joined.is_file() else in_trace_folder(name) or joined)
 
 
 def base_config(sweep: SweepConfig) -> Config:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from pimjax.batch.sweep_config import Traces
 from pimjax.errors import TraceError
-from pimjax.trace.files import load_traces
 from pimjax.trace.routing import RoutingTrace
+from pimjax.trace.sources import open_traces
 
 
 class RequestAt(NamedTuple):
@@ -72,7 +72,7 @@ class TraceSource:
     def _load(self, path: str) -> RoutingTrace:
         if self._held is None or self._held[0] != path:
             assert self.spec is not None
-            self._held = (path, load_traces(path, requests=self.spec.requests, max_tokens=self.spec.max_tokens))
+            self._held = (path, open_traces(path, self.spec.requests, self.spec.max_tokens))
         return self._held[1]
 
     def block(self, start: int, stop: int) -> list[RoutingTrace | None]:

@@ -14,6 +14,16 @@ SetOption = Annotated[
         "--set", metavar="KEY=VALUE", help="Override a key by dotted path, e.g. hardware.num_digital_units=10."
     ),
 ]
+TraceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--trace",
+        metavar="TRACE",
+        help="Routing trace: .npz or .jsonl file (also one of the folder PIMJAX_TRACES), token_choice, expert_choice. "
+        "Default: what the workload describes.",
+    ),
+]
+RequestOption = Annotated[int, typer.Option("--request", min=0, help="Which request of the trace.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else.")]
 
 

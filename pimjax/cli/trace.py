@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 trace_app = typer.Typer(name="trace", help="Generate, inspect, convert and fit routing traces.", no_args_is_help=True)
 
-_FORMATS = (".npz", ".jsonl")
 SourceArgument = Annotated[
     str,
-    typer.Argument(metavar="TRACE", help="An .npz or .jsonl file, or a shipped trace: token_choice, expert_choice."),
+    typer.Argument(
+        metavar="TRACE",
+        help="An .npz or .jsonl file (also one of the folder PIMJAX_TRACES), or a shipped trace: token_choice, expert_choice.",
+    ),
 ]
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", help="File to write: .npz, or .jsonl where it is a trace.")
@@ -59,8 +61,9 @@ def generate(
 ) -> None:
     """Write a synthetic trace."""
     from pimjax.trace import generate_traces
+    from pimjax.trace.sources import check_trace_format
 
-    _check_format(output)
+    check_trace_format(output)
     options = {
         "exponent": exponent,
         "concentration": concentration,
@@ -106,7 +109,9 @@ def convert(
     as_json: JsonOption = False,
 ) -> None:
     """Convert between .npz and JSON Lines router logs, or cut requests out."""
-    _check_format(output)
+    from pimjax.trace.sources import check_trace_format
+
+    check_trace_format(output)
     trace = _read(source, requests, max_tokens, num_experts)
     _write(trace, output)
     _show(trace, as_json, {"source": source, "output": str(output)})
@@ -171,22 +176,11 @@ def _generate_fitted(path: str, requests: int, tokens: int, seed: int) -> Routin
     return generate_from_parameters(load_generator(path), keys, tokens, {"generator": path, "seed": seed})
 
 
-def _check_format(path: Path) -> None:
-    if path.suffix not in _FORMATS:
-        raise TraceError(f"{path} ends in {path.suffix or 'nothing'}: a trace file ends in {' or '.join(_FORMATS)}")
-
-
 def _read(source: str, requests: list[str] | None, max_tokens: int | None, num_experts: int | None) -> RoutingTrace:
-    from pimjax.trace import RECORDED_ROUTERS, default_trace_path, load_traces, read_router_log
-    from pimjax.trace.routing import select_requests
+    from pimjax.trace import open_traces
 
-    path = default_trace_path(source) if source in RECORDED_ROUTERS else Path(source)
-    _check_format(path)
     wanted = [int(r) if r.lstrip("-").isdigit() else r for r in requests] if requests else None
-    if path.suffix == ".npz":
-        return load_traces(path, wanted, max_tokens)
-    trace = read_router_log(path, num_experts)
-    return (trace if wanted is None else select_requests(trace, wanted)).trim(max_tokens)
+    return open_traces(source, wanted, max_tokens, num_experts=num_experts)
 
 
 def _write(trace: RoutingTrace, path: Path) -> None:

@@ -18,6 +18,7 @@ from pimjax.trace.routers import (
     token_choice,
 )
 from pimjax.trace.routing import RoutingTrace, select_requests, stack_traces
+from pimjax.trace.sources import find_trace, open_traces, trace_folder
 from pimjax.trace.statistics import (
     TraceStatistics,
     coactivation,
@@ -58,6 +59,7 @@ __all__ = [
     "expert_capacity",
     "expert_choice",
     "expert_loads",
+    "find_trace",
     "fit_generator",
     "gate_scores",
     "generate_from_parameters",
@@ -66,6 +68,7 @@ __all__ = [
     "load_generator",
     "load_imbalance",
     "load_traces",
+    "open_traces",
     "read_router_log",
     "round_to_float16",
     "route",
@@ -79,6 +82,7 @@ __all__ = [
     "synthesize_token_choice",
     "synthetic_logits",
     "token_choice",
+    "trace_folder",
     "trace_statistics",
     "write_router_log",
     "zipf_popularity",

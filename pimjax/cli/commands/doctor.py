@@ -131,7 +131,9 @@ def _data() -> dict[str, str]:
 
 
 def _trace_folder() -> dict[str, str]:
-    folder = Path(os.environ.get("PIMJAX_TRACES", "../shared/traces"))
+    from pimjax.trace.sources import trace_folder
+
+    folder = trace_folder()
     if folder.is_dir():
         return _check("PIMJAX_TRACES", "ok", folder)
     return _check(

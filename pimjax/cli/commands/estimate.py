@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pimjax.cli.options import JsonOption, SetOption, parse_overrides
+from pimjax.cli.options import JsonOption, RequestOption, SetOption, TraceOption, parse_overrides
 from pimjax.cli.output import emit_json, shown, stderr, stdout, table, with_unit
 from pimjax.cli.program_cache import use_compilation_cache
 
@@ -19,10 +19,8 @@ def register(app: typer.Typer) -> None:
 
 def estimate(
     config: Annotated[str, typer.Argument(metavar="[CONFIG]", help="YAML file or preset.")] = "paper_multiplexed",
-    trace: Annotated[
-        Path | None, typer.Option("--trace", help="Routing trace (.npz, .jsonl); default: what the workload describes.")
-    ] = None,
-    request: Annotated[int, typer.Option("--request", min=0, help="Which request of the trace file.")] = 0,
+    trace: TraceOption = None,
+    request: RequestOption = 0,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Use only the first tokens.")] = None,
     fidelity: Annotated[
         Literal["event", "fluid", "closed"], typer.Option(help="event: exact; fluid, closed: fast, error published.")
@@ -62,9 +60,9 @@ def estimate(
     loaded = load_config(config, parse_overrides(settings))
     routing = None
     if trace is not None:
-        from pimjax.trace import load_traces
+        from pimjax.trace import open_traces
 
-        requests = load_traces(trace, max_tokens=max_tokens)
+        requests = open_traces(trace, max_tokens=max_tokens)
         batch = loaded.workload.batch_size
         routing = requests.request(request) if batch == 1 else requests
     result = run(loaded, routing, fidelity, accuracy=accuracy, timeline=perfetto)

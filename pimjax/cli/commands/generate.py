@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from pimjax.cli.options import ConfigArgument, JsonOption, SetOption, parse_overrides
+from pimjax.cli.options import ConfigArgument, JsonOption, SetOption, TraceOption, parse_overrides
 from pimjax.cli.output import emit_json, stderr, stdout, table, with_unit
 from pimjax.errors import ConfigError
 
@@ -37,9 +36,7 @@ def generate(
     gpu: Annotated[
         str, typer.Option("--gpu", help="GPUs to set beside it, by commas: presets, YAML files, or none.")
     ] = "h100_sxm",
-    trace: Annotated[
-        Path | None, typer.Option("--trace", help="Routing trace (.npz, .jsonl); default: what the workload describes.")
-    ] = None,
+    trace: TraceOption = None,
     fidelity: Annotated[Literal["fluid", "closed"], typer.Option(help="They differ in the prefill only.")] = "closed",
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -64,9 +61,9 @@ def generate(
         loaded = load_config(config, overrides)
     routing = None
     if trace is not None:
-        from pimjax.trace import load_traces
+        from pimjax.trace import open_traces
 
-        requests = load_traces(trace)
+        requests = open_traces(trace)
         several = max(_whole("--batch-sizes", batch_sizes) or [loaded.workload.batch_size]) > 1
         routing = requests if several else requests.request(0)
     gpus = [] if gpu == "none" or loaded.chip_model == "reference" else gpu.split(",")

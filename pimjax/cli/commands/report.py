@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pimjax.cli.options import JsonOption, SetOption, complete_preset, parse_overrides
+from pimjax.cli.options import JsonOption, RequestOption, SetOption, TraceOption, complete_preset, parse_overrides
 from pimjax.cli.output import emit_json, stderr, stdout
 from pimjax.cli.program_cache import use_compilation_cache
 
@@ -27,8 +27,8 @@ def report(
         ),
     ] = "paper_multiplexed",
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("report.html"),
-    trace: Annotated[Path | None, typer.Option("--trace", help="Routing trace (.npz, .jsonl).")] = None,
-    request: Annotated[int, typer.Option("--request", min=0, help="Which request of the trace file.")] = 0,
+    trace: TraceOption = None,
+    request: RequestOption = 0,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Use only the first tokens.")] = None,
     fidelity: Annotated[Literal["event", "fluid", "closed"], typer.Option(help="Of the headline numbers.")] = "fluid",
     caches: Annotated[bool, typer.Option(help="Also show cost over generated tokens.")] = True,
@@ -45,9 +45,9 @@ def report(
     use_compilation_cache()
     routing = None
     if trace is not None:
-        from pimjax.trace import load_traces
+        from pimjax.trace import open_traces
 
-        routing = load_traces(trace, max_tokens=max_tokens).request(request)
+        routing = open_traces(trace, max_tokens=max_tokens).request(request)
     path = make_report(
         source,
         out,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pimjax.cli.options import JsonOption
+from pimjax.cli.options import JsonOption, RequestOption, TraceOption
 from pimjax.cli.output import emit_json, shown, stderr, stdout, table
 
 _BAR = 24
@@ -26,8 +26,8 @@ def tune(
         bool, typer.Option("--sensitivity", help="Only show d log objective / d log parameter at the base chip.")
     ] = False,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of the sensitivity chart.")] = 30,
-    trace: Annotated[Path | None, typer.Option("--trace", help="Routing trace (.npz, .jsonl).")] = None,
-    request: Annotated[int, typer.Option("--request", min=0, help="Which request of the trace file.")] = 0,
+    trace: TraceOption = None,
+    request: RequestOption = 0,
     starts: Annotated[int | None, typer.Option("--starts", min=1, help="Override the number of starts.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Override the seed of the starts.")] = None,
     checkpoint: Annotated[
@@ -51,9 +51,9 @@ def tune(
     options = options.model_copy(update=changes)
     routing = None
     if trace is not None:
-        from pimjax.trace import load_traces
+        from pimjax.trace import open_traces
 
-        routing = load_traces(trace).request(request)
+        routing = open_traces(trace).request(request)
     if sensitivity:
         _sensitivity(options, routing, rows, as_json)
         return
