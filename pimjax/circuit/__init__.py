@@ -28,6 +28,7 @@ from pimjax.circuit.sanity import checked_tile, refuse_impossible, tile_violatio
 from pimjax.circuit.sram import edram_buffer, sram_buffer
 from pimjax.circuit.tile import PARTS, TileCost, TileParameters, parametric_tile
 from pimjax.circuit.uncertainty import Uncertainty, propagate_uncertainty
+from pimjax.circuit.validity import outside_validity
 from pimjax.circuit.zigzag_array import ZigzagArray, zigzag_array
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "hop",
     "model_load",
     "nominal_constants",
+    "outside_validity",
     "parametric_tile",
     "predict_macro",
     "propagate_uncertainty",

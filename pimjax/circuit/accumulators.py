@@ -43,6 +43,7 @@ ACCUMULATOR_CLOCK = sourced(
     validity="4 to 48 bits; ripple-carry",
     source="gate count: one full adder and one flip-flop per bit (ZigZag-IMC accumulator)",
     analog=False,
+    ranges={"bits": (4.0, 48.0)},
 )
 def shift_add(bits: Real, *, node_nm: Real, vdd_v: Real, constants: Constants | None = None) -> Component:
     """Adder plus register of `bits` bits: result width of a converter after all input cycles.

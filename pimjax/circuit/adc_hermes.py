@@ -51,6 +51,7 @@ SOFT_MAXIMUM_NS = 1.0
     source=_JSSC,
     analog=True,
     constants=(ENERGY_8_BIT, AREA_8_BIT, TIME_PER_LEVEL, PULSE_CLOCK, READOUT, COUNTER_SHARE),
+    ranges={"bits": (5.0, 9.0), "input_bits": (2.0, 9.0)},
 )
 def adc_hermes_cco(
     bits: Real,

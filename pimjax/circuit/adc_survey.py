@@ -4,7 +4,11 @@ Formulas as read in ``adc_data/model.yaml`` and ``model.py`` (ln natural, f in H
 FOMS = min(213.7807 - 2.871903 ln f, FOMSmax(ceil b)) dB, FOMSmax = 128.3068 + 3.220512 k dB; SNDR = 6.0206 b +
 10 log10 1.5 dB; e0 = 0.5 x 10^((SNDR - FOMS)/10) J; E [pJ] = e0 exp(26.04962 + 1.880037 ln node - 2.829126 ln b -
 1.470202); A [um2] = exp(1.346192 + 0.993279 ln node + 0.180715 ln f + 0.299124 ln E). Optimistic by design: 80th
-percentile figure of merit, 10th percentile area of the survey's 215 converters, 1997-2023.
+percentile figure of merit, 10th percentile area of the survey's 215 converters, 1997-2023. b is the effective number
+of bits there; a resolution in its place is an upper bound.
+
+The plug-in refuses b < 4, where the formula's energy would rise again as bits fall. Here such a converter costs what
+one of 4 bits does, which is enough to build it; :mod:`pimjax.circuit.validity` says so.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import math
 
 import jax.numpy as jnp
 
-from pimjax.circuit.component import Component, component, soft_minimum
+from pimjax.circuit.component import Component, component, soft_maximum, soft_minimum
 from pimjax.circuit.constants import Constants, Real, sourced, value
 from pimjax.circuit.scaling import nominal_vdd_v
 
@@ -41,6 +45,10 @@ FOM_RATE_INTERCEPT_DB, FOM_RATE_SLOPE_DB = 213.7807, 2.871903
 FOM_MAX_INTERCEPT_DB, FOM_MAX_SLOPE_DB = 128.3068, 3.220512
 ENERGY_INTERCEPT, ENERGY_NODE, ENERGY_BITS, ENERGY_OFFSET = 26.04962, 1.880037, 2.829126, 1.470202
 AREA_INTERCEPT, AREA_NODE, AREA_RATE, AREA_ENERGY = 1.346192, 0.993279, 0.180715, 0.299124
+MINIMUM_BITS = 4.0
+"""Fewest effective bits of the regression [bit]."""
+SOFT_MAXIMUM_BITS = 0.05
+"""Temperature of the soft maximum with the fewest bits [bit]; at 4 bits the energy is 0.2 % below the exact one."""
 SOFT_MINIMUM_DB = 0.25
 """Temperature of the soft minimum [dB]: at the corner the figure of merit is 0.17 dB (4 %) below the exact one."""
 
@@ -48,11 +56,12 @@ SOFT_MINIMUM_DB = 0.25
 @component(
     "adc_survey",
     action="one conversion",
-    node="regression variable, 14 to 180 nm in the survey",
-    validity="4 bits and more; optimistic by design",
+    node="regression variable, 7 (one converter) to 1000 nm in the survey",
+    validity="4 to 17 effective bits (fewer cost as much as 4), 4 kS/s to 90 GS/s; optimistic by design",
     source=_PLUGIN,
     analog=True,
     constants=(ENERGY_SPREAD, AREA_SPREAD),
+    ranges={"bits": (MINIMUM_BITS, 17.0), "rate_gsps": (4e-6, 90.0), "node_nm": (7.0, 1000.0)},
 )
 def adc_survey(
     bits: Real,
@@ -63,17 +72,19 @@ def adc_survey(
     exact: bool = False,
     constants: Constants | None = None,
 ) -> Component:
-    """One converter of `bits` at `rate_gsps` [GS/s] in `node_nm` [nm].
+    """One converter of `bits` at `rate_gsps` [GS/s] in `node_nm` [nm]; fewer than 4 bits cost as much as 4.
 
     Smooth by default: a linear ceiling on the figure of merit (no ``ceil`` of the bits) and a soft minimum;
-    ``exact=True`` is the plug-in's piecewise form. Latency is one sample period. The regression has no supply
-    voltage: with `vdd_v` given its energy is multiplied by ``(vdd / nominal vdd of the node)^2``, else left alone.
+    ``exact=True`` is the plug-in's piecewise form, whose bits stop at 4 by a hard maximum. Latency is one sample
+    period. The regression has no supply voltage: with `vdd_v` given its energy is multiplied by
+    ``(vdd / nominal vdd of the node)^2``, else left alone.
 
     >>> unit = adc_survey(8.0, rate_gsps=7.7e-3, node_nm=14.0, exact=True)
     >>> round(float(unit.energy_nj) * 1e3, 3), round(float(unit.area_mm2) * 1e6)  # pJ, um2
     (0.362, 685)
     """
     bits, rate_gsps, node_nm = jnp.asarray(bits), jnp.asarray(rate_gsps), jnp.asarray(node_nm)
+    bits = jnp.maximum(bits, MINIMUM_BITS) if exact else soft_maximum(bits, MINIMUM_BITS, SOFT_MAXIMUM_BITS)
     log_rate = jnp.log(rate_gsps) + math.log(1e9)
     by_rate = FOM_RATE_INTERCEPT_DB - FOM_RATE_SLOPE_DB * log_rate
     if exact:

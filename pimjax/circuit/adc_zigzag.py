@@ -27,8 +27,8 @@ DAC_ENERGY_PER_BIT = sourced(
 
 AREA_SLOPE, AREA_INTERCEPT = -0.0369, 1.206
 LINEAR_CAPACITANCE_FF, MATCHING_CAPACITANCE_FF = 100.0, 0.001
-FIT_NODE_NM = 28.0
-"""Node that the constants are quoted at [nm]."""
+FIT_NODES_NM = (22.0, 28.0)
+"""Nodes of the macros that the constants were fitted on [nm]."""
 
 
 @component(
@@ -39,6 +39,7 @@ FIT_NODE_NM = 28.0
     source=_ZIGZAG,
     analog=True,
     constants=(ENERGY_SPREAD, AREA_SPREAD, DELAY_PER_ROW, DELAY_PER_BIT),
+    ranges={"bits": (2.0, 10.0), "rows": (32.0, 1024.0), "node_nm": FIT_NODES_NM},
 )
 def adc_zigzag(bits: Real, *, rows: Real, vdd_v: Real, constants: Constants | None = None) -> Component:
     """One converter of `bits` on a bit line of `rows` cells at `vdd_v` [V]. Smooth in all arguments for bits >= 2.
@@ -58,11 +59,12 @@ def adc_zigzag(bits: Real, *, rows: Real, vdd_v: Real, constants: Constants | No
 @component(
     "dac_zigzag",
     action="one conversion of one row input",
-    node="28 nm; energy not scaled",
+    node="28 nm (fit on 22 and 28 nm); energy not scaled",
     validity="1 to 8 bits; area and delay neglected by the source",
     source=_ZIGZAG,
     analog=True,
     constants=(DAC_ENERGY_PER_BIT,),
+    ranges={"bits": (1.0, 8.0), "node_nm": FIT_NODES_NM},
 )
 def dac_zigzag(bits: Real, *, vdd_v: Real, exact: bool = False, constants: Constants | None = None) -> Component:
     """One row DAC. The source charges nothing for one-bit inputs and ``0.05 b V^2`` pJ above.

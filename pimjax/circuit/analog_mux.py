@@ -35,6 +35,7 @@ SWITCH_CAPACITANCE = sourced(
     source="RC settling; all element values assumed",
     analog=True,
     constants=(MUX_AREA, ON_RESISTANCE, LINE_CAPACITANCE, SWITCH_CAPACITANCE),
+    ranges={"ways": (2.0, 64.0)},
 )
 def analog_mux(
     ways: Real,

@@ -147,6 +147,7 @@ def select_kind(kind: Real, choices: list[Real]) -> Real:
         RRAM_CONDUCTANCE,
         READ_VOLTAGE,
     ),
+    ranges={"rows": (32.0, 2304.0), "node_nm": (7.0, 130.0)},
 )
 def cell(
     kind: Real,

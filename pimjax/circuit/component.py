@@ -8,7 +8,7 @@ energy is charged for, the technology and validity range, and the source. Docs a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 import jax.numpy as jnp
@@ -44,6 +44,7 @@ class ComponentInfo:
     analog: bool
     constants: tuple[str, ...]
     function: str
+    ranges: Mapping[str, tuple[float, float]]
 
 
 CATALOGUE: dict[str, ComponentInfo] = {}
@@ -58,8 +59,13 @@ def component(
     source: str,
     analog: bool,
     constants: tuple[Sourced, ...] = (),
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Callable[[_F], _F]:
-    """Enter the decorated cost function in :data:`CATALOGUE` and return it unchanged."""
+    """Enter the decorated cost function in :data:`CATALOGUE` and return it unchanged.
+
+    `ranges` is the part of `validity` and `node` that can be checked, by quantity
+    (:func:`pimjax.circuit.validity.outside_validity`).
+    """
 
     def register(function: _F) -> _F:
         if name in CATALOGUE:
@@ -73,6 +79,7 @@ def component(
             analog,
             tuple(item.name for item in constants),
             f"{function.__module__}.{function.__qualname__}",
+            dict(ranges or {}),
         )
         return function
 

@@ -38,6 +38,7 @@ DAC_AREA_PER_BIT = sourced(
     source="ZigZag-IMC DAC energy; Accelergy library brahms DAC area; driver gate count assumed",
     analog=True,
     constants=(DRIVER_GATES, DAC_AREA_PER_BIT),
+    ranges={"bits": (1.0, 8.0)},
 )
 def row_driver(
     cycle_bits: Real,

@@ -19,6 +19,7 @@ XOR2_CAPACITANCE = 1.5
 FLIP_FLOP_AREA = 6.0
 FLIP_FLOP_CAPACITANCE = 3.0
 NANDS_PER_ADDER, XORS_PER_ADDER = 3.0, 2.0
+LOGIC_RANGES = {"node_nm": (7.0, 130.0), "vdd_v": (0.5, 1.3)}
 
 _ZIGZAG = "ZigZag-IMC imc_unit.py, 28 nm gate set"
 NAND2_AREA = sourced("digital.nand2_area_um2", 0.614, "um2", low=0.4, high=0.9, quality="F", source=_ZIGZAG)
@@ -58,6 +59,7 @@ def _capacitance_pj(vdd_v: Real, node_nm: Real, constants: Constants | None) -> 
     source=_ZIGZAG,
     analog=False,
     constants=(NAND2_AREA, NAND2_CAPACITANCE, NAND2_DELAY, ADDER_ACTIVITY),
+    ranges=LOGIC_RANGES,
 )
 def full_adder(*, node_nm: Real, vdd_v: Real, constants: Constants | None = None) -> Component:
     """One-bit full adder.
@@ -81,6 +83,7 @@ def full_adder(*, node_nm: Real, vdd_v: Real, constants: Constants | None = None
     source=_ZIGZAG,
     analog=False,
     constants=(NAND2_AREA, NAND2_CAPACITANCE, NAND2_DELAY, FLIP_FLOP_ACTIVITY),
+    ranges=LOGIC_RANGES,
 )
 def flip_flop(*, node_nm: Real, vdd_v: Real, constants: Constants | None = None) -> Component:
     """One-bit register.

@@ -44,6 +44,7 @@ SWITCH_RESISTANCE = sourced(
     source="kT/C noise a quarter LSB rms below full scale: C = 12 kT 4^b / V^2; minimum and density assumed",
     analog=True,
     constants=(TEMPERATURE, MINIMUM_CAPACITANCE, CAPACITANCE_DENSITY, SWITCH_RESISTANCE),
+    ranges={"bits": (2.0, 14.0)},
 )
 def sample_hold(adc_bits: Real, *, vdd_v: Real, exact: bool = False, constants: Constants | None = None) -> Component:
     """Sampling capacitor whose thermal noise power equals the quantisation noise of `adc_bits` at `vdd_v`.

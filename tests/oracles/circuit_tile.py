@@ -28,7 +28,7 @@ def digital_area(node: float, source: float) -> float:
 
 
 def survey(bits: float, rate: float, node: float, vdd: float) -> tuple[float, float, float]:
-    hertz = rate * 1e9
+    hertz, bits = rate * 1e9, max(bits, 4.0)
     fom = min(213.7807 - 2.871903 * math.log(hertz), 128.3068 + 3.220512 * math.ceil(bits))
     base = 0.5 * 10 ** ((6.0206 * bits + 10 * math.log10(1.5) - fom) / 10)
     energy = base * math.exp(26.04962 + 1.880037 * math.log(node) - 2.829126 * math.log(bits) - 1.470202)
