@@ -11,6 +11,9 @@ was changed): AIMC3 converts all 64 rows at once (the operation count of its sou
 conversion per MAC; "8 inputs active" is its sparsity), where the first description drove 8 rows at a time. NeuRRAM's
 2-phase mode is not two full reads (its row lists 8.257 TOPS/W against 9.122 in one phase), where the first
 description doubled it. AIMC2's converters are per column pair as in the table, unchanged.
+
+Changed later, in a review of what the rows and their sources say (steps and effects: benchmarks/macro_review.py):
+AIMC2's 512 rows are 16 inputs with 32 cells each, and Wang2022 holds 8 weights per multiplier (`cell_group`).
 """
 
 from __future__ import annotations
@@ -59,7 +62,8 @@ def _sinangil(name: str, vdd: float) -> Macro:
 
 
 def _wang(name: str, vdd: float) -> Macro:
-    return Macro(name, "sram_charge", 22.0, vdd, 64.0, 16.0, 8.0, 8.0, 8.0, cell_bits=8.0)
+    # Eight stored weights per multiplier: "MVM = 16x64x8 MACs" in the row, CIM_UNIT_DEPTH_CELLS 8 in its source.
+    return Macro(name, "sram_charge", 22.0, vdd, 64.0, 16.0, 8.0, 8.0, 8.0, cell_bits=8.0, cell_group=8.0)
 
 
 ROWS = (
@@ -78,12 +82,12 @@ ROWS = (
             "sram_6t",
             28.0,
             0.9,
-            512.0,
+            16.0,
             192.0,
             8.0,
             2.0,
             5.0,
-            active_rows=16.0,
+            cell_group=32.0,
             columns_per_adc=2.0,
             arrays=4.0,
             outputs_per_column=1 / 8,

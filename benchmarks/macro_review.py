@@ -22,6 +22,9 @@ STEPS = {
     "(reasons in benchmarks/macro_descriptions.py).",
     "survey range": "The survey regression states 4 bits and more and its source refuses fewer; it was extrapolated to "
     "AIMC3's 3 bits. A converter of fewer bits now costs what one of 4 bits costs.",
+    "cell groups": "The rows say that several stored cells take turns at one computing position (AIMC2: '32 cells share "
+    "one compute entry'; Wang2022: 'MVM = 16x64x8 MACs'); their sources have it as a parameter. The descriptions gave "
+    "AIMC2 a driver and a DAC for each of 512 stored rows, and left seven eighths of Wang2022's cells out.",
 }
 """Steps in the order in which they were made, with the reason for each."""
 

@@ -64,6 +64,7 @@ designs = st.fixed_dictionaries(
         "input_bits": st.sampled_from([1.0, 4.0, 7.0, 8.0]),
         "cycle_bits": st.sampled_from([1.0, 2.0, 4.0]),
         "cell_bits": st.sampled_from([1.0, 2.0, 8.0]),
+        "cell_group": st.sampled_from([1.0, 8.0, 32.0]),
         "cell_kind": st.sampled_from([float(i) for i in range(len(CELL_KINDS))]),
         "adc_bits": st.sampled_from([4.0, 6.0, 8.0, 10.0]),
         "columns_per_adc": st.sampled_from([1.0, 2.0, 16.0]),
@@ -130,6 +131,7 @@ def test_gradients_match_finite_differences(adc_kind: float) -> None:
             cycle_bits=2.6,
             cell_bits=1.7,
             cell_kind=4.0,
+            cell_group=3.2,
             adc_bits=6.4,
             columns_per_adc=7.3,
             adc_rate_gsps=0.11,
@@ -197,6 +199,15 @@ def test_directions_that_an_architect_expects() -> None:
     assert small[2] < base[2]
 
 
+def test_cells_that_take_turns_cost_area_and_nothing_per_product() -> None:
+    one, eight = (EXACT(TileParameters(cell_group=count)) for count in (1.0, 8.0))
+    assert float(eight.part_area_mm2[0]) == pytest.approx(8.0 * float(one.part_area_mm2[0]))
+    assert float(eight.part_count[0]) == 8.0 * 65536.0
+    assert float(eight.mvm_energy_nj) == float(one.mvm_energy_nj)
+    assert float(eight.mvm_latency_ns) == float(one.mvm_latency_ns)
+    assert float(eight.shareable_fraction) < float(one.shareable_fraction)
+
+
 def test_explanation_adds_up_and_names_sources_and_assumptions() -> None:
     rows = explain_tile(hermes_tile())
     assert [row.part for row in rows] == list(PARTS)
@@ -215,6 +226,7 @@ def test_explanation_adds_up_and_names_sources_and_assumptions() -> None:
         ({"node_nm": 3.0}, "node_nm = 3"),
         ({"columns_per_adc": 512.0}, "columns_per_adc = 512 must not exceed cols"),
         ({"adc_kind": 99.0}, "adc_kind = 99"),
+        ({"cell_group": 0.5}, "cell_group = 0.5"),
         ({"cell_area_scale": 0.0}, "cell_area_scale = 0 must be positive"),
         ({"adc_bits": float("nan")}, "adc_bits = nan"),
         ({"adc_energy_scale": 1e-12, "cell_energy_scale": 1e-12, "other_energy_scale": 1e-12}, "kT ln 2"),

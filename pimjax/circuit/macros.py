@@ -24,6 +24,7 @@ class Macro:
     Attributes:
       cols: converted outputs side by side; a position holds `cell_bits` bits that merge in analog before conversion.
       outputs_per_column: multi-bit outputs per converted column, 1/8 when 8 one-bit columns make one 8-bit weight.
+      cell_group: stored positions that take turns at each computing one; `rows` and `cols` count the computing ones.
       macs_per_row: multiply-accumulates per driven row, 1/2 when a weight is a pair of rows.
       phases: how often the whole read is repeated per MVM.
       arrays: arrays on the macro.
@@ -39,6 +40,7 @@ class Macro:
     cycle_bits: float
     adc_bits: float
     cell_bits: float = 1.0
+    cell_group: float = 1.0
     active_rows: float | None = None
     columns_per_adc: float = 1.0
     input_activity: float = 0.5
@@ -61,6 +63,7 @@ class Macro:
             input_bits=self.input_bits,
             cycle_bits=self.cycle_bits,
             cell_bits=self.cell_bits,
+            cell_group=self.cell_group,
             cell_kind=float(CELL_KINDS.index(self.cell_kind)),
             adc_bits=self.adc_bits,
             columns_per_adc=self.columns_per_adc,

@@ -32,6 +32,7 @@ PARAMETER_RANGES = {
     "cycle_bits": (1.0, 16.0),
     "cell_bits": (0.5, 16.0),
     "cell_kind": (0.0, len(CELL_KINDS) - 1.0),
+    "cell_group": (1.0, 65536.0),
     "adc_bits": (1.0, 16.0),
     "columns_per_adc": (1.0, 65536.0),
     "adc_rate_gsps": (1e-6, 100.0),
@@ -69,7 +70,7 @@ def tile_violations(parameters: TileParameters, cost: TileCost) -> jax.Array:
     positions = p.rows * p.cols
     landauer = positions * (KT_NJ * math.log(2.0))
     thermal = reads * p.cols * (8.0 * KT_NJ * 1.5) * jnp.exp2(2.0 * jnp.asarray(p.adc_bits))
-    crosspoint = positions * 4.0 * (p.node_nm * 1e-6) ** 2
+    crosspoint = positions * p.cell_group * 4.0 * (p.node_nm * 1e-6) ** 2
     gate = reads * p.columns_per_adc * NAND2_DELAY.value * (p.node_nm / GATE_NODE_NM)
     parts = (cost.part_latency_ns, cost.part_energy_nj, cost.part_area_mm2)
     sums = jnp.stack([jnp.sum(part) for part in parts])

@@ -62,6 +62,8 @@ class TileParameters:
       input_bits, cycle_bits: bits of one input, and of them per input cycle.
       cell_bits: bits per position; SRAM needs one binary cell each, resistive cells store them in one.
       cell_kind: index into ``CELL_KINDS``.
+      cell_group: stored positions behind each computing one, of which one is connected at a time (weights of several
+        matrices in one array); they cost area and nothing per product.
       adc_bits, columns_per_adc, adc_rate_gsps: converter resolution [bit], columns that take turns at one
         converter, and its rate [GS/s] (only the survey model uses the rate).
       adc_kind: index into ``ADC_KINDS``.
@@ -79,6 +81,7 @@ class TileParameters:
     cycle_bits: Real = 8.0
     cell_bits: Real = 1.0
     cell_kind: Real = float(CELL_KINDS.index("pcm_8t4r"))
+    cell_group: Real = 1.0
     adc_bits: Real = 8.0
     columns_per_adc: Real = 1.0
     adc_rate_gsps: Real = 7.7e-3
@@ -200,7 +203,12 @@ def parametric_tile(parameters: TileParameters, *, exact: bool = False, constant
     zero = jnp.zeros_like(p.rows)
     # part: count, area, energy and critical-path time per MVM
     rows = {
-        "cells": (p.rows * p.cols, unit_cell.area_mm2, cycles * p.rows * p.cols * unit_cell.energy_nj, zero),
+        "cells": (
+            p.rows * p.cols * p.cell_group,
+            unit_cell.area_mm2,
+            cycles * p.rows * p.cols * unit_cell.energy_nj,
+            zero,
+        ),
         "row_drivers": (
             p.rows,
             driver.area_mm2,

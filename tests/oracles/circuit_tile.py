@@ -87,7 +87,7 @@ def tile(p: dict[str, float]) -> dict[str, Any]:
     result = bits + p["input_bits"]
 
     areas = {
-        "cells": rows * cols * area_um2,
+        "cells": rows * cols * p.get("cell_group", 1.0) * area_um2,
         "drivers": rows * driver_um2,
         "adc": adcs * adc_um2,
         "registers": flop_um2 * (2 * rows * p["input_bits"] + cols * result),
