@@ -25,6 +25,8 @@ STEPS = {
     "cell groups": "The rows say that several stored cells take turns at one computing position (AIMC2: '32 cells share "
     "one compute entry'; Wang2022: 'MVM = 16x64x8 MACs'); their sources have it as a parameter. The descriptions gave "
     "AIMC2 a driver and a DAC for each of 512 stored rows, and left seven eighths of Wang2022's cells out.",
+    "wiring": "NeuroSim's factor of 1.44 is the wiring of level shifters. It multiplied the cells too, whose F2 counts "
+    "are those of cells drawn in an array.",
 }
 """Steps in the order in which they were made, with the reason for each."""
 

@@ -38,12 +38,12 @@ RRAM_CELL_F2 = sourced(
 )
 PCM_CELL_AREA = sourced(
     "cell_array.pcm_8t4r_area_um2",
-    1.344,
+    1.935,
     "um2",
-    low=0.6,
-    high=4.0,
+    low=0.9,
+    high=5.8,
     quality="D",
-    source="HERMES 0.634 mm2 x (1 - s) / 65536 / 1.44 (wiring) with s = 0.8 (0.4 gives 4.0); no published cell size",
+    source="HERMES 0.634 mm2 x (1 - s) / 65536 with s = 0.8 (0.4 gives 5.8); no published cell size",
 )
 LINE_CAPACITANCE = sourced(
     "cell_array.line_capacitance_ff",

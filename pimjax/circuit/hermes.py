@@ -5,8 +5,8 @@ array, hence 130 ns, 12.48 nJ and 0.634 mm2. No area or energy breakdown of this
 used below are those of the tile-design perspective (doi 10.1038/s41928-025-01537-5) and the shareable fraction of
 arXiv 2602.10254. The scales are what is left between our counted parts and these shares:
 
-- cells and converter: their unit costs are derived from shares of this core, so the factors are 1 but for rounding
-  (the cell's area has the wiring factor taken out). They move when another shareable fraction is asked for.
+- cells and converter: their unit costs are derived from shares of this core, so the factors are 1 but for rounding.
+  They move when another shareable fraction is asked for.
 - cells, energy: mean conductance and read voltage are assumptions; the scale says how far off they are together.
 - everything else, area and energy: pulse-width drivers, local digital units, calibration DACs and references of the
   core are not counted as parts; the scale is large because of that.
@@ -103,7 +103,7 @@ def _scales(constants: Constants | None) -> dict[str, Real]:
     adc_energy_share = value(HERMES_ADC_ENERGY_SHARE, constants)
     other_energy_share = 1.0 - cell_energy_share - adc_energy_share
     return {
-        "cell_area_scale": HERMES_AREA_MM2 * cell_share / (wiring * area["cells"]),
+        "cell_area_scale": HERMES_AREA_MM2 * cell_share / area["cells"],
         "adc_area_scale": HERMES_AREA_MM2 * adc_share / area["adc"],
         "other_area_scale": HERMES_AREA_MM2 * other_share / (wiring * sum(area[part] for part in others)),
         "cell_energy_scale": HERMES_ENERGY_NJ * cell_energy_share / (control * energy["cells"]),
@@ -125,7 +125,7 @@ def _bare_parts(
 
 
 _REASONS = {
-    "cell_area_scale": "the cell area constant is (1 - s) of the core at s = 0.8 less wiring; another s rescales it",
+    "cell_area_scale": "the cell area constant is (1 - s) of the core at s = 0.8; another s rescales it",
     "adc_area_scale": "the converter area constant is 40 % of the core at s = 0.8, half of the periphery at any s",
     "other_area_scale": "PWM generation, local digital units, references and calibration DACs are not counted parts",
     "cell_energy_scale": "assumed mean conductance and read voltage against the published 15-20 % array share",

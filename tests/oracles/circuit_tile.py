@@ -70,7 +70,7 @@ def tile(p: dict[str, float]) -> dict[str, Any]:
     sram = log_interpolate(node, SRAM_F2, log_values=False) * node**2 * 1e-6 * 2.0 * cell_bits
     charge = (1.2 * vdd**2 + line) * 0.25 * cell_bits
     area_um2, cell_fj = {
-        0: (1.344, 0.04 * read_ns * activity * 12.5),
+        0: (1.935, 0.04 * read_ns * activity * 12.5),
         1: (40 * node**2 * 1e-6, 0.04 * read_ns * activity * 10.0),
         2: (sram, line * 0.5 * activity * cell_bits),
         3: (sram * 8 / 6, line * 0.5 * activity * cell_bits),
@@ -113,11 +113,11 @@ def tile(p: dict[str, float]) -> dict[str, Any]:
         areas["shift_add"] = adcs * result * (adder_um2 + flop_um2)
         energies["shift_add"] = reads * cols * result * (adder_fj + flop_fj) * 1e-6
         latency += result * 2 * gate_ns + 2 * gate_ns
-    area = sum(areas.values()) + 0.44 * (sum(areas.values()) - areas["adc"])
+    area = sum(areas.values()) + 0.44 * (sum(areas.values()) - areas["adc"] - areas["cells"])
     energy = sum(energies.values()) + 0.2 * (sum(energies.values()) - energies["adc"])
     return {
         "latency": latency,
         "energy": energy,
         "area": area * 1e-6,
-        "shareable": 1 - 1.44 * areas["cells"] / area,
+        "shareable": 1 - areas["cells"] / area,
     }
