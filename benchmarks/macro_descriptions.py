@@ -13,7 +13,9 @@ conversion per MAC; "8 inputs active" is its sparsity), where the first descript
 description doubled it. AIMC2's converters are per column pair as in the table, unchanged.
 
 Changed later, in a review of what the rows and their sources say (steps and effects: benchmarks/macro_review.py):
-AIMC2's 512 rows are 16 inputs with 32 cells each, and Wang2022 holds 8 weights per multiplier (`cell_group`).
+AIMC2's 512 rows are 16 inputs with 32 cells each, and Wang2022 holds 8 weights per multiplier (`cell_group`);
+Sinangil2021's inputs are pulses and NeuRRAM's are serial (`input_kind`), not voltages from a DAC. HERMES keeps the
+description that its scales were made for.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def _jia(name: str, vdd: float) -> Macro:
 
 
 def _wan(name: str, input_bits: float, output_bits: float) -> Macro:
-    # A weight is a pair of rows; inputs of any width integrate before one conversion.
+    # A weight is a pair of rows; serial inputs of any width integrate before one conversion.
     return Macro(
         name,
         "rram_1t1r",
@@ -52,13 +54,15 @@ def _wan(name: str, input_bits: float, output_bits: float) -> Macro:
         input_bits,
         input_bits,
         output_bits,
+        input_kind="serial",
         arrays=48.0,
         macs_per_row=0.5,
     )
 
 
 def _sinangil(name: str, vdd: float) -> Macro:
-    return Macro(name, "sram_8t", 7.0, vdd, 64.0, 16.0, 4.0, 4.0, 4.0, cell_bits=4.0)
+    # Inputs are counted pulses: TEMPORAL_DAC_RESOLUTION 4, VOLTAGE_DAC_RESOLUTION 1 in the row's source.
+    return Macro(name, "sram_8t", 7.0, vdd, 64.0, 16.0, 4.0, 4.0, 4.0, input_kind="pulse", cell_bits=4.0)
 
 
 def _wang(name: str, vdd: float) -> Macro:

@@ -27,6 +27,9 @@ STEPS = {
     "AIMC2 a driver and a DAC for each of 512 stored rows, and left seven eighths of Wang2022's cells out.",
     "wiring": "NeuroSim's factor of 1.44 is the wiring of level shifters. It multiplied the cells too, whose F2 counts "
     "are those of cells drawn in an array.",
+    "input kinds": "The row says that NeuRRAM's inputs are serial, and Sinangil2021's source that its inputs are counted "
+    "pulses. Both were given a voltage DAC, whose closed form was fitted at 22 and 28 nm; pulses now take the "
+    "published digital-to-time converter (0.0375 pJ, 240 um2 at 65 nm), serial bits no converter.",
 }
 """Steps in the order in which they were made, with the reason for each."""
 

@@ -63,6 +63,7 @@ designs = st.fixed_dictionaries(
         "row_groups": st.sampled_from([1.0, 3.0, 8.0]),
         "input_bits": st.sampled_from([1.0, 4.0, 7.0, 8.0]),
         "cycle_bits": st.sampled_from([1.0, 2.0, 4.0]),
+        "input_kind": st.sampled_from([0.0, 1.0, 2.0]),
         "cell_bits": st.sampled_from([1.0, 2.0, 8.0]),
         "cell_group": st.sampled_from([1.0, 8.0, 32.0]),
         "cell_kind": st.sampled_from([float(i) for i in range(len(CELL_KINDS))]),
@@ -124,11 +125,12 @@ def test_scales_are_moderate_where_the_part_is_counted_and_every_scale_has_a_rea
 
 @pytest.mark.parametrize("adc_kind", [0.0, 1.0, 2.0, 4.0])
 def test_gradients_match_finite_differences(adc_kind: float) -> None:
-    kinds = {"cell_kind", "adc_kind"}
+    kinds = {"cell_kind", "adc_kind", "input_kind"}
     with jax.enable_x64(True):
         base = TileParameters(
             active_rows=100.0,
             cycle_bits=2.6,
+            input_kind=float(adc_kind == 1.0),
             cell_bits=1.7,
             cell_kind=4.0,
             cell_group=3.2,

@@ -27,6 +27,7 @@ def test_a_tile_inside_every_range_has_nothing_to_say() -> None:
         ({"adc_kind": 1.0, "active_rows": 16.0}, "adc_zigzag: 16 rows"),
         ({"adc_kind": 2.0, "adc_bits": 4.0, "cycle_bits": 8.0}, "adc_hermes_cco: 4 bit"),
         ({"cycle_bits": 4.0}, "dac_zigzag: 14 nm is outside 22 to 28 nm; extrapolated"),
+        ({"cycle_bits": 12.0, "input_kind": 1.0}, "pulse_generator: 12 bit"),
         ({"vdd_v": 1.8}, "flip_flop: 1.8 V"),
         ({"columns_per_adc": 128.0}, "analog_mux: 128 ways"),
         ({"rows": 16.0, "active_rows": 16.0}, "cell: 16 rows"),

@@ -16,7 +16,7 @@ from pimjax.circuit.component import CATALOGUE, Component, ComponentInfo, catalo
 from pimjax.circuit.constants import CONSTANTS, Constants, Sourced, nominal_constants
 from pimjax.circuit.digital_unit import digital_operator, softmax_unit
 from pimjax.circuit.dram import DRAM_KINDS, dram_transfer
-from pimjax.circuit.drivers import row_driver
+from pimjax.circuit.drivers import INPUT_KINDS, pulse_generator, row_driver
 from pimjax.circuit.explain import ExplainRow, explain_tile
 from pimjax.circuit.hermes import calibrated_tile, hermes_scales, hermes_tile
 from pimjax.circuit.links import hop, stack_link
@@ -37,6 +37,7 @@ __all__ = [
     "CELL_KINDS",
     "CONSTANTS",
     "DRAM_KINDS",
+    "INPUT_KINDS",
     "PARTS",
     "PUBLISHED_ADCS",
     "Component",
@@ -79,6 +80,7 @@ __all__ = [
     "parametric_tile",
     "predict_macro",
     "propagate_uncertainty",
+    "pulse_generator",
     "refuse_impossible",
     "register",
     "row_driver",

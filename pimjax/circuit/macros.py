@@ -11,6 +11,7 @@ import numpy as np
 from pimjax.circuit.adc import ADC_KINDS
 from pimjax.circuit.cell_array import CELL_KINDS
 from pimjax.circuit.constants import Constants
+from pimjax.circuit.drivers import INPUT_KINDS
 from pimjax.circuit.hermes import hermes_tile
 from pimjax.circuit.sar_timing import sar_rate_gsps
 from pimjax.circuit.tile import TileParameters, compiled_tile
@@ -24,6 +25,7 @@ class Macro:
     Attributes:
       cols: converted outputs side by side; a position holds `cell_bits` bits that merge in analog before conversion.
       outputs_per_column: multi-bit outputs per converted column, 1/8 when 8 one-bit columns make one 8-bit weight.
+      input_kind: one of ``INPUT_KINDS``.
       cell_group: stored positions that take turns at each computing one; `rows` and `cols` count the computing ones.
       macs_per_row: multiply-accumulates per driven row, 1/2 when a weight is a pair of rows.
       phases: how often the whole read is repeated per MVM.
@@ -39,6 +41,7 @@ class Macro:
     input_bits: float
     cycle_bits: float
     adc_bits: float
+    input_kind: str = "voltage"
     cell_bits: float = 1.0
     cell_group: float = 1.0
     active_rows: float | None = None
@@ -51,7 +54,8 @@ class Macro:
 
     def parameters(self, adc_kind: str = "survey") -> TileParameters:
         """The tile's parameters with converters of `adc_kind`; ``"hermes_cco"`` brings the HERMES scales along."""
-        for kind, kinds in ((adc_kind, ADC_KINDS), (self.cell_kind, CELL_KINDS)):
+        chosen = ((adc_kind, ADC_KINDS), (self.cell_kind, CELL_KINDS), (self.input_kind, INPUT_KINDS))
+        for kind, kinds in chosen:
             if kind not in kinds:
                 raise ConfigError(f"{self.name}: kind {kind!r} is unknown; allowed: {', '.join(kinds)}")
         base = hermes_tile() if adc_kind == "hermes_cco" else TileParameters()
@@ -62,6 +66,7 @@ class Macro:
             active_rows=self.rows if self.active_rows is None else self.active_rows,
             input_bits=self.input_bits,
             cycle_bits=self.cycle_bits,
+            input_kind=float(INPUT_KINDS.index(self.input_kind)),
             cell_bits=self.cell_bits,
             cell_group=self.cell_group,
             cell_kind=float(CELL_KINDS.index(self.cell_kind)),

@@ -16,6 +16,7 @@ import numpy as np
 from pimjax.circuit.adc import ADC_KINDS
 from pimjax.circuit.cell_array import CELL_KINDS
 from pimjax.circuit.constants import Real
+from pimjax.circuit.drivers import INPUT_KINDS
 from pimjax.circuit.gates import GATE_NODE_NM, NAND2_DELAY
 from pimjax.circuit.sample_hold import BOLTZMANN_J_PER_K
 from pimjax.circuit.tile import TileCost, TileParameters, compiled_tile
@@ -30,6 +31,7 @@ PARAMETER_RANGES = {
     "active_rows": (1.0, 65536.0),
     "input_bits": (1.0, 32.0),
     "cycle_bits": (1.0, 16.0),
+    "input_kind": (0.0, len(INPUT_KINDS) - 1.0),
     "cell_bits": (0.5, 16.0),
     "cell_kind": (0.0, len(CELL_KINDS) - 1.0),
     "cell_group": (1.0, 65536.0),

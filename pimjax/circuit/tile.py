@@ -62,6 +62,7 @@ class TileParameters:
       rows, cols: crossbar positions (a position holds `cell_bits` bits).
       active_rows: rows driven at once; ``rows / active_rows`` row groups follow each other.
       input_bits, cycle_bits: bits of one input, and of them per input cycle.
+      input_kind: index into ``INPUT_KINDS``: how a row applies an input of several bits.
       cell_bits: bits per position; SRAM needs one binary cell each, resistive cells store them in one.
       cell_kind: index into ``CELL_KINDS``.
       cell_group: stored positions behind each computing one, of which one is connected at a time (weights of several
@@ -81,6 +82,7 @@ class TileParameters:
     active_rows: Real = 256.0
     input_bits: Real = 8.0
     cycle_bits: Real = 8.0
+    input_kind: Real = 0.0
     cell_bits: Real = 1.0
     cell_kind: Real = float(CELL_KINDS.index("pcm_8t4r"))
     cell_group: Real = 1.0
@@ -153,7 +155,7 @@ def parametric_tile(parameters: TileParameters, *, exact: bool = False, constant
       constants: overrides of sourced constants by name.
 
     Returns:
-      :class:`TileCost`. Differentiable in everything but `cell_kind` and `adc_kind` (gradient 0); presence steps at
+      :class:`TileCost`. Differentiable in everything but the kinds (gradient 0); presence steps at
       ``columns_per_adc``, ``group_size`` and reads = 1 have zero gradient across the step.
 
     >>> wide, narrow = (parametric_tile(TileParameters(columns_per_adc=n)) for n in (1.0, 8.0))
@@ -181,7 +183,7 @@ def parametric_tile(parameters: TileParameters, *, exact: bool = False, constant
         activity=p.input_activity,
         constants=constants,
     )
-    driver = row_driver(p.cycle_bits, activity=p.input_activity, **digital)
+    driver = row_driver(p.cycle_bits, activity=p.input_activity, input_kind=p.input_kind, **digital)
     hold = sample_hold(p.adc_bits, vdd_v=p.vdd_v, exact=exact, constants=constants)
     mux = analog_mux(p.columns_per_adc, adc_bits=p.adc_bits, vdd_v=p.vdd_v, constants=constants)
     converter = adc(

@@ -11,6 +11,7 @@ import numpy as np
 from pimjax.circuit.adc import ADC_KINDS
 from pimjax.circuit.adc_table import PUBLISHED_ADCS
 from pimjax.circuit.component import CATALOGUE
+from pimjax.circuit.drivers import INPUT_KINDS
 from pimjax.circuit.tile import TileParameters
 
 ADC_COMPONENTS = {"survey": "adc_survey", "zigzag": "adc_zigzag", "hermes_cco": "adc_hermes_cco"}
@@ -74,7 +75,10 @@ def _in_use(parameters: TileParameters) -> dict[str, dict[str, float]]:
         },
     }
     if p["cycle_bits"] > 1.0:
-        found["dac_zigzag"] = {"bits": p["cycle_bits"], "node_nm": node}
+        converters = {"voltage": "dac_zigzag", "pulse": "pulse_generator"}
+        converter = converters.get(INPUT_KINDS[round(p["input_kind"])])
+        if converter:
+            found[converter] = {"bits": p["cycle_bits"], "node_nm": node}
     if p["columns_per_adc"] > 1.0:
         found["analog_mux"] = {"ways": p["columns_per_adc"]}
         found["sample_hold"] = {"bits": bits}

@@ -79,8 +79,14 @@ def tile(p: dict[str, float]) -> dict[str, Any]:
     cell_fj += line * activity
 
     dac = p["cycle_bits"] - p["cycle_bits"] ** -4.0
-    driver_um2 = 8 * gate_um2 + 55 * dac * node / 40
-    driver_fj = 8 * gate_fj * activity + 50 * dac * vdd**2
+    pulse = 1 - p["cycle_bits"] ** -5.0
+    input_um2, input_fj = (
+        (55 * dac * node / 40, 50 * dac * vdd**2),
+        (240 * pulse * node / 65, 37.5 * pulse),
+        (0.0, 0.0),
+    )[int(p.get("input_kind", 0))]
+    driver_um2 = 8 * gate_um2 + input_um2
+    driver_fj = 8 * gate_fj * activity + input_fj
     adc_um2, adc_pj, adc_ns = converter(p, settling)
     adder_um2, adder_fj = gate_um2 * 7.8, gate_fj * 6 * 0.15
     flop_um2, flop_fj = gate_um2 * 6, gate_fj * 3 * 0.5
