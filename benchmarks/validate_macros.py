@@ -21,12 +21,14 @@ import numpy as np
 from harness import write_json
 from macro_descriptions import ROWS, Row
 from macro_page import FIGURE, PAGE, TARGETS, draw, table, verdict, write_page
+from macro_parts import ZIGZAG_OWN, compare_parts, parts_table
 from macro_review import STEPS, record_step
 
 from pimjax.circuit.constants import Constants
 from pimjax.circuit.macros import predict_macro
 from pimjax.circuit.tile import TileParameters, parametric_tile
 from pimjax.circuit.uncertainty import sample_constants, used_constants
+from pimjax.circuit.validity import outside_validity
 
 ROOT = Path(__file__).parents[1]
 REPORTED = ROOT / "tests" / "golden" / "imc_macros.csv"
@@ -47,8 +49,9 @@ def reported() -> dict[str, dict[str, float]]:
 
 def compare(row: Row, figures: dict[str, float], adc_kind: str) -> dict[str, Any]:
     """Prediction, report and ratio predicted/reported of one row."""
-    calibrated = row.macro.cell_kind == "pcm_8t4r"
-    prediction = predict_macro(row.macro, "hermes_cco" if calibrated else adc_kind)
+    converter = "hermes_cco" if row.macro.cell_kind == "pcm_8t4r" else adc_kind
+    parameters = row.macro.parameters(converter)
+    prediction = predict_macro(row.macro, converter)
     predicted = prediction._asdict()
     if row.latency_is_cycle:
         predicted["latency_ns"] = prediction.cycle_ns
@@ -60,6 +63,7 @@ def compare(row: Row, figures: dict[str, float], adc_kind: str) -> dict[str, Any
         "predicted": predicted,
         "reported": figures,
         "ratio": ratios,
+        "outside_validity": list(outside_validity(parameters)),
     }
 
 
@@ -157,6 +161,7 @@ def main() -> None:
         payload[adc_kind] = {
             "rows": rows,
             "blind": blind_summary(rows),
+            "inside_ranges": blind_summary([row for row in rows if not row["outside_validity"]]),
             "one_scale_per_chip": scaled_summary(rows),
             "coverage": coverage(rows),
         }
@@ -164,6 +169,9 @@ def main() -> None:
         print("\n".join(verdict(payload[adc_kind])))
         if adc_kind == "survey" and not options.quick:
             draw(rows)
+    payload["parts"] = compare_parts()
+    payload["zigzag_own"] = ZIGZAG_OWN
+    print("\n".join(parts_table(payload["parts"])))
     if options.record:
         print("recorded", record_step(options.record, payload))
     if not options.quick:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import macro_descriptions
+import macro_parts
+import macro_review
 import validate_macros
 import validate_zigzag
 
@@ -64,11 +68,52 @@ def test_one_scale_per_chip_predicts_its_other_points(comparison: list[dict]) ->
 
 
 def test_blind_predictions_are_of_the_right_order(comparison: list[dict]) -> None:
-    # The published targets (2x energy, 1.6x area) are missed by a little; docs/validation-macros.md says so.
+    # The published energy target (2x) is missed by a little; docs/validation-macros.md says so.
     summary = validate_macros.blind_summary(comparison)
     assert summary["tops_per_w"]["rows"] == 13
-    assert summary["tops_per_w"]["median_fold"] < 2.2
-    assert summary["area_mm2"]["median_fold"] < 2.0
+    assert summary["tops_per_w"]["median_fold"] < 2.05
+    assert summary["area_mm2"]["median_fold"] < 1.6
+
+
+def test_the_record_of_the_review_ends_where_the_comparison_is_now(comparison: list[dict]) -> None:
+    record = json.loads(macro_review.FILE.read_text())
+    assert list(record) == list(macro_review.STEPS)
+    now = macro_review.entry({"rows": comparison, "blind": validate_macros.blind_summary(comparison)})
+    last = record[list(record)[-1]]["survey"]
+    for macro, ratios in now["ratios"].items():
+        assert last["ratios"][macro] == pytest.approx(ratios, rel=1e-6), macro
+    assert last["blind_median_fold"] == pytest.approx(now["blind_median_fold"], rel=1e-6)
+    first = json.loads((macro_review.RESULTS / "validate_macros_first_run.json").read_text())["survey"]
+    assert record["first run"]["survey"] == macro_review.entry(first)
+
+
+def test_parts_of_macros_are_compared_in_the_reported_units() -> None:
+    rows = macro_parts.compare_parts()
+    jia = [row for row in rows if row["macro"] == "Jia2020 0.85V" and row["figure"] == "energy_pj"]
+    # ADC and array together are the whole reported figure: 2 x 2304 x 256 operations at 400 TOPS/W
+    assert sum(row["reported"] for row in jia) == pytest.approx(2 * 2304 * 256 / 400, rel=0.005)
+    for row in rows:
+        assert row["predicted"] > 0
+        assert row["ratio"] == pytest.approx(row["predicted"] / row["reported"])
+
+
+def test_descriptions_take_their_numbers_from_the_rows() -> None:
+    with validate_macros.REPORTED.open() as stream:
+        table = {line["macro"]: line for line in csv.DictReader(stream)}
+    for row in macro_descriptions.ROWS:
+        macro, line = row.macro, table[row.macro.name]
+        assert macro.node_nm == float(line["node_nm"])
+        assert macro.vdd_v == float(line["vdd_v"])
+        assert macro.input_bits == float(line["in_bits"])
+        assert macro.arrays == float(line["n_arrays"])
+        stored = macro.rows * macro.cols * macro.cell_bits * macro.cell_group
+        # Wang2022's row counts the computing cells; its notes give the 8 stored behind each
+        depth = 8.0 if row.group == "Wang2022" else 1.0
+        if row.group != "Sinangil2021":
+            assert stored == float(line["array_rows"]) * float(line["array_cols"]) * depth, macro.name
+        if line["adc_bits"].isdigit() and line["n_adc_per_array"].isdigit():
+            assert macro.adc_bits == float(line["adc_bits"])
+            assert macro.cols / macro.columns_per_adc == float(line["n_adc_per_array"]), macro.name
 
 
 def test_predictions_do_not_read_the_reported_figures() -> None:
