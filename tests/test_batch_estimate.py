@@ -116,6 +116,23 @@ def test_memory_is_probed_before_the_first_run() -> None:
     assert TileShape(8, 3).halved(8) == (8, 2)
 
 
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize(
+    ("lanes", "columns", "points"), [(9216, 1, 1024), (1000, 1000, 16_384), (3, 50_000, 1000), (7, 5, 1)]
+)
+def test_tiles_divide_a_table_evenly(lanes: int, columns: int, points: int, devices: int) -> None:
+    shape = engine.first_shape(lanes, columns, make_mesh(jax.local_devices()[:devices]), points)
+    assert shape.lanes % devices == 0
+    assert shape.lanes // devices * shape.columns <= points
+    cut = list(engine.tiles(lanes, columns, shape))
+    assert sum(tile.num_lanes * tile.num_columns for tile in cut) == lanes * columns
+    across, down = -(-columns // shape.columns), -(-lanes // shape.lanes)
+    assert across == -(-columns // min(columns, points))  # no more tiles than unequal ones would be
+    assert down == -(-lanes // (devices * (points // shape.columns)))
+    wasted = across * shape.columns * down * shape.lanes / (lanes * columns)
+    assert wasted < 1.05 or lanes < 64  # whole lanes on each device
+
+
 def test_multiplexed_lanes_share_one_program_for_unequal_requests_and_plans() -> None:
     stacked = generate_traces("zipf", requests=2, layers=1, tokens=12, experts=16, top_k=4, seed=3)
     short = stacked.request(0).trim(9)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 import pimjax
 from pimjax.batch import estimate_batch
@@ -34,7 +35,7 @@ def _run(traced: list[int], key: str = "double", size: int = 3) -> list[float]:
 
     stored_programs._held.clear()
     x = jnp.arange(size, dtype=jnp.float32)
-    call = stored_programs.compiled(double, (x,), key=(key,), names=["b", "a"])
+    call = stored_programs.compiled(double, (x,), key=(key,), results={"b": 0, "a": 0})
     out = call(x)
     np.testing.assert_array_equal(out["a"], x + 1)
     return np.asarray(out["b"]).tolist()
@@ -90,6 +91,32 @@ def test_batches_and_estimates_are_the_same_with_kept_programs(folder: Path) -> 
     assert len(list(folder.iterdir())) == count + 1
     assert one.latency_ns.dtype == np.float64
     assert float(one.latency_ns) == pytest.approx(float(first.latency_ns[0, 0]), rel=1e-6)
+
+
+def test_a_program_that_jax_has_in_its_own_cache_is_kept_whole(folder: Path, tmp_path: Path) -> None:
+    """After an upgrade JAX's cache still knows the program, the folder does not."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    try:
+        for name, value in zip(names, (str(tmp_path / "of_jax"), 0.0), strict=True):
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+
+        def several(x):
+            return {"y": jnp.tanh(x @ x.T).sum(0) + jnp.sort(x[:, 0]), "z": jnp.cumsum(x, axis=1) / (1 + x)}
+
+        x = jnp.linspace(0, 1, 64).reshape(8, 8)
+        expected = jax.jit(several)(x)  # JAX keeps it
+        assert list((tmp_path / "of_jax").iterdir())
+        for _ in range(2):  # compiled and kept, then loaded
+            jax.clear_caches()
+            stored_programs._held.clear()
+            call = stored_programs.compiled(jax.jit(several), (x,), key=("several",), results={"y": 0, "z": 0})
+            jax.tree.map(np.testing.assert_array_equal, call(x), expected)
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
 
 
 def test_the_command_line_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 import pimjax
 from pimjax.batch import estimate_batch, store
 from pimjax.batch.progress import SweepProgress
-from pimjax.batch.store import StorageError, Store
+from pimjax.batch.store import StorageError, Store, coded
 from pimjax.batch.sweep import SweepOutcome, plan_of, run_sweep
 from pimjax.batch.sweep_config import SweepConfig, load_sweep
 from pimjax.batch.trace_source import TraceSource
@@ -102,6 +102,11 @@ def test_rows_resume_and_selection(tmp_path: Path) -> None:
         run_sweep(_sweep(select=select, precision="float64"), tmp_path / "out")
     with pytest.raises(ConfigError, match="another sweep"):
         run_sweep(_sweep(select=select, set={"hardware.mvm_energy_nj": 12.0}), tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    cut = manifest | {"chunks": manifest["chunks"] | {"chunk_lanes": 3, "count": 7}}  # as another version might
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps(cut))
+    with pytest.raises(ConfigError, match="other chunks"):
+        run_sweep(sweep, tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
     with pytest.raises(ConfigError, match="not empty"):
@@ -130,6 +135,32 @@ def test_one_line_reads_all_points(reader: str, tmp_path: Path) -> None:
     columns, metadata = results.read(results.part("points", 1))
     assert columns["trace"].tolist() == ["a", "b", "a"]
     assert metadata == {"schema_version": 1, "chunk": 1}
+
+
+@pytest.mark.parametrize("form", ["parquet", "json"])
+def test_every_kind_of_column_comes_back(form: str, tmp_path: Path) -> None:
+    texts = np.array(["long name", "", "ü", "never used"])
+    columns = {
+        "count": np.arange(4) - 2,
+        "flag": np.array([True, False, False, True]),
+        "text": np.array(["b", "a", "b", "b"]),
+        "coded": coded(texts).at(np.array([2, 0, 1, 0])),
+        "number": np.array([1.5, -0.0, 3e38, 1e-38], np.float32)[::-1],  # not contiguous
+    }
+    results = Store(tmp_path, form)
+    path = tmp_path / f"x.{results.suffix}"
+    results.write(path, columns, {"chunk": 7})
+    found, metadata = results.read(path)
+    assert metadata["chunk"] == 7
+    assert list(found) == list(columns)
+    for name in ("count", "flag", "text"):
+        assert found[name].tolist() == columns[name].tolist()
+    assert found["coded"].tolist() == ["ü", "long name", "", "long name"]
+    np.testing.assert_array_equal(found["number"].astype(np.float32), columns["number"])
+    results.write(
+        path, {name: column[:0] if name != "coded" else coded(texts[:0]) for name, column in columns.items()}, {}
+    )
+    assert [len(column) for column in results.read(path)[0].values()] == [0] * 5
 
 
 def test_small_results_as_csv_and_selected_only(

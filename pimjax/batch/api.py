@@ -227,7 +227,7 @@ class _Bucket:
         if self.program.shared_variant:
             groups = [np.flatnonzero(self.variant == v) for v in range(int(self.variant.max()) + 1)]
         longest = max(map(len, groups))
-        shape = first_shape(longest, self.num_columns, self.mesh, tile_points)
+        shape = first_shape(longest, self.num_columns, self.mesh, tile_points, scans=self.program.fidelity == "fluid")
         compiled = Compiled(self.mesh, self.timings)
 
         def attempt(shape: TileShape) -> dict[str, HostArray]:

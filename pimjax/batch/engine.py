@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,9 @@ from pimjax.estimation import stored_programs
 
 #: Points of a tile on one device, before memory is looked at: a CPU wants its caches, a GPU all its lanes.
 _TILE_POINTS = {"cpu": 1 << 14, "gpu": 1 << 20, "tpu": 1 << 20}
+#: The same where a scan carries its state from step to step: on a CPU the state of all lanes should stay in cache.
+_SCAN_TILE_POINTS = _TILE_POINTS | {"cpu": 1 << 8}
+_WHOLE = 8  # lanes of a device are a multiple of it where there are many: whole vectors
 _IN_FLIGHT = 2
 
 
@@ -66,13 +69,36 @@ def tiles(num_lanes: int, num_columns: int, shape: TileShape) -> Iterator[Tile]:
             yield Tile(lane, min(shape.lanes, num_lanes - lane), column, min(shape.columns, num_columns - column))
 
 
-def first_shape(num_lanes: int, num_columns: int, mesh: Mesh, points: int | None = None) -> TileShape:
-    """A tile of about `points` points per device (default by platform), no larger than the table."""
+def first_shape(
+    num_lanes: int, num_columns: int, mesh: Mesh, points: int | None = None, *, scans: bool = False
+) -> TileShape:
+    """A tile of at most about `points` points per device (default by platform and kernel), no larger than the table.
+
+    The table is divided evenly: its last tile holds about as many points as the others, not a few among padding.
+
+    Args:
+        num_lanes: of the table.
+        num_columns: of the table.
+        mesh: devices.
+        points: of a tile on one device.
+        scans: the kernel is a scan (fluid).
+
+    >>> mesh = jax.make_mesh((1,), ("H",), devices=jax.devices()[:1])
+    >>> tuple(first_shape(1100, 1, mesh, 1000))
+    (552, 1)
+    """
     devices = mesh.devices.size
-    limit = points or _TILE_POINTS.get(mesh.devices.flat[0].platform, 1 << 18)
-    columns = max(1, min(num_columns, limit))
-    lanes = max(1, min(limit // columns, -(-num_lanes // devices)))
-    return TileShape(lanes * devices, columns)
+    limit = points or (_SCAN_TILE_POINTS if scans else _TILE_POINTS).get(mesh.devices.flat[0].platform, 1 << 18)
+    columns = _even(num_columns, limit)
+    most = limit // columns
+    lanes = _even(-(-num_lanes // devices), most)
+    rounded = -(-lanes // _WHOLE) * _WHOLE
+    return TileShape((rounded if lanes >= 8 * _WHOLE and rounded <= most else lanes) * devices, columns)
+
+
+def _even(count: int, most: int) -> int:
+    """Size of equal parts of `count`, each at most `most`: as few parts as possible."""
+    return -(-count // -(-count // most))
 
 
 def padded(tree: Any, size: int, axis: int = 0) -> Any:
@@ -114,15 +140,14 @@ class Compiled:
         Raises:
             MemoryError: it would need more than the device has.
         """
-        kept = (("tile", program), program.fields)
+        kept = (("tile", program), dict.fromkeys(program.fields, 0))
         return self.of(tile_program(program, self.mesh), arguments, kept)
 
-    def of(
-        self, function: Any, arguments: tuple[Any, ...], kept: tuple[tuple[Any, ...], Sequence[str]] | None = None
-    ) -> Any:
+    def of(self, function: Any, arguments: tuple[Any, ...], kept: tuple[tuple[Any, ...], Any]) -> Any:
         """The executable of a jitted function for `arguments`, compiled once per shapes.
 
-        `kept`: key and names of results of a program that may be kept between runs (:mod:`.stored_programs`).
+        `kept`: what decides the program, and a tree like its results, to keep it between runs
+        (:mod:`.stored_programs`).
 
         Raises:
             MemoryError: it would need more than the device has.
@@ -131,12 +156,9 @@ class Compiled:
         key = (function, structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
         if key not in self._programs:
             begin = time.perf_counter()
-            if kept is None:
-                compiled = function.lower(*arguments).compile()
-            else:
-                compiled = stored_programs.compiled(
-                    function, arguments, key=kept[0], names=kept[1], devices=list(self.mesh.devices.flat)
-                )
+            compiled = stored_programs.compiled(
+                function, arguments, key=kept[0], results=kept[1], devices=list(self.mesh.devices.flat)
+            )
             self.timings.compile_s += time.perf_counter() - begin
             self.timings.compiles += 1
             budget = self.budget_bytes or device_budget_bytes(list(self.mesh.devices.flat))

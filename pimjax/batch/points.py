@@ -61,7 +61,7 @@ class DecodedLanes:
                     interval = Interval(low=low, high=high, scale=scale)  # type: ignore[arg-type]
                     found[axis.fields[i]] = spread(unit[i], interval)
             else:
-                row = parameters["tables"][str(place)][digit]
+                row = jax.numpy.asarray(parameters["tables"][str(place)])[digit]
                 for i, name in enumerate(axis.fields):
                     found[name] = row[i]
         return found

@@ -11,23 +11,29 @@ import numpy as np
 from pimjax.array_typing import HostArray
 from pimjax.batch.chunks import Grid
 from pimjax.batch.points import Space
+from pimjax.batch.store import Column, coded
 
 
 class RowMaker:
     """Makes those columns for any points of a sweep."""
 
     def __init__(self, space: Space, grid: Grid, names: list[str], seed: int, dtype: np.dtype) -> None:
-        self.space, self.grid, self.names, self.seed, self.dtype = space, grid, np.array(names), seed, dtype
+        self.space, self.grid, self.seed, self.dtype = space, grid, seed, dtype
+        self._trace = coded(np.array(names))
         drawn = [axis.fields for axis in space.lanes.axes if axis.random]
         self._drawn = [name for fields in drawn for name in fields]
         self._draw: Any = None
 
-    def columns(self, points: HostArray) -> dict[str, HostArray]:
+    def columns(self, points: HostArray) -> dict[str, Column]:
         """`point`, `trace`, and every axis's field; one entry per point."""
         variant, lane, request = self.grid.place(points)
-        found: dict[str, HostArray] = {"point": np.asarray(points, np.int64), "trace": self.names[request]}
+        found: dict[str, Column] = {
+            "point": np.asarray(points, np.int64),
+            "trace": self._trace.at(request),
+        }
         for name in self.space.settings[0] if self.space.settings else ():
-            found[name] = _uniform([setting[name] for setting in self.space.settings])[variant]
+            values = _uniform([setting[name] for setting in self.space.settings])
+            found[name] = coded(values).at(variant) if values.dtype.kind == "U" else values[variant]
         values = self.space.table_values(lane)
         if self._drawn:
             values |= self._drawn_values(lane)
@@ -59,14 +65,12 @@ def lane_parameters(space: Space, max_experts: int, seed: int, dtype: np.dtype, 
     design, _ = build(variant)
     groups = np.asarray(design.plan.group_of_expert)
     if max_experts > len(groups):
-        groups = np.pad(groups, (0, max_experts - len(groups)), constant_values=-1)
-        design = dataclasses.replace(
-            design, plan=dataclasses.replace(design.plan, group_of_expert=jax.numpy.asarray(groups))
-        )
+        more: Any = np.pad(groups, (0, max_experts - len(groups)), constant_values=-1)
+        design = dataclasses.replace(design, plan=dataclasses.replace(design.plan, group_of_expert=more))
     design = dataclasses.replace(design, hardware=jax.tree.map(lambda leaf: np.asarray(leaf, dtype), design.hardware))
     return {
-        "design": jax.tree.map(jax.numpy.asarray, design),
-        "tables": {place: jax.numpy.asarray(table, dtype) for place, table in space.tables.items()},
+        "design": jax.tree.map(np.asarray, design),
+        "tables": {place: np.asarray(table, dtype) for place, table in space.tables.items()},
         "key": jax.random.key(seed),
     }
 

@@ -24,7 +24,7 @@ from pimjax.batch.points import Space, space_of
 from pimjax.batch.progress import SweepProgress
 from pimjax.batch.rows import RowMaker
 from pimjax.batch.selection import Rules, Selected, merge, rules_of
-from pimjax.batch.store import Store, write_bytes
+from pimjax.batch.store import Column, Store, write_bytes
 from pimjax.batch.sweep_config import SweepConfig, base_config, sweep_digest
 from pimjax.batch.tile import check_mesh
 from pimjax.batch.trace_source import TraceSource, describe
@@ -195,7 +195,7 @@ class _Run:
             "top_points": tuple(self.grid.number(chunk, ids) for ids in part.top_points),
         }
 
-    def _selection_table(self, kept: Selected) -> tuple[dict[str, HostArray], dict[str, Any]]:
+    def _selection_table(self, kept: Selected) -> tuple[dict[str, Column], dict[str, Any]]:
         groups = [("pareto", kept.front, kept.front_point)] if self.rules.objectives else []
         groups += [
             (f"top {i}", values, ids) for i, (values, ids) in enumerate(zip(kept.tops, kept.top_points, strict=True))
@@ -204,7 +204,7 @@ class _Run:
         points = np.concatenate([ids for _, _, ids in groups] or [np.zeros(0, np.int64)])
         width = len(self.rules.metrics)
         values = np.concatenate([rows for _, rows, _ in groups] or [np.zeros((0, width))])
-        columns = {"kind": kind} | self.rows.columns(points)
+        columns: dict[str, Column] = {"kind": kind} | self.rows.columns(points)
         columns |= {name: values[:, i] for i, name in enumerate(self.rules.metrics)}
         metadata = {
             "counts": kept.counts.tolist(),

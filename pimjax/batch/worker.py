@@ -68,7 +68,13 @@ class Worker:
             lanes=self.space.lanes,
         )
         # one tile shape for all chunks, also smaller ones at an edge: one compile
-        shape = self._shape or first_shape(self.grid.chunk_lanes, self.grid.chunk_requests, self.mesh, self.tile_points)
+        shape = self._shape or first_shape(
+            self.grid.chunk_lanes,
+            self.grid.chunk_requests,
+            self.mesh,
+            self.tile_points,
+            scans=self.sweep.fidelity == "fluid",
+        )
         result, self._shape = with_halving(
             shape,
             self.mesh.devices.size,
@@ -114,7 +120,8 @@ class Worker:
                 end = chunk.lane + chunk.num_lanes
                 bounds = np.array([chunk.lane, end, tile.column, tile.num_columns, chunk.num_requests], np.int32)
                 chosen = (state, result, order, bounds)
-                state = self._compiled.of(select_program(self.rules, self.mesh), chosen)(*chosen)
+                kept = (("select", self.rules), state)
+                state = self._compiled.of(select_program(self.rules, self.mesh), chosen, kept)(*chosen)
             return result if stored is not None else result["status"]
 
         def collect(tile: Tile, result: dict[str, HostArray]) -> None:

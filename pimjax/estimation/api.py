@@ -122,7 +122,7 @@ def run_kernel(design: Design, schedule: Any, capacity: Capacity, chip_model: st
 
         arguments = (design, schedule)
         function = jax.jit(fields, compiler_options=quick_compilation())
-        run = stored_programs.compiled(function, arguments, key=("estimate", options), names=names)
+        run = stored_programs.compiled(function, arguments, key=("estimate", options), results=dict.fromkeys(names, 0))
         return _host(Estimate(**run(*arguments)))
 
 

@@ -13,7 +13,7 @@ import functools
 import hashlib
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,23 +50,23 @@ def compiled(
     arguments: tuple[Any, ...],
     *,
     key: tuple[Any, ...],
-    names: Sequence[str],
+    results: Any,
     devices: Sequence[Any] | None = None,
 ) -> Any:
-    """The executable of a jitted function that returns `{name: array}`, loaded if it is kept, else compiled and kept.
+    """The executable of a jitted function, loaded if it is kept, else compiled and kept.
 
     Args:
         function: jitted.
         arguments: what it will be called with (shapes and dtypes count).
         key: everything static that decides the program, with a `repr` that says it all.
-        names: of the results.
+        results: a tree of the shape that the function returns; its leaves may be anything.
         devices: that the program runs on; default the first one.
 
     Returns:
         A function of `*arguments`.
 
     >>> double = jax.jit(lambda x: {"y": 2 * x})
-    >>> call = compiled(double, (jnp.ones(2),), key=("double",), names=["y"])
+    >>> call = compiled(double, (jnp.ones(2),), key=("double",), results={"y": 0})
     >>> call(jnp.ones(2))["y"].tolist()
     [2.0, 2.0]
     """
@@ -74,21 +74,41 @@ def compiled(
         return function.lower(*arguments).compile()
     assert _folder is not None
     devices = jax.local_devices()[:1] if devices is None else list(devices)
-    digest = _digest((key, [device.id for device in devices]), arguments, names)
+    outputs = jax.tree.structure(results)
+    digest = _digest((key, [device.id for device in devices]), arguments, outputs)
     if digest not in _held:
         path = _folder / (digest + _SUFFIX)
-        made = _load(path, arguments, names, devices)
+        made = _load(path, arguments, outputs, devices)
         if made is None:
-            made = function.lower(*arguments).compile()
+            with _without_jax_cache():
+                made = function.lower(*arguments).compile()
             _save(path, made)
         _held[digest] = made
     return _held[digest]
 
 
-def _digest(key: tuple[Any, ...], arguments: tuple[Any, ...], names: Sequence[str]) -> str:
+@contextlib.contextmanager
+def _without_jax_cache() -> Iterator[None]:
+    """Compile, whatever JAX's own cache of compiled programs holds.
+
+    XLA saves a program that it loaded from there without its functions: the file would load and fail when it runs.
+    """
+    from jax.experimental.compilation_cache import compilation_cache
+
+    was = getattr(jax.config, "jax_enable_compilation_cache", True)
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # JAX looks at its switch once only
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", was)
+        compilation_cache.reset_cache()
+
+
+def _digest(key: tuple[Any, ...], arguments: tuple[Any, ...], outputs: Any) -> str:
     leaves, structure = jax.tree.flatten(arguments)
     kinds = [(jnp.shape(leaf), str(jnp.result_type(leaf)), str(getattr(leaf, "sharding", ""))) for leaf in leaves]
-    return hashlib.sha256(repr((key, tuple(names), str(structure), kinds, _environment())).encode()).hexdigest()[:40]
+    return hashlib.sha256(repr((key, str(outputs), str(structure), kinds, _environment())).encode()).hexdigest()[:40]
 
 
 def _environment() -> tuple[Any, ...]:
@@ -119,7 +139,7 @@ def _machine() -> tuple[str, ...]:
     return platform.machine(), platform.processor(), features
 
 
-def _load(path: Path, arguments: tuple[Any, ...], names: Sequence[str], devices: Sequence[Any]) -> Any:
+def _load(path: Path, arguments: tuple[Any, ...], outputs: Any, devices: Sequence[Any]) -> Any:
     try:
         found = path.stat()
         if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
@@ -131,7 +151,6 @@ def _load(path: Path, arguments: tuple[Any, ...], names: Sequence[str], devices:
     from jax.experimental import serialize_executable
 
     inputs = jax.tree.structure((arguments, {}))
-    outputs = jax.tree.structure(dict.fromkeys(names, 0))
     try:
         return serialize_executable.deserialize_and_load(content, inputs, outputs, execution_devices=devices)
     except Exception:  # torn, or of a runtime that only looks the same: compile as if it were not there

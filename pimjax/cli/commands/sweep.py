@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from pimjax.cli.devices import use_a_device_per_core
 from pimjax.cli.options import JsonOption, SetOption, parse_overrides
 from pimjax.cli.output import emit_json, shown, stderr, stdout, stdout_to_stderr, table
 from pimjax.cli.program_cache import use_compilation_cache
@@ -50,6 +51,7 @@ def sweep(
         else:
             stdout.print(table(loaded.name, ("", ""), [(k, _cell(v)) for k, v in plan.items() if k != "name"], text=2))
         return
+    use_a_device_per_core()
     use_compilation_cache()
     from pimjax.batch.distributed import LostProcessError, join
 
