@@ -244,10 +244,11 @@ def parametric_tile(parameters: TileParameters, *, exact: bool = False, constant
             serial * adder.latency_ns,
         ),
     }
+    register_bits = 2.0 * p.rows * p.input_bits + p.cols * result_bits
     register_area = 2.0 * p.rows * input_word.area_mm2 + p.cols * output_word.area_mm2
     register_energy = p.rows * input_word.energy_nj + p.cols * output_word.energy_nj
     one = jnp.ones_like(p.rows)
-    rows["registers"] = (one, jnp.asarray(register_area), jnp.asarray(register_energy), zero)
+    rows["registers"] = (register_bits, register_area / register_bits, jnp.asarray(register_energy), zero)
 
     groups = {"cells": "cell", "adc": "adc"}
     counts, areas, energies, times = [], [], [], []

@@ -9,7 +9,7 @@ import numpy as np
 
 from pimjax.chips.multiplexed.core import tile_parameters
 from pimjax.chips.multiplexed.geometry import geometry
-from pimjax.chips.run_cost import COMPONENTS, OP_INDEX
+from pimjax.chips.run_cost import COMPONENTS
 from pimjax.circuit.explain import explain_tile
 from pimjax.circuit.hermes import hermes_tile
 from pimjax.circuit.programming import (
@@ -20,84 +20,75 @@ from pimjax.circuit.programming import (
     expert_swap,
     model_load,
 )
+from pimjax.circuit.validity import outside_validity
 from pimjax.config.base import field_facts
 from pimjax.config.build import build
 from pimjax.config.config import Config
 from pimjax.config.hardware import HardwareConfig
+from pimjax.estimation.counted import Counted, counts
 from pimjax.estimation.result import Estimate
 
 
 class _Origin(NamedTuple):
-    """What a component counts, which hardware numbers set it, and how to say that it bounds a run."""
+    """Which hardware numbers set a component (names with energy or power its energy), and what it says of a run."""
 
-    operations: tuple[str, ...]
     fields: tuple[str, ...]
     sentence: str
 
 
 _ORIGIN: dict[str, _Origin] = {
-    "passive": _Origin((), ("unit_power_w", "dram_idle_power_w"), "passive power"),
+    "passive": _Origin(("unit_power_w", "dram_idle_power_w"), "passive power"),
     "tier_linear": _Origin(
-        ("tier_linear",),
         ("mvm_latency_ns", "mvm_energy_nj"),
         "matrix-vector products: a faster or wider crossbar helps",
     ),
     "communication": _Origin(
-        ("communication_in", "communication_out", "communication_norm"),
         ("link_latency_ns_per_256", "link_energy_nj_per_256"),
         "transfers over links: faster links help",
     ),
-    "layer_norm": _Origin(
-        ("layer_norm",), ("norm_latency_ns_per_256", "norm_energy_nj_per_256"), "normalisation on digital units"
-    ),
-    "digital_relu": _Origin(("digital_relu",), ("relu_latency_ns", "relu_energy_nj_per_256"), "activation"),
-    "digital_gelu": _Origin(("digital_gelu",), ("gelu_latency_ns_per_256", "gelu_energy_nj_per_256"), "activation"),
-    "digital_swiglu": _Origin(
-        ("digital_swiglu",), ("swiglu_latency_ns_per_256", "swiglu_energy_nj_per_256"), "activation"
-    ),
+    "layer_norm": _Origin(("norm_latency_ns_per_256", "norm_energy_nj_per_256"), "normalisation on digital units"),
+    "digital_relu": _Origin(("relu_latency_ns", "relu_energy_nj_per_256"), "activation"),
+    "digital_gelu": _Origin(("gelu_latency_ns_per_256", "gelu_energy_nj_per_256"), "activation"),
+    "digital_swiglu": _Origin(("swiglu_latency_ns_per_256", "swiglu_energy_nj_per_256"), "activation"),
     "digital_add": _Origin(
-        ("digital_add",),
         ("add_latency_ns_per_256", "add_latency_base_ns", "add_energy_nj_per_256", "num_digital_units"),
         "additions on digital units: more units, or accumulation beside the ADCs (plan.accumulate local), help",
     ),
-    "multinomial": _Origin(("multinomial",), ("sampling_latency_ns",), "sampling"),
+    "multinomial": _Origin(("sampling_latency_ns",), "sampling"),
     "dram_kv": _Origin(
-        (),
         ("dram_bandwidth_gb_per_s", "dram_active_power_w"),
         "reading keys and values: DRAM bandwidth or prefetch helps",
     ),
     "dram_go": _Origin(
-        (),
         ("dram_bandwidth_gb_per_s", "dram_active_power_w"),
         "gate-output cache traffic: the threshold variant moves less",
     ),
     "mha_comp": _Origin(
-        ("mha",),
         ("attention_latency_ns_per_pair", "attention_energy_nj_per_pair", "num_attention_units"),
         "attention: more attention units or another attention law help, not faster crossbars",
     ),
-    "sharing_mux": _Origin(
-        (), ("mux_on_resistance_kohm", "line_capacitance_pf"), "settling of the sharing multiplexer"
-    ),
+    "sharing_mux": _Origin(("mux_on_resistance_kohm", "line_capacitance_pf"), "settling of the sharing multiplexer"),
     "input_load": _Origin(
-        ("input_load",),
-        ("input_links", "link_bandwidth_gb_per_s"),
+        ("input_links", "link_bandwidth_gb_per_s", "link_energy_nj_per_256"),
         "loading tokens: input links or a better schedule help",
     ),
-    "local_accumulation": _Origin((), ("accumulator_lanes", "accumulator_frequency_ghz"), "local accumulation"),
-    "router": _Origin(("router",), ("router_values_per_ns",), "router on a digital unit"),
-    "scheduler": _Origin((), ("scheduler_ns_per_token",), "computing the schedule"),
-    "embedding": _Origin((), ("dram_bandwidth_gb_per_s",), "reading embeddings"),
-    "sram": _Origin((), ("sram_bandwidth_gb_per_s", "sram_energy_pj_per_byte"), "on-chip cache accesses"),
-    "crossbar_idle": _Origin((), ("idle_power_w_per_mm2",), "idle power of peripherals"),
-    "moe_crossbars": _Origin(
-        (), ("core_area_mm2", "shareable_fraction", "mux_area_um2_per_line"), "experts' crossbars"
+    "local_accumulation": _Origin(
+        ("accumulator_lanes", "accumulator_frequency_ghz", "add_energy_nj_per_256"), "local accumulation"
     ),
-    "dense_crossbars": _Origin((), ("core_area_mm2",), "all other crossbars"),
-    "digital_units": _Origin((), ("num_digital_units", "digital_unit_area_mm2"), "digital units"),
-    "attention_units": _Origin((), ("num_attention_units", "attention_unit_area_mm2"), "attention units"),
-    "buffers": _Origin((), ("buffer_area_mm2_per_mb", "out_buffer_slots"), "buffers"),
+    "router": _Origin(("router_values_per_ns", "add_energy_nj_per_256"), "router on a digital unit"),
+    "scheduler": _Origin(("scheduler_ns_per_token",), "computing the schedule"),
+    "embedding": _Origin(("dram_bandwidth_gb_per_s", "dram_active_power_w"), "reading embeddings"),
+    "sram": _Origin(("sram_bandwidth_gb_per_s", "sram_energy_pj_per_byte"), "on-chip cache accesses"),
+    "crossbar_idle": _Origin(("idle_power_w_per_mm2",), "idle power of peripherals"),
+    "moe_crossbars": _Origin(("core_area_mm2", "shareable_fraction", "mux_area_um2_per_line"), "experts' crossbars"),
+    "dense_crossbars": _Origin(("core_area_mm2",), "all other crossbars"),
+    "digital_units": _Origin(("num_digital_units", "digital_unit_area_mm2"), "digital units"),
+    "attention_units": _Origin(("num_attention_units", "attention_unit_area_mm2"), "attention units"),
+    "buffers": _Origin(("buffer_area_mm2_per_mb", "out_buffer_slots"), "buffers"),
 }
+
+_OF_THE_CORE = ("mvm_latency_ns", "mvm_energy_nj", "core_area_mm2", "shareable_fraction")
+"""Numbers of the hardware section that a parametric core replaces."""
 
 NOT_MODELLED = (
     "DRAM is off-chip: its area is not counted.",
@@ -112,8 +103,10 @@ def explain(config: Config, result: Estimate) -> dict[str, Any]:
     Returns:
         `tile`: parts of one crossbar core (count, unit cost, total, share, source); `weights`: what programming costs;
         `bounds`: components by share of the latency, with what would help; `latency_ns`, `energy_nj`, `area_mm2`: rows
-        of component, count, unit cost, total, share and source; `assumptions`: numbers without a source, with the
-        range that studies sweep; `not_modelled`: sentences.
+        of component, count, counted (what a unit is), unit cost, total, share and source (`sources`: one by one), with
+        count x unit cost = total; latency rows also have `busy`, which is count x unit cost, while `total` is what of
+        it lies on the critical path; `assumptions`: numbers without a source, with the range that studies sweep;
+        `not_modelled`: sentences.
 
     >>> from pimjax import load_config
     >>> from pimjax.estimation import estimate
@@ -132,11 +125,12 @@ def explain(config: Config, result: Estimate) -> dict[str, Any]:
         }
         for index in order
     ]
+    units = counts(config, result)
     return {
         "bounds": bounds,
-        "latency_ns": _rows(config, result, result.critical_ns, result.busy_ns),
-        "energy_nj": _rows(config, result, result.component_energy_nj),
-        "area_mm2": _rows(config, result, result.component_area_mm2),
+        "latency_ns": _rows(config, units, result.critical_ns, result.busy_ns),
+        "energy_nj": _rows(config, units, result.component_energy_nj, of_energy=True),
+        "area_mm2": _rows(config, units, result.component_area_mm2),
         "tile": tile_rows(config),
         "weights": weight_writing(config, result),
         "assumptions": assumptions(config),
@@ -144,31 +138,44 @@ def explain(config: Config, result: Estimate) -> dict[str, Any]:
     }
 
 
-def _rows(config: Config, result: Estimate, totals: Any, unit_basis: Any = None) -> list[dict[str, Any]]:
-    """One row per component that is not zero; unit cost is per counted operation (of busy time for latency)."""
+def _rows(
+    config: Config, units: dict[str, Counted], totals: Any, busy: Any = None, *, of_energy: bool = False
+) -> list[dict[str, Any]]:
+    """One row per component that is not zero; the unit cost is of `busy` where given, else of the total."""
     totals = np.asarray(totals)
-    basis = totals if unit_basis is None else np.asarray(unit_basis)
+    basis = totals if busy is None else np.asarray(busy)
     whole = float(totals.sum())
     rows = []
     for index in np.argsort(-totals):
         if totals[index] == 0:
             continue
-        origin = _ORIGIN[COMPONENTS[index]]
-        count = sum(float(np.asarray(result.op_counts)[OP_INDEX[kind]]) for kind in origin.operations)
-        rows.append(
-            {
-                "component": COMPONENTS[index],
-                "count": int(count) if count else None,
-                "unit_cost": float(basis[index]) / count if count else None,
-                "total": float(totals[index]),
-                "share": float(totals[index]) / whole if whole else 0.0,
-                "source": "; ".join(dict.fromkeys(_source(config, name) for name in origin.fields)),
-            }
-        )
+        name = COMPONENTS[index]
+        unit = units.get(name)
+        sources = list(dict.fromkeys(_source(config, field) for field in _fields(name, of_energy)))
+        row = {
+            "component": name,
+            "count": unit.count if unit else None,
+            "counted": unit.what if unit else None,
+            "unit_cost": float(basis[index]) / unit.count if unit else None,
+            "total": float(totals[index]),
+            "share": float(totals[index]) / whole if whole else 0.0,
+            "source": "; ".join(sources),
+            "sources": sources,
+        }
+        rows.append(row if busy is None else {**row, "busy": float(basis[index])})
     return rows
 
 
+def _fields(component: str, of_energy: bool) -> tuple[str, ...]:
+    """The numbers behind a component's energy, or behind its time or area; all of them where none is of that kind."""
+    fields = _ORIGIN[component].fields
+    chosen = tuple(name for name in fields if ("energy" in name or "power" in name) == of_energy)
+    return chosen or fields
+
+
 def _source(config: Config, name: str) -> str:
+    if name in _OF_THE_CORE and config.chip_model == "multiplexed" and config.plan.tile == "parametric":
+        return "computed from circuit parameters (plan.tile: parametric), see the crossbar core"
     noted = config.sources.get(f"hardware.{name}", {})
     facts = field_facts(HardwareConfig)[name]
     changed = getattr(config.hardware, name) != facts["default"] and not noted
@@ -196,7 +203,8 @@ def assumptions(config: Config) -> list[dict[str, Any]]:
 
 def tile_rows(config: Config) -> dict[str, Any]:
     """Parts of one crossbar core and one product on it: `kind` ("parametric": what the run uses; "calibrated": the
-    parametric model at the measured core, whose totals the run takes from the hardware section) and `parts`.
+    parametric model at the measured core, whose totals the run takes from the hardware section), `parts`, and
+    `outside_validity`: sentences on components of a parametric core that leave their stated range.
 
     >>> sum(row["area_share"] for row in tile_rows(Config())["parts"]) > 0.999
     True
@@ -210,7 +218,8 @@ def tile_rows(config: Config) -> dict[str, Any]:
     parts = []
     for row in explain_tile(parameters):
         parts.append({**row._asdict(), "unverified": list(row.unverified)})
-    return {"kind": kind, "parts": parts}
+    outside = outside_validity(parameters) if kind == "parametric" else ()
+    return {"kind": kind, "parts": parts, "outside_validity": list(outside)}
 
 
 def weight_writing(config: Config, result: Estimate) -> dict[str, Any]:

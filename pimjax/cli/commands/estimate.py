@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pimjax.cli.explanation import show_explanation
 from pimjax.cli.options import JsonOption, RequestOption, SetOption, TraceOption, parse_overrides
 from pimjax.cli.output import emit_json, shown, stderr, stdout, table, with_unit
 from pimjax.cli.program_cache import use_compilation_cache
@@ -84,7 +85,7 @@ def estimate(
     if drawn:
         _show_uncertainty(drawn)
     if report:
-        _show_explanation(report)
+        show_explanation(report)
 
 
 def _show(facts: dict[str, Any], out: dict[str, Any]) -> None:
@@ -128,78 +129,6 @@ def _accuracy(out: dict[str, Any]) -> str:
     return text
 
 
-def _show_explanation(report: dict[str, Any]) -> None:
-    top = report["bounds"][:3]
-    stdout.print("\n[bold]What bounds the latency[/bold]")
-    for row in top:
-        stdout.print(f"  {row['share']:6.1%}  {row['component']}: {row['meaning']}", markup=False, soft_wrap=True)
-    for key, title in (
-        ("latency_ns", "Latency in ns, critical path"),
-        ("energy_nj", "Energy in nJ"),
-        ("area_mm2", "Area in mm2"),
-    ):
-        rows = [
-            (row["component"], row["source"], row["count"], row["unit_cost"], row["total"], f"{row['share']:.1%}")
-            for row in report[key]
-        ]
-        stdout.print()
-        stdout.print(table(title, ("component", "source", "count", "unit cost", "total", "share"), rows, text=2))
-    _show_tile(report["tile"])
-    _show_weights(report["weights"])
-    stdout.print()
-    rows = [(row["key"], row["meaning"], row["value"], _range(row["range"])) for row in report["assumptions"]]
-    stdout.print(table("Assumptions without a published source", ("key", "meaning", "value", "range"), rows, text=2))
-    stdout.print()
-    for sentence in report["not_modelled"]:
-        stdout.print(f"[dim]{sentence}[/dim]")
-
-
-def _show_tile(tile: dict[str, Any]) -> None:
-    for key, unit, title in (("area", "mm2", "area in mm2"), ("energy", "nj", "energy of a product in nJ")):
-        rows = [
-            (
-                row["part"],
-                row["source"],
-                row["count"],
-                row[f"unit_{key}_{unit}"],
-                row[f"{key}_{unit}"],
-                f"{row[f'{key}_share']:.1%}",
-            )
-            for row in tile["parts"]
-            if row[f"{key}_{unit}"]
-        ]
-        stdout.print()
-        stdout.print(
-            table(
-                f"One crossbar core ({tile['kind']}): {title}",
-                ("part", "source", "count", "unit cost", "total", "share"),
-                rows,
-                text=2,
-            )
-        )
-    rows = [
-        (row["part"], row["latency_ns"], f"{row['latency_share']:.1%}") for row in tile["parts"] if row["latency_ns"]
-    ]
-    stdout.print()
-    stdout.print(
-        table(f"One crossbar core ({tile['kind']}): latency of a product in ns", ("part", "total", "share"), rows)
-    )
-
-
-def _show_weights(weights: dict[str, Any]) -> None:
-    stdout.print()
-    names = {
-        "crossbar": "one crossbar",
-        "expert_swap": "one expert, its group blocked",
-        "model_load": "the whole model, expert by expert",
-    }
-    rows = [
-        (names[key], row["crossbars"], with_unit(row["time_ns"], "ns"), with_unit(row["energy_nj"], "nJ"))
-        for key, row in weights.items()
-    ]
-    stdout.print(table("Writing weights (outside the run)", ("what", "crossbars", "time", "energy"), rows))
-
-
 def _show_uncertainty(drawn: dict[str, Any]) -> None:
     rows = [
         (
@@ -217,7 +146,3 @@ def _show_uncertainty(drawn: dict[str, Any]) -> None:
     stdout.print(
         f"[dim]Published numbers without a spread are drawn within 10 %: {len(drawn['unstated'])} of {len(drawn['drawn'])}.[/dim]"
     )
-
-
-def _range(bounds: Any) -> str:
-    return f"{bounds[0]:g} to {bounds[1]:g}" if bounds else "-"

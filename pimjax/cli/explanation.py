@@ -1,0 +1,116 @@
+"""How `pimjax estimate --explain` prints an explanation: tables with numbered sources."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pimjax.cli.output import stdout, table, with_unit
+
+
+class _Sources:
+    """Numbers sources in order of appearance, so that a table shows "1, 3" in place of sentences."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+
+    def __call__(self, *texts: str) -> str:
+        return ", ".join(str(self.numbers.setdefault(text, len(self.numbers) + 1)) for text in texts)
+
+    def show(self) -> None:
+        stdout.print("\n[bold]Sources[/bold]")
+        for text, number in self.numbers.items():
+            stdout.print(f"  {number:>2}  {text}", markup=False, soft_wrap=True)
+
+
+def show_explanation(report: dict[str, Any]) -> None:
+    """Everything in the report of :func:`pimjax.estimation.explain.explain`."""
+    sources = _Sources()
+    stdout.print("\n[bold]What bounds the latency[/bold]")
+    for row in report["bounds"][:3]:
+        stdout.print(f"  {row['share']:6.1%}  {row['component']}: {row['meaning']}", markup=False, soft_wrap=True)
+    _show_components(report, sources)
+    _show_tile(report["tile"], sources)
+    _show_weights(report["weights"])
+    sources.show()
+    stdout.print()
+    rows = [(row["key"], row["meaning"], row["value"], _range(row["range"])) for row in report["assumptions"]]
+    stdout.print(table("Assumptions without a published source", ("key", "meaning", "value", "range"), rows, text=2))
+    stdout.print()
+    for sentence in report["not_modelled"]:
+        stdout.print(f"[dim]{sentence}[/dim]")
+
+
+def _show_components(report: dict[str, Any], sources: _Sources) -> None:
+    rows = [
+        (
+            row["component"],
+            _whole(row["count"]),
+            row["unit_cost"],
+            row["busy"],
+            row["total"],
+            f"{row['share']:.1%}",
+            sources(*row["sources"]),
+        )
+        for row in report["latency_ns"]
+    ]
+    stdout.print("\n[bold]Latency in ns[/bold]  [dim]count x one = busy; what of it is on the critical path[/dim]")
+    heads = ("component", "count", "one", "busy", "on the path", "share", "source")
+    stdout.print(table(None, heads, rows))
+    for key, title in (("energy_nj", "Energy in nJ"), ("area_mm2", "Area in mm2")):
+        rows = [
+            (
+                row["component"],
+                row["counted"] or "-",
+                _whole(row["count"]),
+                row["unit_cost"],
+                row["total"],
+                f"{row['share']:.1%}",
+                sources(*row["sources"]),
+            )
+            for row in report[key]
+        ]
+        stdout.print(f"\n[bold]{title}[/bold]  [dim]count x one = total[/dim]")
+        heads = ("component", "counted", "count", "one", "total", "share", "source")
+        stdout.print(table(None, heads, rows, text=2))
+
+
+def _whole(count: float | None) -> float | int | None:
+    return int(count) if count is not None and float(count).is_integer() else count
+
+
+def _show_tile(tile: dict[str, Any], sources: _Sources) -> None:
+    for key, unit, title in (
+        ("area", "mm2", "area in mm2"),
+        ("energy", "nj", "energy of a product in nJ"),
+        ("latency", "ns", "time of a product in ns"),
+    ):
+        each = key != "latency"  # parts work at once: a time has no count
+        rows = []
+        for row in tile["parts"]:
+            total = row[f"{key}_{unit}"]
+            if total:
+                unit_cost = (int(row["count"]), row[f"unit_{key}_{unit}"]) if each else ()
+                rows.append((row["part"], *unit_cost, total, f"{row[f'{key}_share']:.1%}", sources(row["source"])))
+        stdout.print(f"\n[bold]One crossbar core ({tile['kind']}): {title}[/bold]")
+        heads = ("part", *(("count", "one") if each else ()), "total", "share", "source")
+        stdout.print(table(None, heads, rows))
+    for sentence in tile["outside_validity"]:
+        stdout.print(f"[yellow]outside its range[/yellow] {sentence}", soft_wrap=True)
+
+
+def _show_weights(weights: dict[str, Any]) -> None:
+    stdout.print()
+    names = {
+        "crossbar": "one crossbar",
+        "expert_swap": "one expert, its group blocked",
+        "model_load": "the whole model, expert by expert",
+    }
+    rows = [
+        (names[key], row["crossbars"], with_unit(row["time_ns"], "ns"), with_unit(row["energy_nj"], "nJ"))
+        for key, row in weights.items()
+    ]
+    stdout.print(table("Writing weights (outside the run)", ("what", "crossbars", "time", "energy"), rows))
+
+
+def _range(bounds: Any) -> str:
+    return f"{bounds[0]:g} to {bounds[1]:g}" if bounds else "-"
