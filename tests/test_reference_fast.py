@@ -329,8 +329,52 @@ def test_rounds_leave_units_free_and_let_the_next_stage_begin():
     # two tokens, the second's burst begins on the two units that the first's last round leaves
     two = functools.partial(times, lead=width, units=3 * one)
     pair = rounds.run_rounds(phases.LAST, 2, durations, width, lead=width, tokens=2 * one, units=3 * one)[0]
-    assert pair[0] == two()[0][0]
+    # the first token waits for additions of the second that run when one of its four later stages begins
+    assert two()[0][0] < pair[0] < two()[0][0] + 4 * durations.add
     assert pair[1] < 2 * pair[0]
+
+
+def test_units_end_their_addition_before_they_change_hands():
+    """Two of the second token's four units go to the first, one more was idle; rounds end in 4 ns, additions take 12."""
+    before, rate = jnp.array([1.0, 4.0]), jnp.array([4.0, 2.0])
+    left, bound = rounds._hand_over(jnp.array([100.0, 90.0]), jnp.array([6.0, 4.0]), before, rate, jnp.array(12.0))
+    # 2 x 4 ns of work are done for the second token while the first waits for them
+    assert left.tolist() == [108.0, 82.0]
+    # one unit of the first ends its round in 6 ns, three new ones end theirs in 12 + 8 / 3 ns
+    np.testing.assert_allclose(bound, [(6 + 3 * (12 + 8 / 3)) / 4, 4.0], rtol=1e-6)
+    # units that only end, as where chains run out, change nothing
+    left, bound = rounds._hand_over(
+        jnp.array([100.0, 90.0]), jnp.array([6.0, 4.0]), before, before - 1, jnp.array(12.0)
+    )
+    assert (left.tolist(), bound.tolist()) == ([100.0, 90.0], [6.0, 4.0])
+
+
+def test_short_phases_are_the_mean_of_simulations_with_stretched_singles(monkeypatch):
+    kind, tokens, rng = phases.LAST, 5.0, np.random.default_rng(8)
+    single = jnp.array(kind.single)
+    with jax.enable_x64(True):
+        durations = rounds.RoundDurations(
+            work=jnp.asarray(rng.uniform(300, 1500, len(kind.single))),
+            trip=jnp.where(jnp.array(kind.tiles), 75.0, 0.0),
+            mvm=jnp.float64(50),
+            hop_in=jnp.float64(5),
+            add=jnp.float64(12),
+        )
+        width = jnp.where(single, 1.0, 8.0)
+        times = functools.partial(rounds.run_rounds, kind, width=width, lead=width, units=jnp.float64(7))
+        mean, _ = times(size=8, durations=durations, tokens=jnp.float64(tokens))
+        padded, _ = times(size=16, durations=durations, tokens=jnp.float64(tokens))
+        np.testing.assert_array_equal(padded[:8], mean)  # the number of simulations is a matter of the tokens alone
+
+        monkeypatch.setitem(rounds.MOST_REPEATS, kind, 1)
+
+        def stretched(factor):
+            work = durations.work * jnp.where(single, factor, 1)
+            return times(size=8, durations=durations._replace(work=work), tokens=jnp.float64(tokens))[0]
+
+        each = jax.vmap(stretched)(jnp.linspace(1 - rounds.STRETCH, 1 + rounds.STRETCH, 4))
+        np.testing.assert_allclose(mean, np.mean(each, axis=0), rtol=1e-12)
+        assert np.ptp(np.asarray(each)[:, 4]) > 0
 
 
 def test_fluid_equals_hand_worked_schedules():

@@ -2,7 +2,8 @@
 
 Two simulations stand behind it: `fluid` with divisible bursts and `rounds` with whole additions. A few ns decide
 whether a long normalisation slips in before or after a burst, and then the whole phase shifts; the two simulations
-rarely err there together, so their mean has smaller large errors than either (`DIVISIBLE_SHARE`).
+rarely err there together, so their mean has smaller large errors than either (`DIVISIBLE_SHARE`). Phases of few tokens
+are simulated in rounds several times (`rounds.MOST_REPEATS`).
 
 The simulation logs who was served how fast (a few bytes per event); one walk back over the log gives the derivative of
 the sum in every duration. It is computed inside a custom JVP rule and multiplied with the tangents, so `jax.grad`
@@ -99,7 +100,7 @@ def _summed_rounds_jvp(kind, primals, tangents):
     durations, width, lead, tokens, units, weights = primals
     done, events = run_rounds(kind, len(weights), durations, width, lead, tokens, units, log=True)
     assert events is not None
-    gradient = walk_back(kind, events, durations, _weights_of_tokens(kind, done, weights))
+    gradient = walk_back(kind, events, durations, tokens, _weights_of_tokens(kind, done, weights))
     slopes = jax.tree.map(lambda slope, tangent: jnp.sum(slope * tangent), gradient, tangents[0])
     return jnp.sum(weights * _ends(kind, done)), sum(jax.tree.leaves(slopes))
 

@@ -4,7 +4,12 @@
 units are left for the last round, the units that it does not need are free one addition earlier, for whoever waits:
 this is where a long single of a later token slips in. What follows the burst starts then too, if the chains that it
 waits for (`Phase.lead`) are through, else when the last round ends. Units that join a burst keep their own rhythm; the
-burst knows the mean time to the next round. The rest is as in `fluid`.
+burst knows the mean time to the next round. A unit that a lower token takes away ends its addition first. The rest
+is as in `fluid`.
+
+A few ns decide whether a long single slips in before or after a burst, and in a short phase one such slip is a large
+part of the whole. So phases of few tokens are simulated several times in the same loop, with singles up to
+`STRETCH` longer and shorter, and :func:`run_rounds` gives the mean (`REPEATED_TOKENS`, `MOST_REPEATS`).
 
 Every event is split in two: :func:`_decide` chooses what happens (whole numbers and flags), and :func:`_advance`
 moves the clock. The second is linear in times and durations, so derivatives are its transpose, event by event
@@ -20,10 +25,20 @@ import jax.numpy as jnp
 from jax import lax
 
 from pimjax.array_typing import Array
-from pimjax.chips.reference.phases import Phase, PhaseKind
+from pimjax.chips.reference.phases import EMBEDDING, LAST, MIDDLE, Phase, PhaseKind
 
-NOTHING, SERVED, CUT, WAITED, RELEASED = range(5)
-"""What an event waited for: nothing, the end of a stage, a last round, a token's return, the end of a last round."""
+NOTHING, SERVED, CUT, WAITED, RELEASED, REPEATED = range(6)
+"""What an event waited for: nothing, the end of a stage, a last round, a token's return, the end of a last round; or
+the next simulation begins."""
+
+REPEATED_TOKENS = 48
+"""A phase is repeated as long as all its simulations together have at most so many tokens."""
+
+MOST_REPEATS: dict[PhaseKind, int] = {EMBEDDING: 1, LAST: 4, MIDDLE: 4}
+"""Most simulations of a phase; that of `EMBEDDING` is nearly exact as it is."""
+
+STRETCH = 0.01
+"""Singles of the simulations are up to this part longer and shorter, evenly spread."""
 
 SLACK = 0.05
 """Rounding that is forgiven in counts of additions."""
@@ -51,7 +66,7 @@ class Clock(NamedTuple):
     left: Array  # [T] work of its stage
     bound: Array  # [T] until the next round, mean over its units
     held: Array  # [T] until its last round ends
-    done: Array  # [T] end of the token
+    done: Array  # [T] end of the token, mean over simulations
 
 
 class _Counts(NamedTuple):
@@ -61,6 +76,14 @@ class _Counts(NamedTuple):
     stage: Array
     rate: Array  # units that served it in the last event
     background: Array  # units of its last round
+    run: Array  # [] number of the simulation
+
+
+class _Repeats(NamedTuple):
+    """How often a phase is simulated; `[]` floats."""
+
+    tokens: Array
+    runs: Array
 
 
 class RoundEvent(NamedTuple):
@@ -73,6 +96,7 @@ class RoundEvent(NamedTuple):
     late: Array  # bool: the next stage waits for the last round
     ahead: Array  # bool: the queue at the tiles outlasts the step
     held_up: Array  # bool: the token waits in it
+    stretch: Array  # float, factor on the work of the next stage
     rounds: Array  # uint16, whole rounds before the last one
     before: Array  # uint16 [T] units of each token in the event before, 0 if its stage is new
     rate: Array  # uint16 [T] units now
@@ -91,6 +115,16 @@ def events_per_token(kind: PhaseKind) -> int:
     return kind.events_per_token + sum(not single for single in kind.single)
 
 
+def repeats_of(kind: PhaseKind, tokens: Array) -> _Repeats:
+    """Simulations of a phase of `tokens` tokens: a matter of the phase alone, not of the size of the arrays.
+
+    >>> [int(repeats_of(LAST, jnp.float32(tokens)).runs) for tokens in (9, 16, 24, 25)]
+    [4, 3, 2, 1]
+    """
+    runs = jnp.clip(jnp.floor(REPEATED_TOKENS / jnp.maximum(tokens, 1)), 1, MOST_REPEATS[kind])
+    return _Repeats(tokens, jnp.where(tokens > 1, runs, 1))  # a token alone competes with none
+
+
 def run_rounds(
     kind: PhaseKind,
     size: int,
@@ -103,7 +137,7 @@ def run_rounds(
     log: bool = False,
     differentiable: bool = False,
 ) -> tuple[Array, RoundEvent | None]:
-    """End of each token after the first release, ns `[T]`, and the events if they are asked for.
+    """End of each token after the first release, ns `[T]`, mean over simulations, and the events if asked for.
 
     `differentiable`: JAX may differentiate the simulation itself, which is slow and what :func:`walk_back` is held to.
 
@@ -121,16 +155,18 @@ def run_rounds(
     zero, full = jnp.zeros((), dtype), jnp.zeros(size, dtype)
     released = jnp.where(index < tokens, index * durations.mvm, jnp.asarray(jnp.inf, dtype))
     clock = Clock(zero, zero, released, full + durations.work[0], full, full, full)
-    counts = _Counts(full + spans[0], jnp.zeros(size, int), full, full)
+    counts = _Counts(full + spans[0], jnp.zeros(size, int), full, full, zero)
+    repeats = repeats_of(kind, tokens)
     earlier = (index[:, None] < index[None, :]).astype(dtype)  # [T, T]
 
     def event(state, _):
         clock, counts = state
-        entry, counts, step = _decide(kind, clock, counts, durations, spans, width, lead, units, earlier)
+        entry, counts, step = _decide(kind, clock, counts, durations, spans, width, lead, units, earlier, repeats)
         known = None if differentiable else step
-        return (_advance(kind, clock, entry, durations, known), counts), (_compact(entry) if log else None)
+        return (_advance(kind, clock, entry, durations, repeats, known), counts), (_compact(entry) if log else None)
 
-    length = size * events_per_token(kind)
+    most = MOST_REPEATS[kind]
+    length = max(size, min(most * size, REPEATED_TOKENS)) * events_per_token(kind) + most - 1
     (clock, _), entries = lax.scan(event, (clock, counts), None, length=length)
     return clock.done, entries
 
@@ -138,11 +174,14 @@ def run_rounds(
 def _compact(entry: RoundEvent) -> RoundEvent:
     """The event in few bytes."""
     short, byte = jnp.uint16, jnp.uint8
-    kinds: tuple[Any, ...] = (jnp.int16, byte, byte, bool, bool, bool, bool, short, short, short, short)
+    stretch = entry.stretch.dtype
+    kinds: tuple[Any, ...] = (jnp.int16, byte, byte, bool, bool, bool, bool, stretch, short, short, short, short)
     return RoundEvent(*(value.astype(kind) for value, kind in zip(entry, kinds, strict=True)))
 
 
-def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) -> tuple[RoundEvent, _Counts, Array]:
+def _decide(
+    kind, clock, counts, durations, spans, width, lead, units, earlier, repeats
+) -> tuple[RoundEvent, _Counts, Array]:
     """What happens next, the whole numbers after it, and the time until then."""
     dtype, size = clock.left.dtype, len(clock.left)
     never = jnp.asarray(jnp.inf, dtype)
@@ -150,7 +189,7 @@ def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) 
     add = jnp.where(durations.add > 0, durations.add, 1)
     per_addition = 1 / add
     index = jnp.arange(size)
-    span, stage, before, background = counts
+    span, stage, before, background, run = counts
 
     ready = clock.wait <= 0
     running = ready & (span == 0)
@@ -161,13 +200,13 @@ def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) 
     rate = jnp.where(running, 1, rate)
 
     pace = 1 / jnp.maximum(rate, 1)
-    bound = _mean_bound(clock.bound, before, rate, durations.add)
-    additions = (clock.left - rate * bound) * per_addition  # not started
+    left, bound = _hand_over(clock.left, clock.bound, before, rate, durations.add)
+    additions = (left - rate * bound) * per_addition  # not started
     rounds = jnp.floor((additions + SLACK) * pace)
     rest = additions - rate * rounds
-    finished = clock.left <= tolerance
+    finished = left <= tolerance
     cut = (span > 0) & (rate > 0) & (additions > SLACK) & (rest > SLACK)
-    served = jnp.where(rate > 0, jnp.where(cut, bound + rounds * add, clock.left * pace), never)
+    served = jnp.where(rate > 0, jnp.where(cut, bound + rounds * add, left * pace), never)
     needed = jnp.where(ready, jnp.where(finished, 0, served), clock.wait)
     release = jnp.where(background > 0, clock.held, never)
     soonest = jnp.minimum(needed, release)
@@ -187,7 +226,8 @@ def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) 
     cuts = ends & ((key & 12) == 8)
     how = jnp.where(is_ready, jnp.where(cuts, CUT, SERVED), WAITED)
     how = jnp.where(is_ready & ((key & 4) > 0), NOTHING, how)
-    how = jnp.where(alive, jnp.where(released, RELEASED, how), NOTHING)
+    again = ~alive & (run + 1 < repeats.runs)
+    how = jnp.where(alive, jnp.where(released, RELEASED, how), jnp.where(again, REPEATED, NOTHING))
     step = jnp.where(alive, shortest, 0)
 
     spare, following = _rows(jnp.stack([width - lead, jnp.append(spans[1:], 0)], axis=1), at)
@@ -197,6 +237,7 @@ def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) 
     if kind.queued >= 0:
         held_up = jnp.where(ahead, clock.tile_free - step, 0) > durations.hop_in
     here = index == token
+    part = jnp.where(repeats.runs > 1, 2 * run / jnp.maximum(repeats.runs - 1, 1) - 1, 0)
     entry = RoundEvent(
         token=token,
         how=how,
@@ -205,6 +246,7 @@ def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) 
         late=late,
         ahead=ahead,
         held_up=held_up,
+        stretch=jnp.where(following < 0, 1 + STRETCH * part, 1),
         rounds=jnp.sum(jnp.where(here, rounds, 0)),
         before=before,
         rate=rate,
@@ -214,10 +256,11 @@ def _decide(kind, clock, counts, durations, spans, width, lead, units, earlier) 
     background = jnp.where(here & cuts, rest, background)
     fresh = ends | (how == WAITED)
     after = _Counts(
-        span=jnp.where(here & ends, following, span),
-        stage=stage + (here & ends),
-        rate=jnp.where(here & fresh, 0, rate),
+        span=jnp.where(again, spans[0], jnp.where(here & ends, following, span)),
+        stage=jnp.where(again, 0, stage + (here & ends)),
+        rate=jnp.where(again | (here & fresh), 0, rate),
         background=background,
+        run=run + again,
     )
     return lax.stop_gradient((entry, after, step))
 
@@ -227,14 +270,28 @@ def _rows(table: Array, row: Array) -> Array:
     return jnp.sum(jnp.where((jnp.arange(len(table)) == row)[:, None], table, 0), axis=0)
 
 
-def _mean_bound(bound: Array, before: Array, rate: Array, add: Array) -> Array:
-    """Mean time to the next round where units join a burst: theirs is a whole addition away."""
+def _hand_over(left: Array, bound: Array, before: Array, rate: Array, add: Array) -> tuple[Array, Array]:
+    """Work `[T]` and mean time to the next round `[T]` after units have changed hands.
+
+    A unit that is taken from a burst first ends its addition there: that much of the loser's work is done, and the
+    winner's work grows by the wait. Idle units begin at once, with a whole addition ahead.
+    """
+    gained, lost = jnp.maximum(rate - before, 0), jnp.maximum(before - rate, 0)
+    all_gained, all_lost = jnp.sum(gained), jnp.sum(lost)
+    share = jnp.where(all_gained > 0, 1 / jnp.maximum(all_gained, all_lost), 0)  # of what is lost, per unit gained
+    wait = share * jnp.sum(lost * bound)
+    left = left + gained * wait - jnp.where(all_gained > 0, lost, 0) * bound
     kept = before / jnp.maximum(rate, 1)
-    return jnp.where(rate > before, bound * kept + add * (1 - kept), bound)
+    return left, jnp.where(gained > 0, bound * kept + (add + wait) * (1 - kept), bound)
 
 
 def _advance(
-    kind: PhaseKind, clock: Clock, entry: RoundEvent, durations: RoundDurations, step: Array | None = None
+    kind: PhaseKind,
+    clock: Clock,
+    entry: RoundEvent,
+    durations: RoundDurations,
+    repeats: _Repeats,
+    step: Array | None = None,
 ) -> Clock:
     """Times after an event: linear in times and durations. `step`: time until the event, where it is known."""
     dtype = clock.left.dtype
@@ -244,9 +301,9 @@ def _advance(
     now, tile_free, wait, left, bound, held, done = clock
     last = at == len(kind.single) - 1
 
-    bound = _mean_bound(bound, before, rate, durations.add)
+    left, bound = _hand_over(left, bound, before, rate, durations.add)
     if step is None:
-        step = _step(clock, entry, bound, durations)
+        step = _step(clock, entry, left, bound, durations)
     now = now + step
     wait = wait - step  # of no concern where the token is ready
     left = left - rate * step
@@ -262,33 +319,44 @@ def _advance(
         lag = jnp.where(queues, turn + lag, lag)
         tile_free = jnp.where(queues, turn + durations.hop_in + durations.mvm, tile_free)
     lag = jnp.where(last, jnp.asarray(jnp.inf, dtype), lag)
-    here = jnp.arange(len(left)) == token
+    index = jnp.arange(len(left))
+    here = index == token
     wait = jnp.where(here & (ends | (how == WAITED)), jnp.where(ends, lag, 0), wait)
-    left = jnp.where(here & ends, following, left)
+    left = jnp.where(here & ends, following * entry.stretch, left)
     held = jnp.where(here & ends & (how == CUT), durations.add, held)
-    done = jnp.where(here & ends & last, now + late, done)
+    done = jnp.where(here & ends & last, done + (now + late) / repeats.runs, done)
+    if MOST_REPEATS[kind] > 1:
+        again = how == REPEATED
+        now, tile_free = jnp.where(again, 0, now), jnp.where(again, 0, tile_free)
+        wait = jnp.where(again & (index < repeats.tokens), index * durations.mvm, wait)
+        left, bound, held = (
+            jnp.where(again, first, value) for first, value in ((durations.work[0], left), (0, bound), (0, held))
+        )
     return Clock(now, tile_free, wait, left, bound, held, done)
 
 
-def _step(clock: Clock, entry: RoundEvent, bound: Array, durations: RoundDurations) -> Array:
+def _step(clock: Clock, entry: RoundEvent, left: Array, bound: Array, durations: RoundDurations) -> Array:
     """Time until an event, as a linear function of times and durations."""
     dtype = clock.left.dtype
     token, how = entry.token.astype(int), entry.how
     rate = entry.rate[token].astype(dtype)
-    step = jnp.where(how == SERVED, clock.left[token] / jnp.where(rate > 0, rate, 1), 0)
+    step = jnp.where(how == SERVED, left[token] / jnp.where(rate > 0, rate, 1), 0)
     step = step + jnp.where(how == CUT, bound[token] + entry.rounds.astype(dtype) * durations.add, 0)
     step = step + jnp.where(how == WAITED, clock.wait[token], 0)
     return step + jnp.where(how == RELEASED, clock.held[token], 0)
 
 
-def walk_back(kind: PhaseKind, events: RoundEvent, durations: RoundDurations, weights: Array) -> RoundDurations:
+def walk_back(
+    kind: PhaseKind, events: RoundEvent, durations: RoundDurations, tokens: Array, weights: Array
+) -> RoundDurations:
     """Derivative of `sum(weights * done)` in every duration: the events, transposed, from the last to the first."""
+    repeats = repeats_of(kind, tokens)
     zero, full = jnp.zeros((), weights.dtype), jnp.zeros_like(weights)
     origin = Clock(zero, zero, full, full, full, full, full)
 
     def event(state, entry):
         clock, gradient = state
-        _, transpose = jax.vjp(lambda clock, d: _advance(kind, clock, entry, d), origin, durations)
+        _, transpose = jax.vjp(lambda clock, d: _advance(kind, clock, entry, d, repeats), origin, durations)
         clock, more = transpose(clock)
         return (clock, jax.tree.map(jnp.add, gradient, more)), None
 
