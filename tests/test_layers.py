@@ -16,6 +16,7 @@ ORDER = (
     "status",
     "array_typing",
     "resources",
+    "compiling",
     "config",
     "trace",
     "schedule",

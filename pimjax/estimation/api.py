@@ -16,11 +16,11 @@ from pimjax.chips.multiplexed.core import tile_parameters
 from pimjax.chips.reference.config import simulate_config
 from pimjax.chips.run_cost import RunCost
 from pimjax.circuit.sanity import checked_tile
+from pimjax.compiling import quick_compilation
 from pimjax.config.build import Capacity, Design, build
 from pimjax.config.config import Config
 from pimjax.errors import ConfigError, TraceError
 from pimjax.estimation import stored_programs
-from pimjax.estimation.compiling import quick_compilation
 from pimjax.estimation.kernel import FIDELITIES, estimate_kernel
 from pimjax.estimation.result import ACCURACY, Estimate, from_run_cost
 from pimjax.estimation.routing import resolve

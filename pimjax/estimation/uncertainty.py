@@ -22,13 +22,13 @@ from pimjax.chips.multiplexed.core import tile_parameters
 from pimjax.chips.reference.kernel import reference_cost
 from pimjax.circuit.tile import parametric_tile
 from pimjax.circuit.uncertainty import draw_between, sample_constants, squared_rank_correlation, used_constants
+from pimjax.compiling import quick_compilation
 from pimjax.config.base import field_facts
 from pimjax.config.build import Design, build
 from pimjax.config.config import Config
 from pimjax.config.hardware import HardwareConfig
 from pimjax.config.plan import TILE_KINDS
 from pimjax.errors import ConfigError
-from pimjax.estimation.compiling import quick_compilation
 from pimjax.estimation.result import from_run_cost
 from pimjax.estimation.routing import resolve
 from pimjax.trace.routing import RoutingTrace

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,19 +18,64 @@ Rows = dict[str, dict[str, Any]]
 _EXPERT_CORE_MM2 = 973.824  # 16 experts x 96 crossbars x 0.634 mm2: the MoE part with nothing shared
 
 
-def claims(lines: list[dict[str, Any]], progress: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
-    """The four claims with all terms; `lines` are those of :func:`pimjax.reproduction.run.reproduce`.
+@dataclass(frozen=True)
+class MultiplexedRuns:
+    """What the claims need of the multiplexed chip, all by the event engine.
+
+    Attributes:
+        moe: passes, time and area of the MoE part, by name of the chip.
+        generation: latency and energy of generating 8 tokens, by caches.
+        efficiency: operations per energy and area of one chip.
+    """
+
+    moe: dict[str, dict[str, float]]
+    generation: dict[str, dict[str, float]]
+    efficiency: dict[str, float]
+
+
+def multiplexed_runs() -> MultiplexedRuns:
+    """Run the multiplexed chip for all claims; independent of the authors' runs."""
+    shared = (
+        (1, "uniform", "packed"),
+        (2, "sorted", "reschedule"),
+        (2, "sorted", "packed"),
+        (4, "sorted", "reschedule"),
+        (4, "sorted", "packed"),
+    )
+    return MultiplexedRuns(
+        moe={
+            "unshared, token by token": _moe(group_size=1, grouping="uniform", policy="token_wise"),
+            **{
+                f"{grouping} groups of {size}, {policy}": _moe(group_size=size, grouping=grouping, policy=policy)
+                for size, grouping, policy in shared
+            },
+        },
+        generation={
+            "no cache": _generate(kv_cache=False, go_cache="none"),
+            "kv": _generate(kv_cache=True, go_cache="none"),
+            "kv+go": _generate(kv_cache=True, go_cache="full"),
+            "kv+go threshold": _generate(kv_cache=True, go_cache="threshold"),
+        },
+        efficiency=_efficiency(),
+    )
+
+
+def claims(lines: list[dict[str, Any]], chips: MultiplexedRuns) -> list[dict[str, Any]]:
+    """The four claims with all terms.
+
+    Args:
+        lines: of :func:`pimjax.reproduction.run.reproduce`.
+        chips: from :func:`multiplexed_runs`.
 
     Returns:
         Entries with `name`, `published`, `authors_method`, `multiplexed` (numbers), `terms` (how each comes about) and
         `meaning` (one sentence).
     """
     rows = {line["name"]: line for line in lines}
-    progress("claims: the multiplexed chip, exactly")
     return [
-        _area_efficiency(rows),
-        *_generation(rows),
-        _efficiency_per_area(rows),
+        _area_efficiency(rows, chips.moe),
+        *_generation(rows, chips.generation),
+        _efficiency_per_area(rows, chips.efficiency),
     ]
 
 
@@ -48,7 +93,7 @@ def _best(row: dict[str, Any]) -> dict[str, Any]:
     return row["event"] or row["fluid"]
 
 
-def _area_efficiency(rows: Rows) -> dict[str, Any]:
+def _area_efficiency(rows: Rows, moe: dict[str, dict[str, float]]) -> dict[str, Any]:
     base = _best(rows["prefill 1"])["latency_ns"]
     by_run = {}
     for name, row in rows.items():
@@ -62,19 +107,7 @@ def _area_efficiency(rows: Rows) -> dict[str, Any]:
             }
     slots = published()["routing_statistics"]["slots_per_token"]
     by_slots = {name: 1 / (value * area_factor(int(name[1]))) for name, value in slots.items()}
-    chips = {
-        "unshared, token by token": _moe(group_size=1, grouping="uniform", policy="token_wise"),
-        **{
-            f"{grouping} groups of {size}, {policy}": _moe(group_size=size, grouping=grouping, policy=policy)
-            for size, grouping, policy in (
-                (1, "uniform", "packed"),
-                (2, "sorted", "reschedule"),
-                (2, "sorted", "packed"),
-                (4, "sorted", "reschedule"),
-                (4, "sorted", "packed"),
-            )
-        },
-    }
+    chips = {name: dict(values) for name, values in moe.items()}
     first = chips["unshared, token by token"]
     for chip in chips.values():
         chip["gain"] = chip["passes_per_ns_per_mm2"] / first["passes_per_ns_per_mm2"]
@@ -114,13 +147,8 @@ def _moe(*, group_size: int, grouping: str, policy: str) -> dict[str, float]:
     }
 
 
-def _generation(rows: Rows) -> list[dict[str, Any]]:
+def _generation(rows: Rows, chip: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     plain, cached = _best(rows["generate 8, no cache"]), _best(rows["generate 8, kv+go"])
-    chip = {
-        name: _generate(kv_cache=kv, go_cache=go)
-        for name, kv, go in (("no cache", False, "none"), ("kv", True, "none"), ("kv+go", True, "full"))
-    }
-    chip["kv+go threshold"] = _generate(kv_cache=True, go_cache="threshold")
     forgotten = uncounted_traffic(PROMPT_TOKENS, 8, 16, 4096)
     uncounted = {
         "go_traffic_ns": forgotten.time_ns,
@@ -167,7 +195,7 @@ def _generate(*, kv_cache: bool, go_cache: str) -> dict[str, float]:
     return {"latency_ns": float(result.latency_ns), "energy_nj": float(result.energy_nj)}
 
 
-def _efficiency_per_area(rows: Rows) -> dict[str, Any]:
+def _efficiency_per_area(rows: Rows, chip: dict[str, float]) -> dict[str, Any]:
     target = published()["claims"]["gops_per_w_per_mm2"]
     useful = _best(rows["prefill 1"])["flops"]
     options = {}
@@ -182,18 +210,6 @@ def _efficiency_per_area(rows: Rows) -> dict[str, Any]:
             "gops_per_w_per_mm2_of_moe": gops_per_w / moe_area,
             "area_that_gives_the_published_value_mm2": gops_per_w / target,
         }
-    config = load_config(
-        "paper_multiplexed",
-        {"workload.prompt_tokens": PROMPT_TOKENS, "plan.group_size": 4, "plan.policy": "reschedule"},
-    )
-    result = estimate(config, fidelity="event")
-    chip = {
-        "gops_per_w": float(result.gops_per_w),
-        "moe_area_mm2": float(result.moe_area_mm2),
-        "chip_area_mm2": float(result.area_mm2),
-        "gops_per_w_per_mm2_of_moe": float(result.moe_gops_per_w_per_mm2),
-        "gops_per_w_per_mm2_of_chip": float(result.gops_per_w_per_mm2),
-    }
     return {
         "name": "gops_per_w_per_mm2",
         "published": target,
@@ -202,6 +218,21 @@ def _efficiency_per_area(rows: Rows) -> dict[str, Any]:
         "meaning": "the paper names no area; both values are over the MoE part (authors' method: nothing shared), other "
         "readings in the terms",
         "terms": {"authors_runs": options, "multiplexed_chip": chip},
+    }
+
+
+def _efficiency() -> dict[str, float]:
+    config = load_config(
+        "paper_multiplexed",
+        {"workload.prompt_tokens": PROMPT_TOKENS, "plan.group_size": 4, "plan.policy": "reschedule"},
+    )
+    result = estimate(config, fidelity="event")
+    return {
+        "gops_per_w": float(result.gops_per_w),
+        "moe_area_mm2": float(result.moe_area_mm2),
+        "chip_area_mm2": float(result.area_mm2),
+        "gops_per_w_per_mm2_of_moe": float(result.moe_gops_per_w_per_mm2),
+        "gops_per_w_per_mm2_of_chip": float(result.gops_per_w_per_mm2),
     }
 
 

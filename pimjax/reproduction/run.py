@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -13,8 +14,9 @@ import numpy as np
 from pimjax.chips.reference.config import simulate_config
 from pimjax.chips.reference.kernel import reference_cost
 from pimjax.chips.run_cost import COMPONENTS
+from pimjax.compiling import quick_compilation
 from pimjax.config import build
-from pimjax.reproduction.claims import claims
+from pimjax.reproduction.claims import claims, multiplexed_runs
 from pimjax.reproduction.lines import PublishedLine, published, published_lines
 
 Progress = Callable[[str], None]
@@ -33,7 +35,17 @@ def reproduce(*, with_claims: bool = True, progress: Progress = lambda text: Non
         `energy_nj`; `deviation`: relative latency and energy deviation of each fidelity from the reference, or from
         `event` where there is none.
     """
-    lines = published_lines()
+    # The multiplexed chip is mostly compiling, which needs no interpreter, the event engine nothing else.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        chips = beside.submit(multiplexed_runs) if with_claims else None
+        rows = _recompute(published_lines(), progress)
+        if chips is None:
+            return {"lines": rows, "claims": []}
+        progress("claims: the multiplexed chip, exactly")
+        return {"lines": rows, "claims": claims(rows, chips.result())}
+
+
+def _recompute(lines: list[PublishedLine], progress: Progress) -> list[dict[str, Any]]:
     progress("fluid and closed: 25 runs in one compiled program each")
     fast = {fidelity: fast_costs(lines, fidelity) for fidelity in ("fluid", "closed")}
     known = {run["args"]: run for run in published()["runs"]}
@@ -50,7 +62,7 @@ def reproduce(*, with_claims: bool = True, progress: Progress = lambda text: Non
         row["reference"] = reference and {key: reference[key] for key in ("latency_ns", "energy_nj")}
         row["deviation"] = _deviation(row)
         rows.append(row)
-    return {"lines": rows, "claims": claims(rows, progress) if with_claims else []}
+    return rows
 
 
 def fast_costs(lines: list[PublishedLine], fidelity: str) -> dict[str, np.ndarray]:
@@ -59,7 +71,7 @@ def fast_costs(lines: list[PublishedLine], fidelity: str) -> dict[str, np.ndarra
     # pyrefly: ignore[bad-argument-type]
     kernel = functools.partial(reference_cost, capacity=capacity, fidelity=fidelity, critical=False)
     with jax.enable_x64(True):
-        cost = jax.jit(jax.vmap(kernel))(design)
+        cost = jax.jit(jax.vmap(kernel), compiler_options=quick_compilation())(design)
         return {
             "latency_ns": np.asarray(cost.latency_ns),
             "energy_nj": np.asarray(cost.component_energy_nj).sum(-1),

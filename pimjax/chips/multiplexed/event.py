@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,6 +28,7 @@ from pimjax.chips.multiplexed.smooth import as_real
 from pimjax.chips.multiplexed.traffic import cache_use, prompt_traffic, sram_share, step_traffic
 from pimjax.chips.multiplexed.windows import Windows, layer_windows
 from pimjax.chips.run_cost import COMPONENTS, RunCost
+from pimjax.compiling import quick_compilation
 from pimjax.config.build import Design, build
 from pimjax.config.config import Config
 from pimjax.errors import PimjaxError
@@ -335,7 +338,8 @@ def _critical(graph: PassGraph, log: EventLog, timed: TimedDesign, needed: HostA
 
 def _collect(bench: _Bench, routing: RunRouting, results: list[PassResult], capacity) -> Simulation:
     config = bench.config
-    schedule = inputs_from_routing(config, routing, fidelity="closed", capacity=capacity)
+    roomy = dataclasses.replace(capacity, max_groups=max(capacity.max_groups, capacity.max_experts))
+    schedule = inputs_from_routing(config, routing, fidelity="closed", capacity=roomy)  # one program for any group size
     batch, prefills = config.workload.batch_size, config.workload.batch_size if config.workload.prefill else 0
     ends = np.cumsum([result.latency_ns for result in results])
     begins = ends - [result.latency_ns for result in results]
@@ -353,14 +357,18 @@ def _collect(bench: _Bench, routing: RunRouting, results: list[PassResult], capa
             waiting_results=jnp.asarray(float(max(result.waiting_peak for result in results))),
             status=jnp.int32(0),
         )
-        cost = jax.tree.map(np.asarray, _assembled(bench.design, schedule, bench.largest_group, times))
+        cost = jax.tree.map(np.asarray, _assembly()(bench.design, schedule, bench.largest_group, times))
     steps = sampled[prefills:]
     every = batch if bench.dense_all else 1
     first = float(sampled[0])
     return Simulation(cost, results, first, np.asarray(steps[every - 1 :: every] if len(steps) else steps))
 
 
-@jax.jit
+@functools.cache
+def _assembly() -> Callable[..., RunCost]:
+    return jax.jit(_assembled, compiler_options=quick_compilation())
+
+
 def _assembled(design: Design, schedule: MultiplexedSchedule, largest_group: int, times: Times) -> RunCost:
     # pyrefly: ignore[missing-attribute]
     design = design.replace(hardware=as_real(design.hardware, times.latency))

@@ -6,6 +6,8 @@ It comes from the derivative of the durations with respect to the components' sc
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ import numpy as np
 from pimjax.array_typing import HostArray
 from pimjax.chips.multiplexed.durations import Durations, LinearTime, durations
 from pimjax.chips.run_cost import COMPONENTS
+from pimjax.compiling import quick_compilation
 from pimjax.config.build import Design
 from pimjax.errors import CapacityError
 from pimjax.event import JobGraphBuilder, ResourceGroup, exclusive, pool, unlimited
@@ -80,13 +83,17 @@ def timed_design(design: Design, largest_group: int) -> TimedDesign:
             )
     with jax.enable_x64(True):
         ones = jnp.ones(len(COMPONENTS))
-        values, shares = _values_and_shares(jax.tree.map(jnp.asarray, design), largest_group, ones)
+        values, shares = _splitting()(jax.tree.map(jnp.asarray, design), largest_group, ones)
         times = jax.tree.map(float, values)
         parts = jax.tree.map(np.asarray, shares)
     return TimedDesign(times, _splits(parts))
 
 
-@jax.jit
+@functools.cache
+def _splitting() -> Callable[..., tuple[Durations, Durations]]:
+    return jax.jit(_values_and_shares, compiler_options=quick_compilation())
+
+
 def _values_and_shares(design: Design, largest_group: Any, ones: jax.Array) -> tuple[Durations, Durations]:
     def of(scale: jax.Array) -> Durations:
         return durations(design, largest_group, scale)
