@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
 
 import pimjax
 from pimjax.batch import engine, estimate_batch, make_mesh
+from pimjax.batch.columns import build_columns, common_capacity
 from pimjax.batch.engine import TileShape, Timings
 from pimjax.batch.from_design import configs_of_design
 from pimjax.chips.multiplexed import multiplexed_cost, schedule_inputs
+from pimjax.chips.multiplexed.experts import slots_time
 from pimjax.chips.reference.kernel import reference_cost
 from pimjax.config.plan import GROUPINGS
 from pimjax.errors import CapacityError, ConfigError, TraceError
@@ -159,6 +163,28 @@ def test_multiplexed_lanes_share_one_program_for_unequal_requests_and_plans() ->
             assert product.latency_ns[lane, column] == pytest.approx(float(cost.latency_ns), rel=1e-12)
             energy = float(cost.component_energy_nj.sum())
             assert product.energy_nj[lane, column] == pytest.approx(energy, rel=1e-12)
+
+
+def test_chips_with_and_without_shared_return_links_in_one_batch() -> None:
+    request = generate_traces("zipf", requests=1, layers=1, tokens=8, experts=16, top_k=4, seed=1)
+    free, shared = (
+        pimjax.load_config("paper_multiplexed", {"hardware.out_links": links, "plan.policy": "compact"})
+        for links in (None, 1.0)
+    )
+    timings = Timings()
+    found = estimate_batch([free, shared], request, pairing="zip", fields=("latency_ns",), timings=timings).latency_ns
+    assert timings.compiles == 1
+    assert found[0] < found[1]  # one link for all groups is the bottleneck
+    # the chip without limits takes as long as when it is counted alone
+    capacity = common_capacity([free, shared], [request.request(0)])
+    alone = build_columns([free], [request.request(0)], "closed", capacity).schedule.prompt
+    beside = build_columns([free, shared], [request.request(0)], "closed", capacity).schedule.prompt
+    assert alone.busy_hist is None
+    time = SimpleNamespace(stage=100.0, load=60.0, out=0.0)
+    with jax.enable_x64(True):
+        expected, got = (np.asarray(slots_time(time, windows)) for windows in (alone, beside))  # type: ignore[arg-type]
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-12)
+    assert expected.max() > 0
 
 
 def test_a_design_says_what_its_configuration_said() -> None:

@@ -23,9 +23,9 @@ from pimjax.batch.columns import (
     factored,
     request_axes,
     requests_of,
+    same_counts,
     stack_columns,
     variant_key,
-    without_busy,
 )
 from pimjax.batch.engine import Compiled, Tile, TileShape, Timings, first_shape, padded, pipelined, tiles, with_halving
 from pimjax.batch.from_design import configs_of_design
@@ -207,7 +207,7 @@ class _Bucket:
                 row = build_row(first, list(mine.values()), program.fidelity, capacity, layers=self.num_layers)
                 made.update({(v, key): column for key, column in zip(mine, row, strict=True)})
             parts = [made[int(v), id(request)] for v, request in zip(self.variant, requests, strict=True)]
-            self.columns = without_busy(stack_columns(parts), firsts)
+            self.columns = stack_columns(same_counts(parts))
         else:
             self.columns, common = factored(build_columns(firsts, requests, program.fidelity, capacity))
         timings.schedules_s += time.perf_counter() - begin

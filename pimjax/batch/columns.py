@@ -114,10 +114,10 @@ def common_capacity(configs: Sequence[Config], traces: Sequence[RoutingTrace | N
 def variant_key(config: Config) -> str:
     """Equal for configurations that give every request the same column: all but hardware and number representation.
 
-    `hardware.out_links` stays in: whether return links are shared decides what a schedule must count.
+    Whether `hardware.out_links` is set stays in: shared return links decide what a schedule must count.
     """
-    plain = Config().hardware
-    hardware = plain.model_copy(update={"out_links": config.hardware.out_links})
+    shared = None if config.hardware.out_links is None else 1.0
+    hardware = Config().hardware.model_copy(update={"out_links": shared})
     return config.model_copy(update={"hardware": hardware, "numerics": Config().numerics}).digest()
 
 
@@ -253,7 +253,7 @@ def build_columns(
     """Columns of all variants and requests, leaves `[V, R, ...]`; layer axes as long as the deepest variant."""
     layers = deepest(variants)
     rows = [stack_columns(build_row(config, traces, fidelity, capacity, layers=layers)) for config in variants]
-    return without_busy(stack_columns(rows), variants)
+    return stack_columns(same_counts(rows))
 
 
 def deepest(variants: Sequence[Config]) -> int:
@@ -265,14 +265,30 @@ def deepest(variants: Sequence[Config]) -> int:
     return max(config.model.num_layers for config in variants)
 
 
-def without_busy(columns: Columns, variants: Sequence[Config]) -> Columns:
-    """Columns without the histograms by busy groups where return links are nobody's bottleneck: G + 1 times fewer
-    numbers."""
-    if any(config.hardware.out_links is not None for config in variants) or columns.schedule is None:
-        return columns
-    schedule = columns.schedule
-    slim = {name: getattr(schedule, name).replace(busy_hist=None) for name in ("prompt", "step")}
-    return dataclasses.replace(columns, schedule=schedule.replace(**slim))
+def same_counts(parts: Sequence[Columns]) -> list[Columns]:
+    """Columns with the same leaves: where some have shared return links, all count slots by (loads, busy groups).
+
+    Without shared links a slot takes as long however many groups are busy: all slots stand at 0 busy groups.
+    """
+    names = ("prompt", "step")
+    schedules = [part.schedule for part in parts]
+    if all(one is None or one.prompt.busy_hist is None for one in schedules):
+        return list(parts)
+
+    def counted(windows: PassWindows) -> PassWindows:
+        if windows.busy_hist is not None:
+            return windows
+        loads = np.asarray(windows.load_hist)
+        joint = np.zeros((*loads.shape, loads.shape[-1]), loads.dtype)
+        joint[..., 0] = loads
+        return dataclasses.replace(windows, busy_hist=joint)
+
+    return [
+        dataclasses.replace(
+            part, schedule=dataclasses.replace(one, **{name: counted(getattr(one, name)) for name in names})
+        )
+        for part, one in zip(parts, schedules, strict=True)
+    ]
 
 
 def factored(columns: Columns) -> tuple[Columns, tuple[bool, ...]]:

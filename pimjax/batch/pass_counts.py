@@ -28,7 +28,7 @@ from pimjax.schedule.place import place
 from pimjax.schedule.placement import Placement, loads_per_slot, open_per_slot, returns_per_slot
 
 _LANES = {"cpu": 1, "gpu": 4096, "tpu": 1024}  # schedules in flight in one program
-_CHUNK = {"cpu": 64, "gpu": 4096, "tpu": 1024}  # schedules of one launch
+_CHUNK = {"cpu": 16, "gpu": 4096, "tpu": 1024}  # schedules of one launch
 
 
 class Pass(NamedTuple):
