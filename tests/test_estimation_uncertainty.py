@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
+from pimjax.chips.multiplexed.core import core
 from pimjax.config import load_config
+from pimjax.config.build import build
 from pimjax.errors import ConfigError
 from pimjax.estimation import estimate
 from pimjax.estimation.explain import explain
@@ -70,6 +73,19 @@ def test_impossible_cores_are_refused():
     config = configuration(plan={"tile": "parametric"}, hardware={"columns_per_adc": 512.0})
     with pytest.raises(ConfigError, match="columns_per_adc"):
         estimate(config, TRACE, "closed")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "law"),
+    [("mvm_energy_nj", 1.2e-8, "kT ln 2"), ("mvm_latency_ns", 1.3e-7, "gate delay"), ("core_area_mm2", 6e-7, "4 F")],
+)
+def test_measured_cores_below_a_physical_limit_are_refused_and_flagged(key, value, law):
+    config = configuration(hardware={key: value})  # a unit slip: J, s and m2
+    with pytest.raises(ConfigError, match=f"hardware.{key} = .*{law}.*is the number in"):
+        estimate(config, TRACE, "closed")
+    with jax.enable_x64(True):
+        assert bool(core(build(config)[0]).impossible)
+        assert not bool(core(build(configuration())[0]).impossible)
 
 
 def test_explanation_has_tile_parts_and_weight_writing():

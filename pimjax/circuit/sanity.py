@@ -8,6 +8,7 @@ They are far below any design on purpose: crossing one is an error in the input,
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,11 +70,10 @@ def tile_violations(parameters: TileParameters, cost: TileCost) -> jax.Array:
     totals = jnp.stack([jnp.asarray(x) for x in (cost.mvm_latency_ns, cost.mvm_energy_nj, cost.core_area_mm2)])
     latency, energy, area = totals
     reads = p.input_bits / p.cycle_bits * (p.rows / p.active_rows)
-    positions = p.rows * p.cols
-    landauer = positions * (KT_NJ * math.log(2.0))
+    gate, landauer, crosspoint = least_cost(p.rows, p.cols, p.node_nm)
     thermal = reads * p.cols * (8.0 * KT_NJ * 1.5) * jnp.exp2(2.0 * jnp.asarray(p.adc_bits))
-    crosspoint = positions * p.cell_group * 4.0 * (p.node_nm * 1e-6) ** 2
-    gate = reads * p.columns_per_adc * NAND2_DELAY.value * (p.node_nm / GATE_NODE_NM)
+    crosspoint = crosspoint * p.cell_group
+    gate = reads * p.columns_per_adc * gate
     parts = (cost.part_latency_ns, cost.part_energy_nj, cost.part_area_mm2)
     sums = jnp.stack([jnp.sum(part) for part in parts])
     return jnp.stack(
@@ -88,6 +88,25 @@ def tile_violations(parameters: TileParameters, cost: TileCost) -> jax.Array:
             jnp.any(jnp.abs(sums - totals) > 1e-4 * jnp.abs(totals)),
         ]
     )
+
+
+class LeastCost(NamedTuple):
+    """Lower limits of one product and of one crossbar whatever it is made of."""
+
+    latency_ns: Real
+    energy_nj: Real
+    area_mm2: Real
+
+
+def least_cost(rows: Real, cols: Real, node_nm: Real) -> LeastCost:
+    """One gate delay, kT ln 2 per multiply-accumulate, 4 F^2 per position. Kernel.
+
+    >>> [f"{limit:.1e}" for limit in least_cost(256.0, 256.0, 14.0)]  # ns, nJ, mm2
+    ['2.4e-02', '1.9e-07', '5.1e-05']
+    """
+    positions = rows * cols
+    gate = NAND2_DELAY.value * (node_nm / GATE_NODE_NM)
+    return LeastCost(gate, positions * (KT_NJ * math.log(2.0)), positions * 4.0 * (node_nm * 1e-6) ** 2)
 
 
 def _check_ranges(parameters: TileParameters) -> None:

@@ -15,7 +15,7 @@ from pimjax.chips.multiplexed import schedule_inputs, simulate
 from pimjax.chips.multiplexed.core import tile_parameters
 from pimjax.chips.reference.config import simulate_config
 from pimjax.chips.run_cost import RunCost
-from pimjax.circuit.sanity import checked_tile
+from pimjax.circuit.sanity import checked_tile, least_cost
 from pimjax.compiling import quick_compilation
 from pimjax.config.build import Capacity, Design, build
 from pimjax.config.config import Config
@@ -78,11 +78,11 @@ def estimate(
         raise ConfigError(
             f"a timeline needs fidelity 'event' of chip_model 'multiplexed', not {fidelity!r} of {config.chip_model!r}"
         )
+    refuse_impossible_core(config)
     if config.chip_model == "reference":
         return _reference(config, trace, fidelity, expert_choices, seed)
     if expert_choices is not None:
         raise ConfigError("expert_choices belongs to chip_model 'reference'; give the multiplexed chip a trace")
-    refuse_impossible_core(config)
     config, requests = resolve(config, trace)
     if fidelity == "event":
         run = simulate(config, requests)
@@ -97,15 +97,29 @@ def estimate(
 
 
 def refuse_impossible_core(config: Config) -> None:
-    """Raise ConfigError, naming the limit, if `plan.tile = parametric` gives a crossbar core that cannot exist.
+    """Raise ConfigError, naming the limit, if the crossbar core, measured or computed, cannot exist.
 
     >>> import pimjax
     >>> refuse_impossible_core(pimjax.load_config("paper_multiplexed"))
     """
-    if config.plan.tile == "parametric":
+    hardware = config.hardware
+    if config.chip_model == "multiplexed" and config.plan.tile == "parametric":
         with jax.enable_x64(True):
             parameters = jax.tree.map(np.asarray, tile_parameters(build(config)[0]))
         checked_tile(parameters)
+        return
+    least = least_cost(hardware.crossbar_rows, hardware.crossbar_cols, hardware.node_nm)
+    for name, unit, limit, law in (
+        ("mvm_latency_ns", "ns", least.latency_ns, "one gate delay"),
+        ("mvm_energy_nj", "nJ", least.energy_nj, "kT ln 2 per multiply-accumulate"),
+        ("core_area_mm2", "mm2", least.area_mm2, "4 F^2 per crossbar position"),
+    ):
+        given = getattr(hardware, name)
+        if given < limit:
+            raise ConfigError(
+                f"hardware.{name} = {given:g} is below the physical limit of {limit:.2g} {unit} ({law}): "
+                f"no such crossbar can exist; is the number in {unit}?"
+            )
 
 
 def run_kernel(design: Design, schedule: Any, capacity: Capacity, chip_model: str, fidelity: str) -> Estimate:

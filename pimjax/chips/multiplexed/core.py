@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.smooth import as_real
 from pimjax.circuit.hermes import hermes_tile
-from pimjax.circuit.sanity import tile_violations
+from pimjax.circuit.sanity import least_cost, tile_violations
 from pimjax.circuit.tile import TileParameters, parametric_tile
 from pimjax.config.build import Design
 from pimjax.config.plan import TILE_KINDS
@@ -27,7 +27,7 @@ class Core(NamedTuple):
     mvm_energy_nj: Array
     area_mm2: Array
     shareable_fraction: Array
-    impossible: Array  # bool: computed, and beyond a physical limit (:mod:`pimjax.circuit.sanity`)
+    impossible: Array  # bool: beyond a physical limit (:mod:`pimjax.circuit.sanity`)
 
 
 def core(design: Design) -> Core:
@@ -43,13 +43,10 @@ def core(design: Design) -> Core:
     130.0
     """
     hardware = as_real(design.hardware, design.hardware.mvm_latency_ns)
-    measured = Core(
-        hardware.mvm_latency_ns,
-        hardware.mvm_energy_nj,
-        hardware.core_area_mm2,
-        hardware.shareable_fraction,
-        jnp.zeros((), bool),
-    )
+    figures = (hardware.mvm_latency_ns, hardware.mvm_energy_nj, hardware.core_area_mm2)
+    least = least_cost(hardware.crossbar_rows, hardware.crossbar_cols, hardware.node_nm)
+    below = jnp.stack([figure < limit for figure, limit in zip(figures, least, strict=True)]).any()
+    measured = Core(*figures, hardware.shareable_fraction, below)
     parameters = tile_parameters(design)
     parts = parametric_tile(parameters)
     impossible = tile_violations(parameters, parts).any()
