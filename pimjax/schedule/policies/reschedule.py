@@ -8,7 +8,7 @@ Source: the schedule study released with Gao & Yang, ISCAS 2026 (arXiv 2602.1025
 
 from __future__ import annotations
 
-from typing import Any
+import functools
 
 import jax.numpy as jnp
 import numpy as np
@@ -58,30 +58,53 @@ def reschedule_delays(lag: Array, num_tokens: Array, bound: int) -> Array:
     """
     groups, tokens = lag.shape
     small = np.int16 if max(2 * tokens, bound) <= np.iinfo(np.int16).max else np.int32
-    highest = np.iinfo(small).max
     index = jnp.arange(tokens, dtype=small)
     ahead = (num_tokens - jnp.arange(tokens, dtype=jnp.int32)).astype(small)  # tokens from here to the end
     lag = jnp.where(ahead[None, :] > 0, lag, -1).astype(small).T  # [T, G]: reductions over tokens run across groups
     last = lax.dynamic_index_in_dim(lag, jnp.maximum(num_tokens - 1, 0), 0, keepdims=False)
-    delay = jnp.zeros((groups,), small)
+    state = jnp.zeros((groups,), small), (lag > 0).sum(axis=0, dtype=small)
     delays = []
     part_tokens = -(-tokens // _SEGMENTS)
     for begin in range(0, tokens, part_tokens):
-        window, position = lag[begin:], index[begin:]
-
-        def visit(delay: Array, token: Any, window: Array = window, position: Array = position) -> Any:
-            t, here, left = token
-            exceeds = (window > delay[None, :]) & (position >= t)[:, None]
-            more = exceeds.sum(axis=0, dtype=small)
-            smallest = jnp.where(exceeds, window, highest).min(axis=0)
-            moves = (last > delay) & (here > delay) & (2 * more > left)
-            delay = jnp.where(moves, smallest, delay)
-            return delay, delay
-
-        part = slice(0, part_tokens)
-        delay, visited = lax.scan(visit, delay, (position[part], window[part], ahead[begin:][part]))
+        part = slice(begin, begin + part_tokens)
+        visit = functools.partial(_visit, window=lag[begin:], position=index[begin:], last=last)
+        state, visited = lax.scan(visit, state, (index[part], lag[part], ahead[part]))
         delays.append(visited)
     return jnp.concatenate(delays, axis=0).T.astype(jnp.int32)
+
+
+def _visit(
+    state: tuple[Array, Array], token: tuple[Array, Array, Array], *, window: Array, position: Array, last: Array
+) -> tuple[tuple[Array, Array], Array]:
+    """Delay at one token. The state carries `[G]` delays and how many entries from here on exceed them.
+
+    Entries are counted again only where a group moves (every second token or so), and most moves are by one slot:
+    the smallest larger entry is looked for only if that guess is wrong.
+    """
+    delay, more = state
+    t, here, left = token
+    moves = (last > delay) & (here > delay) & (2 * more > left)
+
+    def exceeds(limit: Array) -> Array:
+        return (window > limit[None, :]) & (position >= t)[:, None]
+
+    def count(limit: Array) -> Array:
+        return exceeds(limit).sum(axis=0, dtype=more.dtype)
+
+    def move() -> tuple[Array, Array]:
+        by_one = delay + moves
+        beyond = count(by_one)
+
+        def search() -> tuple[Array, Array]:
+            smallest = jnp.where(exceeds(delay), window, np.iinfo(window.dtype).max).min(axis=0)
+            moved = jnp.where(moves, smallest, delay)
+            return moved, count(moved)
+
+        absent = moves & (beyond == more)  # no entry equals delay + 1
+        return lax.cond(absent.any(), search, lambda: (by_one, beyond))
+
+    delay, more = lax.cond(moves.any(), move, lambda: (delay, more))
+    return (delay, more - (here > delay)), delay
 
 
 __all__ = ["reschedule_delays", "reschedule_intervals"]
