@@ -88,6 +88,21 @@ def test_balance_per_request_beats_balance_of_the_sums():
     assert groups[2] != groups[3]
 
 
+def test_requests_count_alike_whatever_their_length():
+    """A request and the same request with a hundred times the tokens ask for the same groups."""
+    rng = np.random.default_rng(5)
+    loads = rng.gamma(1.0, 20.0, (6, 8)).round()
+    longer = loads * np.array([1, 100, 1, 1, 100, 1])[:, None]
+    np.testing.assert_array_equal(ps.group_experts(loads, 2, "balanced"), ps.group_experts(longer, 2, "balanced"))
+
+
+def test_idle_requests_change_nothing_and_no_visit_at_all_is_legal():
+    loads = np.random.default_rng(7).integers(0, 50, (4, 9))
+    idle = np.concatenate([loads, np.zeros((3, 9), int)])
+    np.testing.assert_array_equal(ps.group_experts(loads, 3, "balanced"), ps.group_experts(idle, 3, "balanced"))
+    assert np.bincount(ps.group_experts(np.zeros((2, 7)), 3, "balanced")).tolist() == [3, 2, 2]
+
+
 def test_coactivation_keeps_experts_of_one_token_apart():
     choices = np.zeros((40, 4), int)
     choices[:20, [0, 1]] = 1

@@ -1,10 +1,14 @@
 """Grouping by search: swap experts between groups while the expected makespan falls.
 
 Experts are hot in different requests, so balancing the summed loads is not enough: the makespan of a request is its
-own largest group load. The objective is the mean over requests of a smooth maximum (16-norm) of the group loads: it
-also weighs groups that are nearly largest, and groupings fitted with it are at least as good on requests that were
-not seen as with the plain maximum. All swaps are priced at once; the best is taken until none helps. Then a few
-random swaps kick the grouping out of its local optimum (iterated local search), and the best one is returned.
+own largest group load. The objective is the mean over requests of a smooth maximum (a norm) of the group loads, each
+in units of the makespan that the request has before the search, so that short requests count as much as long ones. In
+pairs one hot expert sets the makespan of a request, and a norm close to the maximum (64) does best; in larger groups
+loads average out, and a norm that also weighs groups that are nearly largest (16) does better on requests not seen.
+
+All swaps are priced at once, and after a swap only those that touch its two groups anew; the best is taken until none
+helps. Then two random swaps kick the grouping out of its local optimum (iterated local search), again and again, and
+the best one is returned. Small kicks and many of them lead lower than large ones, on requests that were not seen too.
 """
 
 from __future__ import annotations
@@ -14,10 +18,13 @@ import numpy as np
 from pimjax.array_typing import HostArray
 from pimjax.schedule.grouping.simple import snake
 
-_KICKS = 16  # restarts from a disturbed optimum
-_KICK_SWAPS = 4
+_KICKS = 64  # restarts from a disturbed optimum
+_FEWEST_KICKS = 8
+_PRICED = 64 * 500 * 64  # swaps x requests x restarts: larger problems restart less often
+_KICK_SWAPS = 2
 _TOLERANCE = 1e-9
-_SQUARINGS = 4  # the norm is 2**4 = 16
+_SQUARINGS_OF_PAIRS = 6  # the norm is 2**6 = 64
+_SQUARINGS = 4  # 2**4 = 16, for larger groups
 
 
 def search_groups(
@@ -26,19 +33,20 @@ def search_groups(
     *,
     pair_cost: HostArray | None = None,
     seed: int = 0,
-    kicks: int = _KICKS,
+    kicks: int | None = None,
 ) -> HostArray:
     """Groups of nearly equal size with a low mean makespan, and few costly pairs of experts inside a group.
 
-    Minimises the mean over requests of the 16-norm over groups of their loads, plus `pair_cost[e, f]` of all pairs
-    inside a group.
+    Minimises the mean over requests of a norm over groups of their loads (64-norm for pairs, 16-norm for larger
+    groups), every request scaled to the mean makespan of the starting grouping (heaviest to lightest, dealt in snake
+    order), plus `pair_cost[e, f]` of all pairs inside a group.
 
     Args:
         loads: `[requests, E]` passes of each expert in each request.
         num_groups: G; sizes differ by at most 1.
         pair_cost: symmetric `[E, E]`, slots that each pair costs when it shares a group; None: nothing.
         seed: of the random kicks.
-        kicks: number of disturbed restarts.
+        kicks: number of disturbed restarts; default 64, fewer (at least 8) for large problems.
 
     Returns:
         int32 `[E]` group of each expert.
@@ -55,16 +63,18 @@ def search_groups(
     if pair_cost is not None:
         costs[:experts, :experts] = pair_cost
         np.fill_diagonal(costs, 0.0)
-    empty = np.arange(experts + padded) >= experts
     groups = np.empty(experts + padded, np.int32)
     heaviest = np.argsort(loads[:, :experts].sum(axis=0), kind="stable")[::-1]
     groups[heaviest] = snake(experts, num_groups)
     short = np.flatnonzero(np.bincount(groups[:experts], minlength=num_groups) < -(-experts // num_groups))
     groups[experts:] = short
+    swaps = _Swaps(loads, costs, experts, groups, num_groups)
+    if kicks is None:
+        kicks = int(np.clip(_PRICED // (len(swaps.first) * len(loads)), _FEWEST_KICKS, _KICKS))
     generator = np.random.default_rng(seed)
-    groups, value = _descend(loads, costs, empty, groups, num_groups)
+    groups, value = swaps.descend(groups)
     for _ in range(kicks):
-        trial, trial_value = _descend(loads, costs, empty, _kick(groups, empty, num_groups, generator), num_groups)
+        trial, trial_value = swaps.descend(_kick(groups, experts, generator))
         if trial_value < value - _TOLERANCE:
             groups, value = trial, trial_value
     return canonical(groups[:experts])
@@ -80,71 +90,80 @@ def canonical(groups: HostArray) -> HostArray:
     return np.argsort(np.argsort(first)).astype(np.int32)[inverse]
 
 
-def _descend(
-    loads: HostArray, costs: HostArray, empty: HostArray, groups: HostArray, num_groups: int
-) -> tuple[HostArray, float]:
-    """Best swap after best swap until none lowers the objective."""
-    groups = groups.copy()
-    member = np.eye(num_groups)[groups]
-    while True:
-        gain, first, second = _best_swap(loads, costs, empty, groups, member)
-        if gain <= _TOLERANCE:
-            break
-        groups[[first, second]] = groups[[second, first]]
-        member[[first, second]] = member[[second, first]]
-    inside = float(np.einsum("eg,ef,fg->", member, costs, member)) / 2
-    power = _power(_relative(loads, num_groups) @ member).sum(axis=1)
-    return groups, _objective(loads, num_groups, power[:, None]).item() + inside
+class _Swaps:
+    """All swaps of two experts, and what they do to the objective."""
+
+    def __init__(self, loads: HostArray, costs: HostArray, experts: int, groups: HostArray, num_groups: int) -> None:
+        self.costs, self.experts, self.num_groups = costs, experts, num_groups
+        self.squarings = _SQUARINGS_OF_PAIRS if len(groups) <= 2 * num_groups else _SQUARINGS
+        before = (loads @ np.eye(num_groups)[groups]).max(axis=1)
+        used = before > 0
+        # In units of the makespan before the search: powers stay small, and every request weighs the same.
+        self.loads = loads[used].T / before[used]  # [E, R]
+        self.slots = before.sum() / max(len(before), 1) / max(used.sum(), 1)  # of one request in the objective
+        first, second = np.triu_indices(len(loads.T), 1)
+        real = first < experts  # of two empty places none moves
+        self.first, self.second = first[real], second[real]
+        self.change = self.loads[self.second] - self.loads[self.first]  # [swaps, R]
+
+    def descend(self, groups: HostArray) -> tuple[HostArray, float]:
+        """Best swap after best swap until none lowers the objective; the groups and their objective."""
+        groups = groups.copy()
+        member = np.eye(self.num_groups)[groups]
+        total = member.T @ self.loads  # [G, R]
+        power = self._power(total)
+        step = np.empty_like(self.change)  # what each swap adds to the sum of powers
+        stale = np.arange(len(self.first))
+        while True:
+            a, b = groups[self.first[stale]], groups[self.second[stale]]
+            change = self.change[stale]
+            step[stale] = self._power(total[a] + change) + self._power(total[b] - change) - power[a] - power[b]
+            summed = power.sum(axis=0)
+            smooth = self.slots * self._root(summed).sum()
+            gain = smooth - self.slots * self._root(step + summed).sum(axis=1) - self._pairs(groups, member)
+            gain[~self._allowed(groups)] = -np.inf
+            best = int(np.argmax(gain))
+            if gain[best] <= _TOLERANCE:
+                return groups, float(smooth + np.einsum("eg,ef,fg->", member, self.costs, member) / 2)
+            e, f = self.first[best], self.second[best]
+            touched = groups[[e, f]]
+            total[touched] += [[1.0], [-1.0]] * self.change[best]
+            power[touched] = self._power(total[touched])
+            groups[[e, f]] = groups[[f, e]]
+            member[[e, f]] = member[[f, e]]
+            near = (groups == touched[0]) | (groups == touched[1])
+            stale = np.flatnonzero(near[self.first] | near[self.second])
+
+    def _power(self, values: HostArray) -> HostArray:
+        for _ in range(self.squarings):
+            values = values * values
+        return values
+
+    def _root(self, power_sum: HostArray) -> HostArray:
+        root = np.maximum(power_sum, 0.0)  # rounding may leave a sum just below zero
+        for _ in range(self.squarings):
+            np.sqrt(root, out=root)
+        return root
+
+    def _pairs(self, groups: HostArray, member: HostArray) -> HostArray:
+        """What each swap adds to the cost of pairs inside groups."""
+        first, second = self.first, self.second
+        tie = self.costs @ member  # [E, G] cost of an expert with everything in a group
+        a, b = groups[first], groups[second]
+        return tie[first, b] - tie[first, a] + tie[second, a] - tie[second, b] - 2 * self.costs[first, second]
+
+    def _allowed(self, groups: HostArray) -> HostArray:
+        """Swaps between two groups; an empty place may go to a group without one only."""
+        a, b = groups[self.first], groups[self.second]
+        lonely = np.bincount(groups[self.experts :], minlength=self.num_groups) == 0
+        return (a != b) & ((self.second < self.experts) | lonely[a])
 
 
-def _best_swap(
-    loads: HostArray, costs: HostArray, empty: HostArray, groups: HostArray, member: HostArray
-) -> tuple[float, int, int]:
-    """How much the best swap of two experts lowers the objective, and which two."""
-    num_groups = member.shape[1]
-    relative = _relative(loads, num_groups)
-    total = relative @ member  # [R, G]
-    power = _power(total)
-    summed = power.sum(axis=1, keepdims=True)
-    first, second = np.triu_indices(len(groups), 1)
-    useful = (groups[first] != groups[second]) & ~(empty[first] & empty[second])
-    lonely = np.bincount(groups[empty], minlength=num_groups) == 0  # groups without an empty place
-    useful &= np.where(empty[second], lonely[groups[first]], True)
-    first, second = first[useful], second[useful]
-    a, b = groups[first], groups[second]
-    change = relative[:, second] - relative[:, first]  # [R, pairs]
-    swapped = _power(total[:, a] + change) + _power(total[:, b] - change)
-    swapped += summed - power[:, a] - power[:, b]
-    tie = costs @ member  # [E, G] cost of an expert with everything in a group
-    pairs = tie[first, b] - tie[first, a] + tie[second, a] - tie[second, b] - 2 * costs[first, second]
-    gain = _objective(loads, num_groups, summed) - _objective(loads, num_groups, swapped) - pairs
-    best = int(np.argmax(gain))
-    return float(gain[best]), int(first[best]), int(second[best])
-
-
-def _relative(loads: HostArray, num_groups: int) -> HostArray:
-    """Loads in units of the mean group load of their request, so that powers stay small."""
-    return loads / np.maximum(loads.sum(axis=1, keepdims=True) / num_groups, _TOLERANCE)
-
-
-def _power(values: HostArray) -> HostArray:
-    for _ in range(_SQUARINGS):
-        values = values * values
-    return values
-
-
-def _objective(loads: HostArray, num_groups: int, power_sum: HostArray) -> HostArray:
-    """Mean over requests of the smooth makespan, in slots: `[candidates]` from power sums `[R, candidates]`."""
-    norm = np.maximum(power_sum, 0.0) ** (0.5**_SQUARINGS)  # rounding may leave a sum just below zero
-    return (norm * (loads.sum(axis=1, keepdims=True) / num_groups)).mean(axis=0)
-
-
-def _kick(groups: HostArray, empty: HostArray, num_groups: int, generator: np.random.Generator) -> HostArray:
+def _kick(groups: HostArray, experts: int, generator: np.random.Generator) -> HostArray:
     """A few random swaps of real experts."""
     groups = groups.copy()
-    real = np.flatnonzero(~empty)
     for _ in range(_KICK_SWAPS):
-        pair = generator.choice(real, 2, replace=False)
+        pair = generator.choice(experts, 2, replace=False)
         groups[pair] = groups[pair[::-1]]
     return groups
 
