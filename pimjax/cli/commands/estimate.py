@@ -129,6 +129,17 @@ def _accuracy(out: dict[str, Any]) -> str:
     return text
 
 
+def _movers(moved_by: list[dict[str, Any]], draws: int) -> str:
+    """The first three shares that so few draws can tell from chance: n rho^2 is about chi-square with one degree of
+    freedom, and the largest of fifty idle constants stays below 12 in 97 runs of 100.
+
+    >>> _movers([{"name": "a", "share": 0.6}, {"name": "b", "share": 0.1}], 64)
+    'a 60%'
+    """
+    clear = [item for item in moved_by[:3] if item["share"] * draws > 12]
+    return ", ".join(f"{item['name']} {item['share']:.0%}" for item in clear) or "too few draws to tell"
+
+
 def _show_uncertainty(drawn: dict[str, Any]) -> None:
     rows = [
         (
@@ -136,7 +147,7 @@ def _show_uncertainty(drawn: dict[str, Any]) -> None:
             row["nominal"],
             row["low"],
             row["high"],
-            ", ".join(f"{item['name']} {item['share']:.0%}" for item in row["moved_by"][:3]),
+            _movers(row["moved_by"], drawn["samples"] - drawn["failed"]),
         )
         for name, row in drawn["metrics"].items()
     ]
