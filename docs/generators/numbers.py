@@ -49,11 +49,13 @@ NUMBERS: dict[str, Number] = {
     "closed_per_s": Number("reference_speed", ("fidelity", "closed", "best_per_s")),
     "perplexity_exact": Number("perplexity_study", ("exact_perplexity",), 1, 4),
     "perplexity_tokens": Number("perplexity_study", ("held_out_tokens",), 1, 4),
-    "macro_energy_fold": Number("validate_macros", ("survey", "blind", "tops_per_w", "median_fold")),
+    "macro_energy_fold": Number("validate_macros", ("survey", "blind", "tops_per_w", "median_fold"), 1, 3),
     "macro_energy_worst": Number("validate_macros", ("survey", "blind", "tops_per_w", "worst_fold")),
-    "macro_area_fold": Number("validate_macros", ("survey", "blind", "area_mm2", "median_fold")),
-    "macro_first_energy_fold": Number("validate_macros_first_run", ("survey", "blind", "tops_per_w", "median_fold")),
-    "macro_first_area_fold": Number("validate_macros_first_run", ("survey", "blind", "area_mm2", "median_fold")),
+    "macro_area_fold": Number("validate_macros", ("survey", "blind", "area_mm2", "median_fold"), 1, 3),
+    "macro_first_energy_fold": Number(
+        "validate_macros_first_run", ("survey", "blind", "tops_per_w", "median_fold"), 1, 3
+    ),
+    "macro_first_area_fold": Number("validate_macros_first_run", ("survey", "blind", "area_mm2", "median_fold"), 1, 3),
     "macro_energy_rows": Number("validate_macros", ("survey", "blind", "tops_per_w", "rows")),
     "macro_scaled_energy": Number(
         "validate_macros", ("survey", "one_scale_per_chip", "median_relative_error", "tops_per_w"), 100
