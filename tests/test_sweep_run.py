@@ -21,7 +21,7 @@ from pimjax.batch.store import StorageError, Store, coded
 from pimjax.batch.sweep import SweepOutcome, plan_of, run_sweep
 from pimjax.batch.sweep_config import SweepConfig, load_sweep
 from pimjax.batch.trace_source import TraceSource
-from pimjax.errors import ConfigError, TraceError
+from pimjax.errors import CapacityError, ConfigError, TraceError
 from pimjax.trace import generate_traces
 
 pytest.importorskip("pyarrow", reason="the sweep extra is not installed: pip install 'pimjax[sweep]'")
@@ -244,6 +244,29 @@ def test_one_unreadable_trace_among_a_thousand(tmp_path: Path) -> None:
     assert [name.split("/")[0] for name in source.names[499:501]] == ["t0499", "t0501"]
     [sentence] = source.skipped
     assert "t0500.npz" in sentence
+
+
+def test_rows_name_their_request(tmp_path: Path) -> None:
+    traces = generate_traces("uniform", requests=3, layers=1, tokens=6, experts=16, top_k=4, seed=0)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        traces.save(tmp_path / folder / "t.npz")
+    spec = {"files": [str(tmp_path / "*" / "t.npz")], "requests": [0, 2]}
+    names = TraceSource(load_sweep({"traces": spec}).traces).names
+    assert names == [f"{tmp_path / folder / 't'}/{request}" for folder in "ab" for request in (0, 2)]
+    path = tmp_path / "sweep.yaml"
+    path.write_text("traces: {files: [a/t.npz, expert_choice], requests: [2]}\n")  # the second one is shipped
+    names = TraceSource(load_sweep(path).traces).names
+    assert names[0] == "t/2"
+    assert names[1].startswith("expert_choice/")
+
+
+def test_too_many_rows_for_a_small_format_are_refused_at_once(tmp_path: Path) -> None:
+    axes = [{"field": f"hardware.{name}", "grid": {"start": 1, "stop": 2, "count": 1001}}
+            for name in ("mvm_latency_ns", "mvm_energy_nj")]  # fmt: skip
+    with pytest.raises(CapacityError, match="1,002,001"):
+        run_sweep(_sweep(axes=axes, format="csv"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_unreadable_traces_are_refused_or_skipped(tmp_path: Path) -> None:

@@ -161,17 +161,11 @@ class Store:
         return {name: np.asarray(values) for name, values in document["columns"].items()}, document["metadata"]
 
     def export(self) -> Path | None:
-        """With format csv or json: one file of all points. None with parquet (the parts are the data set).
-
-        Raises:
-            StorageError: more than a million rows.
-        """
+        """With format csv or json: one file of all points, at most MAX_SMALL_ROWS. None with parquet (the parts are the
+        data set)."""
         if self.form == "parquet":
             return None
         parts = [self.read(self.part("points", chunk))[0] for chunk in sorted(self.done("points"))]
-        rows = sum(len(next(iter(part.values()))) for part in parts)
-        if rows > MAX_SMALL_ROWS:
-            raise StorageError(f"{rows:,} rows are too many for {self.form}: use format parquet")
         names = list(parts[0]) if parts else []
         columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
         target = self.folder / f"points.{self.form}"

@@ -24,7 +24,7 @@ from pimjax.batch.points import Space, space_of
 from pimjax.batch.progress import SweepProgress
 from pimjax.batch.rows import RowMaker
 from pimjax.batch.selection import Rules, Selected, merge, rules_of
-from pimjax.batch.store import Column, Store, write_bytes
+from pimjax.batch.store import MAX_SMALL_ROWS, Column, Store, write_bytes
 from pimjax.batch.sweep_config import SweepConfig, base_config, sweep_digest
 from pimjax.batch.tile import check_mesh
 from pimjax.batch.trace_source import TraceSource, describe
@@ -125,6 +125,11 @@ def _check_size(sweep: SweepConfig, grid: Grid) -> None:
     if sweep.store == "all" and grid.points > 2_000_000_000:
         raise CapacityError(
             f"the sweep has {grid.points:,} points; storing all would fill the disk: use store: selected, or split it"
+        )
+    if sweep.store == "all" and sweep.format != "parquet" and grid.points > MAX_SMALL_ROWS:
+        raise CapacityError(
+            f"format: {sweep.format} is for at most {MAX_SMALL_ROWS:,} rows, the sweep has {grid.points:,}: use format "
+            "parquet, or store: selected"
         )
 
 

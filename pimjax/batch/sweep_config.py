@@ -18,6 +18,7 @@ from pimjax.config.loader import load_config, sentence, unknown_key_sentence
 from pimjax.config.yaml_reader import read_yaml
 from pimjax.errors import ConfigError
 from pimjax.estimation.result import SCALARS
+from pimjax.trace.defaults import RECORDED_ROUTERS
 from pimjax.trace.sources import in_trace_folder
 
 METRICS = SCALARS
@@ -174,6 +175,8 @@ def _beside(data: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _trace_file(folder: Path, name: str) -> str:
     joined = folder / name
+    if name in RECORDED_ROUTERS and not joined.is_file():
+        return name
     return str(joined if joined.is_file() else in_trace_folder(name) or joined)
 
 

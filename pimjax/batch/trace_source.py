@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import glob
 import hashlib
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 from pimjax.batch.sweep_config import Traces
 from pimjax.errors import TraceError
 from pimjax.trace.routing import RoutingTrace
-from pimjax.trace.sources import open_traces
+from pimjax.trace.sources import find_trace, open_traces
 
 
 class RequestAt(NamedTuple):
@@ -50,7 +51,9 @@ class TraceSource:
 
     def _scan(self, spec: Traces) -> None:
         content = hashlib.sha256()
-        for path in _files(spec.files):
+        paths = _files(spec.files)
+        stems = collections.Counter(Path(path).stem for path in paths)
+        for path in paths:
             try:
                 traces = self._load(path)
             except TraceError as error:
@@ -58,11 +61,14 @@ class TraceSource:
                     raise TraceError(f"{error} (traces.on_unreadable: skip leaves such files out)") from None
                 self.skipped.append(str(error))
                 continue
-            content.update(Path(path).read_bytes())
+            content.update(find_trace(path).read_bytes())
             stem = Path(path).stem
+            if stems[stem] > 1:  # files of equal name in several folders: rows must say which
+                stem = str(Path(path).with_suffix(""))
             for index in range(traces.num_requests):
                 given = traces.metadata.get("request_names")
-                label = str(given[index]) if given is not None else str(index)
+                place = index if spec.requests is None else spec.requests[index]
+                label = str(given[index]) if given is not None else str(place)
                 self.requests.append(RequestAt(f"{stem}/{label}", path, index, int(traces.num_tokens[index])))
         if not self.requests:
             raise TraceError(f"none of the trace files can be read: {'; '.join(self.skipped[:3])}")
