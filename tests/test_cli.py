@@ -66,6 +66,7 @@ def test_estimate_prints_what_people_read(capsys) -> None:
         (("estimate", "paper_reference", "--set", "hardware.num_digital_units=0"), "at least 1"),
         (("estimate", "paper_multiplexed", "--trace", "missing.npz"), "missing.npz"),
         (("init", "missing-folder/chip.yaml"), "does not exist"),
+        (("reproduce", "--out", "/dev/null/results"), "Not a directory /dev/null"),
         (("presets", "nothing"), "neither a YAML file nor a shipped configuration"),
     ],
 )

@@ -87,6 +87,11 @@ def test_reference_config_is_the_reference_preset() -> None:
     assert ours.workload == preset.workload
 
 
+def test_reference_config_takes_numpy_scalars() -> None:
+    ours = reference_config(d_model=np.int64(512), kv=np.True_, go=np.bool_(True), mvm_latency=np.float32(131))
+    assert ours == reference_config(d_model=512, kv=True, go=True, mvm_latency=131.0)
+
+
 def test_digest_ignores_names_and_sees_numbers() -> None:
     assert Config(name="a").digest() == Config(name="b").digest()
     assert load_config({}, {"hardware.mvm_latency_ns": 131}).digest() != Config().digest()

@@ -87,6 +87,12 @@ def test_misuse_is_explained(figure) -> None:
         pimjax.estimate(pimjax.load_config("paper_multiplexed"), figure)
     with pytest.raises(pimjax.ConfigError, match=r"exact.*event, fluid, closed"):
         pimjax.estimate(_figure_chip("compact"), figure, "exact")
+    small = pimjax.reference_config(d_model=512, d_ff=300, vocab=1000, k=2, experts=4, start_len=2)
+    for fidelity in ("event", "fluid", "closed"):
+        with pytest.raises(pimjax.TraceError, match="has 1 entries: 2 are needed"):
+            pimjax.estimate(small, fidelity=fidelity, expert_choices=[[0, 1]])
+    with pytest.raises(pimjax.TraceError, match="holds single numbers: each entry must be a list of k = 2"):
+        pimjax.estimate(small, fidelity="closed", expert_choices=[0, 1])
     with pytest.raises(pimjax.ConfigError, match="expert_choices belongs to chip_model 'reference'"):
         pimjax.estimate(_figure_chip("compact"), figure, expert_choices=[[0, 1]])
     with pytest.raises(pimjax.ConfigError, match=r"pimjax\.load_config"):

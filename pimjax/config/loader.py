@@ -81,7 +81,7 @@ def find_preset(name: str, section: str | None, beside: Path | None = None) -> P
     raise ConfigError(
         f"{name!r} is neither a YAML file nor a shipped {label}"
         + (f"; did you mean {hint[0]!r}?" if hint else "")
-        + f" Shipped: {', '.join(known) or 'none'}"
+        + f"; shipped: {', '.join(known) or 'none'}"
     )
 
 

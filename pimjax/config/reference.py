@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from pimjax.config.config import Config
 from pimjax.config.loader import load_config, unknown_key_sentence
 from pimjax.errors import ConfigError
@@ -80,6 +82,7 @@ def reference_config(**inputs: Any) -> Config:
     >>> reference_config(dpus=10).hardware.num_digital_units
     10.0
     """
+    inputs = {name: value.item() if isinstance(value, np.generic) else value for name, value in inputs.items()}
     for name, value in inputs.items():
         if name not in REFERENCE_DEFAULTS:
             raise ConfigError(unknown_key_sentence(name, value, name, list(REFERENCE_DEFAULTS)))

@@ -13,7 +13,7 @@ import numpy as np
 
 from pimjax.chips.multiplexed import schedule_inputs, simulate
 from pimjax.chips.multiplexed.core import tile_parameters
-from pimjax.chips.reference.config import simulate_config
+from pimjax.chips.reference.config import check_choices, simulate_config
 from pimjax.chips.run_cost import RunCost
 from pimjax.circuit.sanity import checked_tile, least_cost
 from pimjax.compiling import quick_compilation
@@ -44,7 +44,8 @@ def estimate(
         trace: routing of the request; None: what `workload.trace` describes. Where `workload.prompt_tokens` is null
             the trace's length decides. Without effect on the fluid and closed fidelities of the `reference` chip.
         fidelity: "event" (exact), "fluid", or "closed".
-        expert_choices: `reference` chip only: one entry of k distinct ids per (pass, MoE layer, token).
+        expert_choices: `reference` chip only: one entry of k distinct ids per (pass, MoE layer, token);
+            checked at every fidelity, used by "event".
         seed: `reference` chip only: for drawing experts where none are given.
         accuracy: "none"; "sqnr": also `sqnr_db` of a crossbar product with the configuration's numerics; "perplexity":
             also `perplexity` of the project's language model on such crossbars (seconds to minutes), see
@@ -166,6 +167,8 @@ def _reference(
         cost: RunCost = simulate_config(config, expert_choices, seed=seed, max_layers=capacity.max_layers)[0]
         with jax.enable_x64(True):
             return _host(from_run_cost(cost, config.hardware.reticle_area_mm2))
+    if expert_choices is not None:
+        check_choices(config, expert_choices)
     return run_kernel(design, None, capacity, config.chip_model, fidelity)
 
 

@@ -75,6 +75,8 @@ def shape_choices(p: ReferenceParameters, expert_choices: Sequence[Sequence[int]
         )
     if layers == 0:
         return tuple(() for _ in passes)
+    if any(np.ndim(entry) == 0 for entry in expert_choices):
+        raise TraceError(f"expert_choices holds single numbers: each entry must be a list of k = {p.k} expert ids")
     lengths = {len(entry) for entry in expert_choices}
     if lengths != {p.k}:
         raise TraceError(f"expert_choices has entries of {sorted(lengths)} experts: each must name k = {p.k}")

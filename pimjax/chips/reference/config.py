@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pimjax.chips.reference.choices import shape_choices
 from pimjax.chips.reference.event import ReferenceResult, simulate
 from pimjax.chips.reference.memory import ScratchpadError
 from pimjax.chips.reference.parameters import ReferenceParameters
@@ -92,6 +93,26 @@ def reference_parameters(config: Config) -> ReferenceParameters:
         seed=workload.trace.seed,
         units=UnitCosts(**{theirs: getattr(hardware, ours) for theirs, ours in _UNITS.items()}, whole_ns=plan.whole_ns),
     )
+
+
+def check_choices(config: Config, expert_choices: Sequence[Sequence[int]]) -> None:
+    """Raise TraceError where expert choices do not fit a run, also for fidelities that do not look at them.
+
+    >>> from pimjax.config import reference_config
+    >>> check_choices(reference_config(start_len=2, k=1), [[3], [0]])
+    """
+    model, workload = config.model, config.workload
+    run = ReferenceParameters(
+        layers=model.num_layers,
+        k=model.top_k,
+        experts=model.num_experts,
+        frequency=model.moe_frequency,
+        start_len=workload.num_prompt_tokens,
+        new_length=workload.generated_tokens,
+        go=workload.go_cache != "none",
+        prefill=workload.prefill,
+    )
+    shape_choices(run, expert_choices)
 
 
 def simulate_config(

@@ -29,6 +29,8 @@ def reproduce(
     """
     from pimjax.reproduction import reproduce as run
 
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be is known before the work
     quiet = as_json or not stderr.is_terminal
     with stderr.status("starting", spinner="dots") if not quiet else _Silent() as status:
         results = run(progress=status.update)
