@@ -1,18 +1,21 @@
 """Does tuning by gradient find the optimum with fewer evaluations than search? Six problems, four methods, ten seeds.
 
-A gradient counts as 4 evaluations. All methods see the same legal points and the same penalty for broken limits and
-know nothing of the base chip. Optimum of the enumerable problems: every legal point evaluated in the same fidelity,
-the best 100 rechecked by the event engine. Of the others: the best point that any method found in any run, so regret
-there is against a bound that may still be improved. Success: within 1 % of the optimum with at least 3 times fewer
-evaluations than the best baseline, median over the seeds (a run that never gets there counts as infinite).
+A gradient counts as 4 evaluations; where the method takes gradients of the objective and of limits at one point, each
+counts. All methods see the same legal points and the same penalty for broken limits and know nothing of the base chip.
+Optimum of the enumerable problems: every legal point evaluated in the same fidelity, the best 100 rechecked by the event
+engine. Of the others: the best point that any method found in any run, so regret there is against a bound that may still
+be improved. Success: within 1 % of the optimum with at least 3 times fewer evaluations than the best baseline, median
+over the seeds (a run that never gets there counts as infinite).
 
-    python benchmarks/tune_proof.py                   # writes results/tune_proof.json and .svg
+    python benchmarks/tune_proof.py                   # writes results/tune_proof.json, tune_proof_runs.json and .svg
+    python benchmarks/tune_proof.py --resume --methods gradient random cma   # keeps the runs of the slow TPE
     python benchmarks/tune_proof.py --quick           # one problem, two seeds, writes nothing
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from typing import Any
@@ -27,15 +30,17 @@ from pimjax.estimation import estimate
 from pimjax.tuning.baselines import SEARCHES, Trace
 from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.problem import Problem, make_problem
-from pimjax.tuning.tune import event_base_quantities
+from pimjax.tuning.recheck import event_base_quantities
+from pimjax.tuning.tune import GRADIENT_COST
 
 BUDGET = 10_000
 TPE_BUDGET = 1000
 """Of TPE only: its own time per question grows with the answers so far (30 ms of processor time near the 1,000th, 300
 times that of an evaluation), so 10,000 evaluations would take hours per problem."""
+RUNS = RESULTS / "tune_proof_runs.json"
 CHECKPOINTS = (100, 300, 1000, 3000, 10_000)
 SECONDS = np.geomspace(0.01, 300, 60)
-CURVE = np.unique(np.round(np.geomspace(30, BUDGET, 60)).astype(int))
+CURVE = np.unique(np.round(np.geomspace(4, BUDGET, 80)).astype(int))
 WITHIN = np.log(1.01)
 CHUNK = 1 << 16
 RECHECK_SECONDS = 600.0
@@ -85,6 +90,15 @@ def enumerate_all(problem: Problem) -> dict[str, Any]:
     }
 
 
+def identity(name: str, problem: Problem) -> str:
+    """Changes with the problem's description and with what the model says at eight fixed points: runs are kept by it."""
+    unit = np.zeros((8, len(problem.start)))
+    unit[:, : problem.num_parameters] = np.random.default_rng(0).random((8, problem.num_parameters))
+    base = np.round(evaluate(problem, unit, np.zeros(8, int)).base, 7) + 0.0
+    description = json.dumps(PROBLEMS[name], sort_keys=True).encode()
+    return hashlib.sha256(description + base.tobytes()).hexdigest()[:16]
+
+
 def summary(traces: list[Trace], optimum: float, budget: int) -> dict[str, Any]:
     """Regret [%] at checkpoints and along the curve (median, quartiles), and evaluations to within 1 %."""
 
@@ -100,6 +114,7 @@ def summary(traces: list[Trace], optimum: float, budget: int) -> dict[str, Any]:
     bands = np.array([np.percentile(regrets(x), (25, 50, 75), method="lower") for x in points])
     return {
         "budget": budget,
+        "seeds": len(traces),
         "regret_percent": {str(x): _finite(np.median(regrets(x))) for x in CHECKPOINTS if x <= budget},
         "evaluations_to_1_percent": [_finite(x) for x in reached],
         "median_evaluations_to_1_percent": _finite(np.percentile(reached, 50, method="higher")),
@@ -115,7 +130,7 @@ def summary(traces: list[Trace], optimum: float, budget: int) -> dict[str, Any]:
 
 
 def _over_seconds(traces: list[Trace], optimum: float) -> dict[str, Any]:
-    """Regret [%] over wall time, median and quartiles, as far as the slowest run went; compilation left out."""
+    """Regret [%] over processor time, median and quartiles, as far as the slowest run went; compilation left out."""
     last = max(trace.elapsed for trace in traces)
     points = [float(x) for x in SECONDS if x <= last] or [float(SECONDS[0])]
     regrets = [[100 * np.expm1(trace.after(x) - optimum) for trace in traces] for x in points]
@@ -128,53 +143,60 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def solve(name: str, seeds: int, budget: int, tpe_budget: int, methods: list[str], quick: bool) -> dict[str, Any]:
-    """All methods on one problem."""
+def solve(name: str, arguments: argparse.Namespace, earlier: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All methods on one problem: the result, and its runs; both may be `earlier` ones where those are kept."""
     problem = make_problem(problem_config(name))
     points = legal_points(problem.config)
+    known = identity(name, problem)
+    runs: dict[str, Any] = earlier.get("runs", {}) if earlier.get("identity") == known else {}
     out: dict[str, Any] = {"parameters": problem.num_parameters, "legal_points": points}
-    if points and not quick:
-        out["exhaustive"] = enumerate_all(problem)
-        print(f"{name}: {points:,} points in {out['exhaustive']['seconds']:.0f} s", flush=True)
+    if points and not arguments.quick:
+        exhaustive = earlier["exhaustive"] if runs and "exhaustive" in earlier else enumerate_all(problem)
+        out["exhaustive"] = exhaustive
+        print(f"{name}: {points:,} points in {exhaustive['seconds']:.0f} s", flush=True)
     target = out["exhaustive"]["optimum"] if "exhaustive" in out else -np.inf
-    traces, budgets = {}, {}
-    for method in methods:
-        budgets[method] = min(budget, tpe_budget) if method == "tpe" else budget
+    for method in arguments.methods:
+        budget = min(arguments.budget, arguments.tpe_budget) if method == "tpe" else arguments.budget
         SEARCHES[method](problem, 200, 0)  # compile
-        SEARCHES[method](problem, budgets[method], 0, np.inf)  # the same shapes as below; anything is good enough
-        begin = time.perf_counter()
-        traces[method] = [SEARCHES[method](problem, budgets[method], seed, target) for seed in range(seeds)]
-        out.setdefault("seconds", {})[method] = time.perf_counter() - begin
-        print(f"  {method} took {out['seconds'][method]:.0f} s", flush=True)
+        SEARCHES[method](problem, budget, 0, np.inf)  # the same shapes as below; anything is good enough
+        begin = time.process_time()
+        found = [SEARCHES[method](problem, budget, seed, target).to_dict() for seed in range(arguments.seeds)]
+        runs[method] = {"budget": budget, "seconds": time.process_time() - begin, "seeds": found}
+        print(f"  {method} took {runs[method]['seconds']:.0f} s of processor time", flush=True)
+    runs = {method: runs[method] for method in SEARCHES if method in runs}
+    traces = {method: [Trace.from_dict(item) for item in entry["seeds"]] for method, entry in runs.items()}
+    budgets = {method: entry["budget"] for method, entry in runs.items()}
+    out["seconds"] = {method: entry["seconds"] for method, entry in runs.items()}
     found = min(trace.at(10**9) for each in traces.values() for trace in each)
     optimum = out["exhaustive"]["optimum"] if "exhaustive" in out else found
+    out["optimum"] = optimum
     out["optimum_from"] = "exhaustion" if "exhaustive" in out else "best of all runs"
     out["methods"] = {method: summary(each, optimum, budgets[method]) for method, each in traces.items()}
     mine = out["methods"]["gradient"]["median_evaluations_to_1_percent"]
-    others = [out["methods"][m]["median_evaluations_to_1_percent"] for m in methods if m != "gradient"]
+    others = [out["methods"][m]["median_evaluations_to_1_percent"] for m in runs if m != "gradient"]
     best = min((x for x in others if x is not None), default=None)
-    out["times_fewer_than_best_baseline"] = (best or budget) / mine if mine else None
+    out["times_fewer_than_best_baseline"] = (best or BUDGET) / mine if mine else None
     out["baselines_reach_1_percent"] = best is not None
-    out["success"] = bool(mine and (best or budget) >= 3 * mine)
-    for method in methods:
-        entry = out["methods"][method]
+    out["success"] = bool(mine and (best or BUDGET) >= 3 * mine)
+    for method, entry in out["methods"].items():
         print(
             f"  {method:9s} regret % {entry['regret_percent']}  to 1 %: {entry['median_evaluations_to_1_percent']}",
             flush=True,
         )
     print(f"  -> {out['times_fewer_than_best_baseline']} times fewer, success {out['success']}", flush=True)
-    return out
+    kept = {"identity": known, "runs": runs} | ({"exhaustive": out["exhaustive"]} if "exhaustive" in out else {})
+    return out, kept
 
 
 def draw(document: dict[str, Any]) -> None:
-    """Regret over evaluations (above) and over wall time (below) with quartile bands."""
+    """Regret over evaluations (above) and over processor time (below) with quartile bands."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     curves = (("curve", "evaluations", "evaluations (a gradient counts as 4)"),
-              ("curve_over_seconds", "seconds", "wall time [s], compiled"))  # fmt: skip
+              ("curve_over_seconds", "seconds", "processor time [s], compiled"))  # fmt: skip
     names, floor = list(document), 1e-3
     figure, axes = plt.subplots(2, len(names), figsize=(3.2 * len(names), 6.5), sharey=True, squeeze=False)
     for column, name in enumerate(names):
@@ -206,23 +228,27 @@ def main() -> None:
     parser.add_argument("--tpe-budget", type=int, default=TPE_BUDGET, help="evaluations of TPE, which is slow itself")
     parser.add_argument("--methods", nargs="*", default=list(SEARCHES))
     parser.add_argument("--cache", help="folder for compiled programs")
-    parser.add_argument("--resume", action="store_true", help="keep the other problems of an earlier result")
+    parser.add_argument("--resume", action="store_true", help="keep earlier problems, and runs of methods not named")
     arguments = parser.parse_args()
     if arguments.cache:
         jax.config.update("jax_compilation_cache_dir", arguments.cache)
-    names, seeds, budget = arguments.problems, arguments.seeds, arguments.budget
     if arguments.quick:
-        names, seeds, budget = names[:1], 2, 400
+        arguments.problems, arguments.seeds, arguments.budget = arguments.problems[:1], 2, 400
     document: dict[str, Any] = {}
-    if arguments.resume and (RESULTS / "tune_proof.json").is_file():
-        known = json.loads((RESULTS / "tune_proof.json").read_text())["problems"]
-        document = {name: known[name] for name in PROBLEMS if name in known}
-    for name in names:
-        document[name] = solve(name, seeds, budget, arguments.tpe_budget, arguments.methods, arguments.quick)
+    runs: dict[str, Any] = {}
+    if arguments.resume and RUNS.is_file():
+        runs = json.loads(RUNS.read_text())
+        document = json.loads((RESULTS / "tune_proof.json").read_text())["problems"]
+    for name in arguments.problems:
+        document[name], runs[name] = solve(name, arguments, runs.get(name, {}))
         if not arguments.quick:
-            write_json("tune_proof", {"gradient_counts_as": 4, "seeds": seeds, "problems": document})
+            document = {known: document[known] for known in PROBLEMS if known in document}
+            successes = sum(part["success"] for part in document.values())
+            head = {"gradient_counts_as": GRADIENT_COST, "seeds": arguments.seeds, "successes": successes}
+            write_json("tune_proof", {**head, "problems": document})
+            RUNS.write_text(json.dumps({known: runs[known] for known in PROBLEMS if known in runs}) + "\n")
     if not arguments.quick:
-        draw({name: document[name] for name in PROBLEMS if name in document})
+        draw(document)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 
@@ -11,11 +12,12 @@ import pytest
 
 from pimjax.cli import main
 from pimjax.errors import ConfigError
-from pimjax.tuning import load_tune_config, make_problem, tune
+from pimjax.tuning import load_tune_config, make_problem, recheck, tune
 from pimjax.tuning.descent import descend, start_lanes
 from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.last_mile import gradient
-from pimjax.tuning.polish import Point, polish, return_idle
+from pimjax.tuning.points import Point
+from pimjax.tuning.polish import polish, repair, return_idle
 from pimjax.tuning.problem import Problem
 from pimjax.tuning.sensitivity import sensitivities
 
@@ -98,7 +100,7 @@ def test_padding_has_no_gradient(problem: Problem) -> None:
 
 def test_polish_never_worsens_and_counts(problem: Problem) -> None:
     begin = evaluate(problem, problem.start[None], [0])
-    point = Point(problem.start, 0, begin.base[0], float(begin.merit[0]))
+    point = Point.of(problem.start, 0, begin, 0)
     seen: list[int] = []
     better, spent = polish(problem, point, sweeps=3, report=lambda count, _: seen.append(count))
     assert better.merit < point.merit
@@ -116,7 +118,7 @@ def test_parameters_without_effect_return_to_the_base(problem: Problem) -> None:
     unit[place] = 1.0
     unit[0] = 1.0
     found = evaluate(wider, unit[None], [0])
-    point = Point(unit, 0, found.base[0], float(found.merit[0]))
+    point = Point.of(unit, 0, found, 0)
     settled, spent = return_idle(wider, point)
     assert spent == 2
     assert settled.unit[place] == wider.start[place]
@@ -197,3 +199,81 @@ def test_command_names_the_mistake(tmp_path, capsys) -> None:
         main(["tune", "--config", str(tmp_path / "absent.yaml")])
     assert stop.value.code == 2
     assert "neither a YAML file nor a shipped tuning run" in capsys.readouterr().err.replace("\n", " ")
+
+
+def few_units(**limit: object) -> dict:
+    """Units alone: one more is a small part of the area and a large part of the latency, so that breaking an area limit a
+    little would pay by the penalty for broken limits."""
+    return {
+        "config": "paper_reference",
+        "set": {"plan.whole_ns": False},
+        "parameters": {"hardware.num_digital_units": {"kind": "integer", "low": 1, "high": 12}},
+        "objective": {"latency_ns": 1},
+        "limits": [{"measure": "area_mm2", "at_most": 1.0, **limit}],
+        "starts": 4,
+        "optimiser": {"steps": 0},
+    }
+
+
+def test_a_feasible_chip_wins_where_breaking_a_limit_a_little_would_pay() -> None:
+    """The best merit lies outside the limit; the result is the best that keeps it."""
+    areas = make_problem(load_tune_config(few_units(at_most=1e9)))
+    every = np.zeros((12, len(areas.start)))
+    every[:, 0] = np.linspace(0, 1, 12)
+    area = np.exp(evaluate(areas, every, np.zeros(12, int)).base[:, 2])
+    run = few_units(at_most=float(area[3] * 1.0001))
+    problem = make_problem(load_tune_config(run))
+    found = evaluate(problem, every, np.zeros(12, int))
+    assert int(np.argmin(found.merit)) > 3  # what a penalty alone would return
+    assert int(np.flatnonzero(found.excess == 0)[-1]) == 3
+    result = tune(run)
+    assert result.feasible
+    assert result.settings["hardware.num_digital_units"] == 4
+
+
+def test_a_broken_limit_is_repaired_and_a_hopeless_one_is_said(problem: Problem) -> None:
+    worst = np.zeros_like(problem.start)
+    worst[: problem.num_parameters] = 1.0
+    begin = Point.of(worst, 0, evaluate(problem, worst[None], [0]), 0)
+    assert begin.excess > 0
+    repaired, spent = repair(problem, begin, sweeps=30)
+    assert repaired.excess == 0
+    assert spent > 0
+    result = tune(few_units(at_most=1e-3))
+    assert not result.feasible
+    assert result.measures["area_mm2"] > 1e-3
+
+
+@pytest.mark.parametrize(("error", "units"), [(1.0005, 6), (1.5, 5)])
+def test_limits_that_only_the_event_engine_finds_broken_are_repaired(monkeypatch, error: float, units: int) -> None:
+    """An event engine that finds more area for chips with more than `units` units: a small error is repaired, a hopeless
+    one leads back to the base chip, which has 5."""
+    exact = recheck.estimate
+
+    def larger(config, trace, fidelity):
+        found = exact(config, trace, fidelity)
+        more = config.hardware.num_digital_units > units
+        return dataclasses.replace(found, area_mm2=found.area_mm2 * (error if more else 1.0))
+
+    monkeypatch.setattr(recheck, "estimate", larger)
+    said: list[str] = []
+    result = tune(few_units(at_most=1.001, of_base=True), progress=said.append)
+    assert any("repairing" in sentence for sentence in said)
+    assert result.feasible
+    assert result.event_excess == {}
+    assert result.settings["hardware.num_digital_units"] == units
+    assert float(result.event.area_mm2) <= 1.001 * float(result.event_base.area_mm2)
+
+
+def test_a_result_that_the_event_engine_refuses_is_not_called_feasible(monkeypatch) -> None:
+    """Nothing legal keeps an absolute limit by the event engine: the result says so."""
+    exact = recheck.estimate
+
+    def larger(config, trace, fidelity):
+        found = exact(config, trace, fidelity)
+        return dataclasses.replace(found, area_mm2=found.area_mm2 * 1.5)
+
+    monkeypatch.setattr(recheck, "estimate", larger)
+    result = tune(few_units(at_most=4210.0))
+    assert not result.feasible
+    assert result.event_excess["area_mm2"] == pytest.approx(0.5, rel=0.01)

@@ -14,17 +14,21 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.errors import MissingExtraError
-from pimjax.tuning.descent import descend, start_lanes
+from pimjax.tuning.cutting import cut
 from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.last_mile import last_mile
 from pimjax.tuning.parameters import snap
-from pimjax.tuning.polish import LATE_STEP, Point, polish
+from pimjax.tuning.points import Point
+from pimjax.tuning.polish import LATE_STEP, polish
 from pimjax.tuning.problem import Problem
 from pimjax.tuning.tune import GRADIENT_COST, spread_points
 
+_STARTS = 16
+"""Of the gradient search, one after another; few problems need a second."""
+
 
 class Trace:
-    """Best feasible objective by evaluations and by wall time."""
+    """Best feasible objective by evaluations and by processor time, which other work on the machine does not lengthen."""
 
     def __init__(self, target: float = -np.inf) -> None:
         self.target = target  # nothing better exists: a search that is there may stop
@@ -32,7 +36,7 @@ class Trace:
         self.seconds: list[float] = []
         self.best: list[float] = []
         self.spent = 0
-        self._begin = time.perf_counter()
+        self._begin = time.process_time()
         self._value = np.inf
 
     def add(self, count: int, objective: Any = None, excess: Any = None) -> None:
@@ -40,11 +44,26 @@ class Trace:
         self.spent += count
         if objective is not None:
             feasible = np.asarray(objective)[np.asarray(excess) == 0]
-            if len(feasible) and feasible.min() < self._value - 1e-12:
+            if len(feasible) and feasible.min() < self._value - 1e-9:
                 self._value = float(feasible.min())
                 self.evaluations.append(self.spent)
-                self.seconds.append(time.perf_counter() - self._begin)
+                self.seconds.append(time.process_time() - self._begin)
                 self.best.append(self._value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data of its improvements, rounded to what curves show; :meth:`from_dict` reads it."""
+        return {
+            "evaluations": self.evaluations,
+            "seconds": [round(value, 4) for value in self.seconds],
+            "best": [round(value, 9) for value in self.best],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Trace:
+        """The trace of :meth:`to_dict`."""
+        trace = cls()
+        trace.evaluations, trace.seconds, trace.best = (list(data[name]) for name in ("evaluations", "seconds", "best"))
+        return trace
 
     def open(self, budget: int) -> bool:
         """Whether the search goes on."""
@@ -74,41 +93,33 @@ class Trace:
 
 
 def gradient_search(problem: Problem, budget: int, seed: int, target: float = -np.inf) -> Trace:
-    """Starts one after another: descent, rounding, last mile, polish. Stops once the budget is spent."""
-    trace = Trace(target)
-    steps = problem.config.optimiser.steps
-    rounds = max(1, min(16, budget // (GRADIENT_COST * steps + 100)))
-    spread = spread_points(rounds, problem.num_parameters, seed)
-    unit = np.zeros((rounds, len(problem.start)))
-    unit[:, : problem.num_parameters] = spread
-    variant = np.random.default_rng(seed).permutation(max(rounds, problem.num_variants))[:rounds] % problem.num_variants
-    lanes, _ = descend(problem, start_lanes(problem, unit, variant), steps)
-    result = evaluate(problem, lanes.unit, lanes.variant)
-    units = snap(problem.arrays.box, lanes.unit)
-    for index in range(rounds):
+    """Starts one after another: cutting planes, polish, last mile, polish. Stops once the budget is spent."""
+    trace, options = Trace(target), problem.config.optimiser
+    unit = np.zeros((_STARTS, len(problem.start)))
+    unit[:, : problem.num_parameters] = spread_points(_STARTS, problem.num_parameters, seed)
+    unit = snap(problem.arrays.box, unit)
+    generator = np.random.default_rng(seed)
+    variant = generator.permutation(max(_STARTS, problem.num_variants))[:_STARTS] % problem.num_variants
+
+    def report(count: int, now: Point) -> None:
+        trace.add(count, [now.objective], [now.excess])
+
+    for index in range(_STARTS):
         if not trace.open(budget):
             break
-        trace.add(GRADIENT_COST * steps)
-        trace.add(1, result.objective[index : index + 1], result.excess[index : index + 1])
-        point = Point(units[index], int(variant[index]), result.base[index], float(result.merit[index]))
-
-        def report(count: int, now: Point) -> None:
-            trace.add(count)
-            _add_point(problem, trace, now)
-
-        sweeps = problem.config.optimiser.polish_sweeps
-        point, _ = polish(problem, point, sweeps=sweeps, report=report)
-        point, slopes, some = last_mile(problem, point, steps=problem.config.optimiser.last_mile_steps)
+        # refused until looked at: the first point of the cutting planes is the start itself
+        point = Point(unit[index], int(variant[index]), np.zeros(0), np.inf, np.inf, np.inf)
+        point, _ = cut(
+            problem, point, steps=options.cutting_steps, report=lambda n, now: report(GRADIENT_COST * n, now)
+        )
+        if not np.isfinite(point.merit):
+            continue
+        point, _ = polish(problem, point, sweeps=options.polish_sweeps, report=report)
+        point, slopes, some = last_mile(problem, point, steps=options.last_mile_steps)
         report(GRADIENT_COST * slopes + some, point)
         if slopes:
-            polish(problem, point, sweeps=sweeps, step=LATE_STEP, report=report)
+            polish(problem, point, sweeps=options.polish_sweeps, step=LATE_STEP, report=report)
     return trace
-
-
-def _add_point(problem: Problem, trace: Trace, point: Point) -> None:
-    arrays = problem.arrays
-    objective = float(point.base @ np.asarray(arrays.objective))
-    trace.add(0, [objective], [0.0 if point.merit <= objective + 1e-12 else 1.0])
 
 
 def random_search(problem: Problem, budget: int, seed: int, target: float = -np.inf) -> Trace:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
-import jax
 import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.errors import MissingExtraError
-from pimjax.tuning.evaluate import evaluate, lagrangian
-from pimjax.tuning.polish import Point
-from pimjax.tuning.problem import Problem, Static
+from pimjax.tuning.cutting import linearise
+from pimjax.tuning.evaluate import evaluate
+from pimjax.tuning.points import Point, best_of
+from pimjax.tuning.problem import Problem
 
 ROUNDS = 4
 """Updates of the multipliers of the limits; each is one run of L-BFGS-B."""
@@ -70,9 +69,8 @@ def last_mile(problem: Problem, point: Point, *, steps: int) -> tuple[Point, int
         trials = np.stack([unit, unit + _PULL_BACK * (point.unit - unit), unit + 10 * _PULL_BACK * (point.unit - unit)])
         result = evaluate(problem, trials, np.full(len(trials), point.variant))
         evaluations += len(trials)
-        best = int(np.argmin(result.merit))
-        if result.merit[best] < point.merit:
-            point = Point(trials[best], point.variant, result.base[best], float(result.merit[best]))
+        found_point = best_of(trials, np.full(len(trials), point.variant), result)
+        point = found_point if found_point.beats(point) else point
         excess = rows @ result.base[0] - bounds
         multipliers = np.clip(multipliers + penalty * excess, 0.0, 1e6)
         penalty *= _GROWTH
@@ -82,17 +80,13 @@ def last_mile(problem: Problem, point: Point, *, steps: int) -> tuple[Point, int
 def gradient(
     problem: Problem, unit: HostArray, variant: int, multipliers: HostArray, penalty: float
 ) -> tuple[float, HostArray]:
-    """Augmented Lagrangian and its gradient `[P]` at one point, discrete parameters interpolated. Host, float64."""
-    with jax.enable_x64(True):
-        value, slope = _gradient(problem.static)(
-            problem.on_device, unit, np.int32(variant), np.float64(0), multipliers, np.float64(penalty)
-        )
-        return float(value), np.where(np.isfinite(slope), slope, 0.0)
+    """Augmented Lagrangian and its gradient `[P]` at one point, discrete parameters interpolated. Host, float64.
 
-
-@functools.cache
-def _gradient(static: Static) -> Any:
-    def value(arrays: Any, unit: Any, variant: Any, hardness: Any, multipliers: Any, penalty: Any) -> Any:
-        return lagrangian(arrays, unit, variant, hardness, multipliers, penalty, static=static)[0]
-
-    return jax.jit(jax.value_and_grad(value, argnums=1))
+    Of one sum: put together from the gradients of its terms, which the compiled program of the cutting planes gives.
+    """
+    limits, bounds = np.asarray(problem.arrays.limit_rows), np.asarray(problem.arrays.limit_bounds)
+    objective = np.asarray(problem.arrays.objective)
+    base, _, slopes = linearise(problem, unit, variant, np.concatenate([objective[None], limits]), 0.0)
+    pushed = np.maximum(multipliers + penalty * (limits @ base - bounds), 0.0)
+    value = objective @ base + np.sum(pushed**2 - multipliers**2) / (2 * penalty)
+    return float(value), slopes[0] + pushed @ slopes[1:]

@@ -3,19 +3,22 @@
 Logarithms of costs are nearly additive over small moves of different parameters. So every single move is evaluated (one
 level down or up; a shrinking step for continuous parameters; every other choice), combined moves are predicted by
 adding their effects on all base quantities (a beam search over up to `DEPTH` parameters), and the most promising ones
-are evaluated. A move is taken only if its evaluated merit is better.
+are evaluated. A move is taken only if the evaluated point is better: one that keeps all limits always beats one that
+breaks any. A start that ends with a limit broken is repaired: first only the excess is lowered, then the objective.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from pimjax.array_typing import HostArray
-from pimjax.tuning.evaluate import FEASIBLE, PENALTY, Evaluation, evaluate
+from pimjax.tuning.evaluate import FEASIBLE, PENALTY, evaluate, judge
 from pimjax.tuning.parameters import snap
+from pimjax.tuning.points import Point, best_of
 from pimjax.tuning.problem import Problem
 
 DEPTH = 6
@@ -25,17 +28,10 @@ SMALLEST_STEP = 2e-4
 LATE_STEP = 2e-3
 """First step of continuous parameters after the last mile."""
 _TOLERANCE = 1e-10
+_BROKEN = 1e3
+"""Predicted combinations that break a limit come after all that keep them."""
 _IDLE = 1e-6
 """A parameter whose return to its base value worsens the merit by less than this has no business elsewhere."""
-
-
-class Point(NamedTuple):
-    """A legal point with its base quantities and merit."""
-
-    unit: HostArray  # [P]
-    variant: int
-    base: HostArray  # [M]
-    merit: float
 
 
 def polish(
@@ -69,6 +65,24 @@ def polish(
     return point, spent
 
 
+def repair(problem: Problem, point: Point, *, sweeps: int) -> tuple[Point, int]:
+    """A point that keeps the limits near one that does not, polished; and the evaluations. The point itself if none is found."""
+    if point.excess == 0:
+        return point, 0
+    arrays = dataclasses.replace(problem.arrays, objective=np.zeros_like(problem.arrays.objective))
+    kept = dataclasses.replace(problem, arrays=arrays)
+    found, spent = polish(kept, reweighed(kept, point), sweeps=sweeps)
+    if found.excess > 0:
+        return point, spent
+    found, more = polish(problem, reweighed(problem, found), sweeps=sweeps)
+    return found, spent + more
+
+
+def reweighed(problem: Problem, point: Point) -> Point:
+    """A known point as another problem over the same hardware sees it: other weights, other bounds. No evaluation."""
+    return Point.of(point.unit, point.variant, judge(problem, point.base[None], np.zeros(1, np.int32)), 0)
+
+
 def return_idle(problem: Problem, point: Point) -> tuple[Point, int]:
     """The point with every parameter back at the base value that makes no difference; and the evaluations.
 
@@ -81,8 +95,9 @@ def return_idle(problem: Problem, point: Point) -> tuple[Point, int]:
         unit[index] = start[index]
         result = evaluate(problem, unit[None], np.array([point.variant], np.int32))
         spent += 1
-        if result.merit[0] < point.merit + _IDLE:
-            point = Point(unit, point.variant, result.base[0], float(result.merit[0]))
+        moved = Point.of(unit, point.variant, result, 0)
+        if moved.merit < point.merit + _IDLE and moved.excess <= point.excess:
+            point = moved
     return point, spent
 
 
@@ -105,14 +120,14 @@ def _sweep(problem: Problem, point: Point, step: float) -> tuple[Point | None, i
         trial_units.append(unit)
         trial_variants.append(variant)
     spent = len(units)
-    best = _best(units, variants, singles)
+    best = best_of(units, variants, singles)
     if trial_units:
         rows, kinds = np.stack(trial_units), np.array(trial_variants, np.int32)
         pairs = evaluate(problem, rows, kinds)
         spent += len(rows)
-        candidate = _best(rows, kinds, pairs)
-        best = candidate if candidate.merit < best.merit else best
-    if best.merit < point.merit - _TOLERANCE:
+        candidate = best_of(rows, kinds, pairs)
+        best = candidate if candidate.beats(best) else best
+    if best.beats(point, by=_TOLERANCE):
         # small gains mean that the step is too long for what is left
         return best, spent, step if best.merit < point.merit - 1e-3 else step / 2
     discrete = np.asarray(problem.arrays.box.is_discrete)[: problem.num_parameters].all()
@@ -149,7 +164,8 @@ def _combine(problem: Problem, point: Point, change: HostArray, owner: HostArray
 
     def merit(base: HostArray) -> HostArray:
         excess = np.maximum(base @ rows.T - bounds, 0.0)
-        return base @ weights + PENALTY * np.where(excess > FEASIBLE, excess, 0.0).sum(axis=-1)
+        broken = np.where(excess > FEASIBLE, excess, 0.0).sum(axis=-1)
+        return base @ weights + PENALTY * broken + np.where(broken > 0, _BROKEN, 0.0)
 
     beam: list[tuple[int, ...]] = [()]
     bases = point.base[None]
@@ -166,14 +182,8 @@ def _combine(problem: Problem, point: Point, change: HostArray, owner: HostArray
             break
         keys, stacked = list(grown), np.stack(list(grown.values()))
         value = merit(stacked)
-        # keep the best by merit, and the best trades: gain in objective for little excess
         order = np.argsort(value)[:BEAM]
         beam, bases = [keys[i] for i in order], stacked[order]
         if len(beam[0]) > 1:
             seen.update({key: float(value[i]) for i in order if (key := keys[i])})
     return sorted(seen, key=seen.__getitem__)[:TRIED]
-
-
-def _best(units: HostArray, variants: HostArray, result: Evaluation) -> Point:
-    index = int(np.argmin(result.merit))
-    return Point(units[index], int(variants[index]), result.base[index], float(result.merit[index]))

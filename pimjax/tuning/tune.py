@@ -11,18 +11,21 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.config.config import Config
-from pimjax.errors import CapacityError, ConfigError
-from pimjax.estimation.api import estimate
+from pimjax.errors import ConfigError
 from pimjax.estimation.result import Estimate
 from pimjax.trace.routing import RoutingTrace
 from pimjax.tuning.checkpoint import restore_lanes, save_lanes
+from pimjax.tuning.cutting import cut
 from pimjax.tuning.descent import Lanes, descend, start_lanes
 from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.history import History
 from pimjax.tuning.last_mile import last_mile
-from pimjax.tuning.measures import MEASURES, QUALITIES, value_of
-from pimjax.tuning.polish import LATE_STEP, Point, polish, return_idle
+from pimjax.tuning.measures import MEASURES, value_of
+from pimjax.tuning.parameters import snap
+from pimjax.tuning.points import Point, best_of, ranked
+from pimjax.tuning.polish import LATE_STEP, polish, repair, return_idle
 from pimjax.tuning.problem import Problem, Quality, make_problem
+from pimjax.tuning.recheck import Checked, check
 from pimjax.tuning.tune_config import TuneConfig, load_tune_config
 
 GRADIENT_COST = 4
@@ -40,7 +43,7 @@ class TuneResult:
     base_settings: dict[str, Any]  # where the run began
     measures: dict[str, float]  # of the tuned chip, in the fidelity that was differentiated
     base_measures: dict[str, float]
-    feasible: bool  # all limits hold in that fidelity
+    feasible: bool  # all limits hold in that fidelity, and by the event engine where it was asked
     improvement: float  # objective of the base over objective of the tuned chip, as a ratio of weighted products
     evaluations: int  # a gradient counts as GRADIENT_COST
     gradients: int
@@ -78,9 +81,11 @@ def tune(
 ) -> TuneResult:
     """Find a better chip by gradient descent. Host function.
 
-    Every start descends the logarithm of the objective on relaxed hardware (see :mod:`pimjax.tuning.descent`); the
-    best are rounded, polished among legal neighbours, their continuous parameters finished by L-BFGS-B, and the
-    winner is estimated again by the event engine.
+    Every start descends the logarithm of the objective on relaxed hardware (see :mod:`pimjax.tuning.descent`; no step
+    of it with `optimiser.steps: 0`); the best are rounded, improved by cutting planes (:mod:`pimjax.tuning.cutting`),
+    polished among legal neighbours, their continuous parameters finished by L-BFGS-B, and the winner is estimated again
+    by the event engine. Where that finds a limit broken, the chip is repaired or the next one taken
+    (:mod:`pimjax.tuning.recheck`).
 
     Args:
         config: a :class:`TuneConfig`, a YAML file, the name of a shipped run, or a mapping.
@@ -93,7 +98,7 @@ def tune(
         recheck: estimate base and result by the event engine.
 
     Returns:
-        :class:`TuneResult`; legal hardware even where no start keeps the limits (`feasible` is then False).
+        :class:`TuneResult`; legal hardware even where no point keeps the limits (`feasible` is then False).
 
     Raises:
         ConfigError, TraceError: as :func:`make_problem`.
@@ -116,14 +121,17 @@ def tune(
             save_lanes(Path(checkpoint), problem, lanes)
         best = np.where(lanes.excess < 1e-3, lanes.objective, np.inf).min()
         say(f"step {int(lanes.step)} of {steps}: best relaxed objective {np.exp(best):.6g}")
-    gradients = steps * options.starts
-    point, spent, more = finish(problem, lanes, say)
-    gradients += more
-    evaluations = spent + options.starts + 1
-    record.add_points([point], evaluations + GRADIENT_COST * gradients)
+    points, spent, gradients = finish(problem, lanes, say)
+    gradients += steps * options.starts
+    base, checked = None, Checked(points[0], None, {})
+    if recheck:
+        base, checked, more = check(problem, points, say)
+        spent += more
+    evaluations = spent + GRADIENT_COST * gradients
+    record.add_points([checked.point], evaluations)
     if history is not None:
         record.write(Path(history))
-    return _result(problem, point, evaluations + GRADIENT_COST * gradients, gradients, record, recheck)
+    return _result(problem, checked, base, evaluations, gradients, record)
 
 
 def _starts(problem: Problem) -> Lanes:
@@ -149,57 +157,70 @@ def spread_points(count: int, dimensions: int, seed: int) -> HostArray:
     return (order + generator.random((count, dimensions))) / count
 
 
-def finish(problem: Problem, lanes: Lanes, say: Progress = lambda sentence: None) -> tuple[Point, int, int]:
-    """Round all lanes, polish the best, finish continuous parameters; returns the point, evaluations, gradients."""
-    options = problem.config.optimiser
-    result = evaluate(problem, lanes.unit, lanes.variant)
-    order = np.argsort(result.merit, kind="stable")[: options.polished_starts]
-    from pimjax.tuning.parameters import snap
+def finish(problem: Problem, lanes: Lanes, say: Progress = lambda sentence: None) -> tuple[list[Point], int, int]:
+    """Round all lanes, finish the best and return them, best first; with the evaluations and gradients this took.
 
-    units = snap(problem.arrays.box, lanes.unit)
-    spent = gradients = 0
-    best: Point | None = None
-    for index in order:
-        point = Point(units[index], int(lanes.variant[index]), result.base[index], float(result.merit[index]))
+    Where any point seen keeps the limits, the first of the list does. The base chip is seen, too.
+    """
+    options = problem.config.optimiser
+    units = np.concatenate([lanes.unit, np.tile(problem.start, (problem.num_variants, 1))])
+    units = snap(problem.arrays.box, units)
+    variants = np.concatenate([lanes.variant, np.arange(problem.num_variants)])
+    result = evaluate(problem, units, variants)
+    spent, gradients = len(units), 0
+    points: list[Point] = []
+    for index in np.argsort(result.merit[: len(lanes.unit)], kind="stable")[: options.polished_starts]:
+        point = Point.of(units[index], variants[index], result, int(index))
         if not np.isfinite(point.merit):
             continue
-        point, some = polish(problem, point, sweeps=options.polish_sweeps)
-        point, slopes, more = last_mile(problem, point, steps=options.last_mile_steps)
-        gradients, spent = gradients + slopes, spent + some + more
-        if slopes:
-            point, some = polish(problem, point, sweeps=options.polish_sweeps, step=LATE_STEP)
-            spent += some
-        say(f"finished a start: objective {np.exp(point.merit):.6g}")
-        if best is None or point.merit < best.merit:
-            best = point
-    if best is None:
+        point, some, more = improve(problem, point)
+        spent, gradients = spent + some, gradients + more
+        say(
+            f"finished a start: objective {np.exp(point.objective):.6g}{'' if point.excess == 0 else ', limits broken'}"
+        )
+        points.append(point)
+    seen = best_of(units, variants, result)  # in case no finished start keeps the limits
+    if not np.isfinite(seen.merit):
         raise ConfigError(
             "no start gave usable hardware: every point is refused by the model; widen the parameters' bounds"
         )
+    best, *others = ranked([*points, seen])
     best, some = return_idle(problem, best)
-    return best, spent + some, gradients
+    return [best, *others], spent + some, gradients
+
+
+def improve(problem: Problem, point: Point) -> tuple[Point, int, int]:
+    """Cutting planes, polish, last mile, and repair where a limit is still broken; with evaluations and gradients."""
+    options = problem.config.optimiser
+    point, gradients = cut(problem, point, steps=options.cutting_steps)
+    point, spent = polish(problem, point, sweeps=options.polish_sweeps)
+    point, slopes, more = last_mile(problem, point, steps=options.last_mile_steps)
+    gradients, spent = gradients + slopes, spent + more
+    if slopes:
+        point, some = polish(problem, point, sweeps=options.polish_sweeps, step=LATE_STEP)
+        spent += some
+    point, some = repair(problem, point, sweeps=options.polish_sweeps)
+    return point, spent + some, gradients
 
 
 def _result(
-    problem: Problem, point: Point, evaluations: int, gradients: int, record: History, recheck: bool
+    problem: Problem, checked: Checked, base: Checked | None, evaluations: int, gradients: int, record: History
 ) -> TuneResult:
-    base = evaluate(problem, problem.start[None], np.zeros(1, int))
-    tuned = evaluate(problem, point.unit[None], np.array([point.variant]))
-    config = problem.configuration(point.unit, point.variant)
-    event = _event(problem, config) if recheck else None
+    point = checked.point
+    before = evaluate(problem, problem.start[None], np.zeros(1, int))
     return TuneResult(
-        config=config,
+        config=problem.configuration(point.unit, point.variant),
         settings=problem.settings(point.unit, point.variant),
         base_settings=problem.settings(problem.start, 0),
-        measures=_measures(problem, tuned.base[0]),
-        base_measures=_measures(problem, base.base[0]),
-        feasible=bool(tuned.excess[0] == 0),
-        improvement=float(np.exp(base.objective[0] - tuned.objective[0])),
+        measures=_measures(problem, point.base),
+        base_measures=_measures(problem, before.base[0]),
+        feasible=point.excess == 0 and not checked.excess,
+        improvement=float(np.exp(before.objective[0] - point.objective)),
         evaluations=evaluations,
         gradients=gradients,
-        event=event,
-        event_base=_event(problem, problem.configs[0]) if recheck else None,
-        event_excess=_event_excess(problem, event),
+        event=checked.event,
+        event_base=base.event if base is not None else None,
+        event_excess=checked.excess,
         history=record,
     )
 
@@ -209,42 +230,3 @@ def _measures(problem: Problem, base: HostArray) -> dict[str, float]:
     names = [name for name in names if name != "perplexity" or problem.config.quality == "perplexity"]
     names = [name for name in names if not name.startswith("moe_") or problem.static.chip_model == "multiplexed"]
     return {name: float(value_of(name, base)) for name in names}
-
-
-def _event(problem: Problem, config: Config) -> Estimate | None:
-    try:
-        return estimate(config, problem.trace, "event")
-    except CapacityError:
-        return None
-
-
-def _event_excess(problem: Problem, event: Estimate | None) -> dict[str, float]:
-    """Limits that the event engine finds broken."""
-    if event is None:
-        return {}
-    out = {}
-    quantities = event_base_quantities(event)
-    for limit, row, bound in zip(
-        problem.config.limits,
-        np.asarray(problem.arrays.limit_rows),
-        np.asarray(problem.arrays.limit_bounds),
-        strict=False,
-    ):
-        if limit.measure not in QUALITIES and (excess := float(row @ quantities - bound)) > 0:
-            out[limit.measure] = float(np.expm1(excess))
-    return out
-
-
-def event_base_quantities(result: Estimate) -> HostArray:
-    """Base quantities `[M]` (logarithms; quality 0) of an estimate of any fidelity. Host."""
-    tokens = float(result.tokens_per_s) * float(result.latency_ns) * 1e-9
-    amounts = [
-        result.latency_ns,
-        result.energy_nj,
-        result.area_mm2,
-        result.flops,
-        tokens,
-        result.moe_latency_ns,
-        result.moe_area_mm2,
-    ]
-    return np.append(np.log(np.maximum(np.array(amounts, np.float64), 1e-30)), 0.0)

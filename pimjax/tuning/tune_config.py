@@ -96,13 +96,14 @@ class OptimiserConfig(Section):
 
     name: Literal["adam", "adamw", "sgd", "lion", "rmsprop"] = option("adam", about="optax optimiser")
     learning_rate: float = option(0.08, about="First step, in parts of each parameter's range; decays to a tenth", gt=0)
-    steps: int = option(40, about="Gradient steps of every start", ge=1)
+    steps: int = option(40, about="Gradient steps of every start; 0: straight to cutting planes", ge=0)
     chunk_steps: int = option(10, about="Steps between checkpoints", ge=1)
     penalty: float = option(10.0, about="Weight of broken limits (augmented Lagrangian)", gt=0)
     anneal_from: float = option(
         0.5, about="Part of the steps after which rounding to legal hardware sets in", ge=0, le=1
     )
-    polished_starts: int = option(3, about="Best starts that are polished among legal neighbours", ge=1)
+    cutting_steps: int = option(25, about="Most points that cutting planes visit from one start", ge=0)
+    polished_starts: int = option(3, about="Best starts that are finished", ge=1)
     polish_sweeps: int = option(30, about="Most sweeps over the neighbours of one start", ge=0)
     last_mile_steps: int = option(30, about="Iterations of L-BFGS-B on the continuous parameters of the best", ge=0)
 
