@@ -143,8 +143,13 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def solve(name: str, arguments: argparse.Namespace, earlier: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All methods on one problem: the result, and its runs; both may be `earlier` ones where those are kept."""
+def solve(
+    name: str, arguments: argparse.Namespace, earlier: dict[str, Any], result: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All methods on one problem: the result, and its runs.
+
+    Runs of `earlier` methods are kept, and of a `result` of before runs were stored the summaries.
+    """
     problem = make_problem(problem_config(name))
     points = legal_points(problem.config)
     known = identity(name, problem)
@@ -171,9 +176,11 @@ def solve(name: str, arguments: argparse.Namespace, earlier: dict[str, Any]) -> 
     optimum = out["exhaustive"]["optimum"] if "exhaustive" in out else found
     out["optimum"] = optimum
     out["optimum_from"] = "exhaustion" if "exhaustive" in out else "best of all runs"
-    out["methods"] = {method: summary(each, optimum, budgets[method]) for method, each in traces.items()}
+    summaries = {method: summary(each, optimum, budgets[method]) for method, each in traces.items()}
+    kept = {**result.get("methods", {}), **summaries}
+    out["methods"] = {method: kept[method] for method in SEARCHES if method in kept}
     mine = out["methods"]["gradient"]["median_evaluations_to_1_percent"]
-    others = [out["methods"][m]["median_evaluations_to_1_percent"] for m in runs if m != "gradient"]
+    others = [out["methods"][m]["median_evaluations_to_1_percent"] for m in out["methods"] if m != "gradient"]
     best = min((x for x in others if x is not None), default=None)
     out["times_fewer_than_best_baseline"] = (best or BUDGET) / mine if mine else None
     out["baselines_reach_1_percent"] = best is not None
@@ -184,8 +191,8 @@ def solve(name: str, arguments: argparse.Namespace, earlier: dict[str, Any]) -> 
             flush=True,
         )
     print(f"  -> {out['times_fewer_than_best_baseline']} times fewer, success {out['success']}", flush=True)
-    kept = {"identity": known, "runs": runs} | ({"exhaustive": out["exhaustive"]} if "exhaustive" in out else {})
-    return out, kept
+    stored = {"identity": known, "runs": runs} | ({"exhaustive": out["exhaustive"]} if "exhaustive" in out else {})
+    return out, stored
 
 
 def draw(document: dict[str, Any]) -> None:
@@ -240,7 +247,7 @@ def main() -> None:
         runs = json.loads(RUNS.read_text())
         document = json.loads((RESULTS / "tune_proof.json").read_text())["problems"]
     for name in arguments.problems:
-        document[name], runs[name] = solve(name, arguments, runs.get(name, {}))
+        document[name], runs[name] = solve(name, arguments, runs.get(name, {}), document.get(name, {}))
         if not arguments.quick:
             document = {known: document[known] for known in PROBLEMS if known in document}
             successes = sum(part["success"] for part in document.values())

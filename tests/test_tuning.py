@@ -16,6 +16,7 @@ from pimjax.tuning import load_tune_config, make_problem, recheck, tune
 from pimjax.tuning.descent import descend, start_lanes
 from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.last_mile import gradient
+from pimjax.tuning.parameters import LEAVES
 from pimjax.tuning.points import Point
 from pimjax.tuning.polish import polish, repair, return_idle
 from pimjax.tuning.problem import Problem
@@ -190,8 +191,14 @@ def test_command_prints_json_and_sensitivities(tmp_path, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["tune", "--config", str(file), "--sensitivity"])
     text = capsys.readouterr().out
-    assert "core_speed" in text
     assert "#" in text
+    chart, idle = text.split("no effect on the objective here: ")
+    for name in (*RUN["parameters"], *(f"hardware.{leaf}" for leaf in LEAVES)):
+        # every number once: in the chart, among those without effect, or moved by one of the run's own
+        driven = name in RUN["parameters"]["core_speed"]["drives"]
+        assert (f"{name} " in chart) + (name in idle.replace("\n", " ").strip().split(", ")) == (0 if driven else 1), (
+            name
+        )
 
 
 def test_command_names_the_mistake(tmp_path, capsys) -> None:

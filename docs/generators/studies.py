@@ -84,13 +84,20 @@ def tune_proof() -> str:
         [
             figure("tune_proof.svg", "Best objective against evaluations, four methods"),
             f"Evaluations to within 1 % of the optimum, median of {document['seeds']} seeds; a gradient counts as "
-            f"{document['gradient_counts_as']} evaluations; a dash: never within the budget.",
+            f"{document['gradient_counts_as']} evaluations, and so does that of every limit at the same point; a dash: never "
+            f"within the budget of {_budgets(document['problems'], 'gradient')} evaluations (TPE, which is slow itself: "
+            f"{_budgets(document['problems'], 'tpe')}).",
             "",
             table(head, rows),
             _exhaustion(document["problems"]),
             machine("tune_proof"),
         ]
     )
+
+
+def _budgets(problems: dict[str, Any], method: str) -> str:
+    found = {part["methods"][method]["budget"] for part in problems.values() if method in part["methods"]}
+    return " to ".join(f"{budget:,}" for budget in sorted({min(found), max(found)})) if found else "none"
 
 
 def _evaluations(method: dict[str, Any] | None) -> Any:

@@ -18,6 +18,7 @@ from pimjax.array_typing import Array, HostArray
 from pimjax.chips.multiplexed import multiplexed_cost
 from pimjax.chips.reference.kernel import reference_cost
 from pimjax.config.build import Design
+from pimjax.estimation.compiling import quick_compilation
 from pimjax.tuning.measures import base_of
 from pimjax.tuning.parameters import apply, relaxed, snap
 from pimjax.tuning.problem import Problem, ProblemArrays, Static
@@ -94,7 +95,7 @@ def evaluate(problem: Problem, unit: HostArray, variant: HostArray) -> Evaluatio
     size = _SMALL if len(unit) <= 4 * _SMALL else _CHUNK
     out, states = [], []
     with jax.enable_x64(True):
-        run = _batch(problem.static)
+        run = _batch(problem.static, size == _SMALL)
         for begin in range(0, len(unit), size):
             units, variants = unit[begin : begin + size], variant[begin : begin + size]
             count = len(units)
@@ -120,10 +121,14 @@ def judge(problem: Problem, base: HostArray, state: HostArray) -> Evaluation:
 
 
 @functools.cache
-def _batch(static: Static) -> Any:
+def _batch(static: Static, small: bool) -> Any:
+    """Small batches are asked for a few hundred times: compiling them well would cost more than it saves.
+
+    Of values only: with these options the compiler (jaxlib 0.10) gives NaN for derivatives that are finite.
+    """
     kernel = functools.partial(base_quantities, static=static)
 
     def run(arrays: ProblemArrays, unit: Array, variant: Array) -> tuple[Array, Array]:
         return jax.vmap(kernel, in_axes=(None, 0, 0, None))(arrays, unit, variant, jnp.ones((), unit.dtype))
 
-    return jax.jit(run)
+    return jax.jit(run, compiler_options=quick_compilation() if small else None)

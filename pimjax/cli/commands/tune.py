@@ -11,6 +11,8 @@ from pimjax.cli.options import JsonOption, RequestOption, TraceOption
 from pimjax.cli.output import emit_json, shown, stderr, stdout, table
 
 _BAR = 24
+_FELT = 5e-5
+"""Smallest elasticity that the chart shows: it prints four decimals."""
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +27,10 @@ def tune(
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Only show d log objective / d log parameter at the base chip.")
     ] = False,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of the sensitivity chart.")] = 30,
+    rows: Annotated[
+        int | None,
+        typer.Option("--rows", min=1, help="Most rows of the sensitivity chart; default: every number that matters."),
+    ] = None,
     trace: TraceOption = None,
     request: RequestOption = 0,
     starts: Annotated[int | None, typer.Option("--starts", min=1, help="Override the number of starts.")] = None,
@@ -102,13 +107,14 @@ def _show(result: Any) -> None:
     )
     if not result.feasible:
         stderr.print(
-            "[yellow]note[/yellow] no start keeps every limit: the closest chip is shown; loosen a limit or a bound"
+            "[yellow]note[/yellow] infeasible: no chip that was found keeps every limit; the closest is shown: loosen a limit or a bound"
         )
     for name, excess in result.event_excess.items():
         stderr.print(f"[yellow]note[/yellow] the event engine finds {name} {excess:.2%} over its limit")
 
 
-def _sensitivity(options: Any, routing: Any, rows: int, as_json: bool) -> None:
+def _sensitivity(options: Any, routing: Any, rows: int | None, as_json: bool) -> None:
+    from pimjax.tuning.parameters import LEAVES
     from pimjax.tuning.problem import make_problem
     from pimjax.tuning.sensitivity import sensitivities
 
@@ -116,7 +122,7 @@ def _sensitivity(options: Any, routing: Any, rows: int, as_json: bool) -> None:
     if as_json:
         emit_json({"objective": options.objective, "sensitivities": [row._asdict() for row in found]})
         return
-    shown_rows = [row for row in found if abs(row.objective) >= 5e-5][:rows]
+    shown_rows = [row for row in found if abs(row.objective) >= _FELT][:rows]
     largest = max((abs(row.objective) for row in shown_rows), default=1.0)
     width = max((len(row.name) for row in shown_rows), default=9)
     stdout.print(
@@ -134,6 +140,14 @@ def _sensitivity(options: Any, routing: Any, rows: int, as_json: bool) -> None:
         ]
         line = f"{row.name:{width}}  {_bar(row.objective / largest)}{''.join(cells)}{shown(row.value):>11}"
         stdout.print(line, markup=False, soft_wrap=True)
+    driven = {leaf for key, item in options.parameters.items() for leaf in (item.drives or {key: 1.0})}
+    felt = {row.name for row in found if abs(row.objective) >= _FELT}
+    idle = [name for name in (*options.parameters, *(f"hardware.{leaf}" for leaf in LEAVES)) if name not in felt]
+    idle = [name for name in dict.fromkeys(idle) if name in options.parameters or name not in driven]
+    choices = [name for name in idle if name in options.parameters and options.parameters[name].kind == "categorical"]
+    stdout.print(f"\nno effect on the objective here: {', '.join(n for n in idle if n not in choices)}", soft_wrap=True)
+    if choices:
+        stdout.print(f"choices, without a derivative: {', '.join(choices)}", soft_wrap=True)
 
 
 def _bar(share: float) -> str:
