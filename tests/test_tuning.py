@@ -145,6 +145,21 @@ def test_interrupted_run_goes_on_where_it_stopped(problem: Problem, tmp_path) ->
         restore_lanes(tmp_path, other, lanes)
 
 
+def test_killed_run_resumes_to_the_same_result(result, tmp_path) -> None:
+    def kill(sentence: str) -> None:
+        if sentence.startswith("step 6 of 12"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(RUN, checkpoint=tmp_path, progress=kill)
+    said: list[str] = []
+    resumed = tune(RUN, checkpoint=tmp_path, progress=said.append)
+    assert not any(sentence.startswith("step 6 of 12") for sentence in said)
+    assert resumed.settings == result.settings
+    assert resumed.measures == result.measures
+    assert resumed.evaluations == result.evaluations
+
+
 def test_history_is_written_as_parquet(result, tmp_path) -> None:
     from pyarrow import parquet
 
@@ -155,6 +170,8 @@ def test_history_is_written_as_parquet(result, tmp_path) -> None:
     assert stages.count("finished") == 1
     last = table.to_pylist()[-1]
     assert last["hardware.num_digital_units"] == result.settings["hardware.num_digital_units"]
+    assert last["objective"] == pytest.approx(np.log(result.measures["edp_nj_ns"]))
+    assert last["excess"] == 0
 
 
 def test_sensitivities_are_sorted_and_agree_with_a_step(problem: Problem) -> None:

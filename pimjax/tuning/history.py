@@ -13,7 +13,7 @@ from pimjax.tuning.parameters import values_at
 
 if TYPE_CHECKING:
     from pimjax.tuning.descent import Lanes
-    from pimjax.tuning.polish import Point
+    from pimjax.tuning.points import Point
     from pimjax.tuning.problem import Problem
 
 
@@ -49,8 +49,8 @@ class History:
                     "step": np.array([-1]),
                     "start": np.array([index]),
                     "variant": np.array([point.variant]),
-                    "objective": np.array([point.merit]),
-                    "excess": np.array([0.0]),
+                    "objective": np.array([point.objective]),
+                    "excess": np.array([point.excess]),
                     "evaluations": np.array([evaluations]),
                     **{name: values[i : i + 1] for i, name in enumerate(self.problem.names)},
                 }
