@@ -209,7 +209,8 @@ def test_command_prints_json_and_sensitivities(tmp_path, capsys) -> None:
         main(["tune", "--config", str(file), "--sensitivity"])
     text = capsys.readouterr().out
     assert "#" in text
-    chart, idle = text.split("no effect on the objective here: ")
+    chart, idle = text.split("no effect here: ")
+    assert "hardware.core_area_mm2 " in chart  # moves the area alone: no bar, but a row
     for name in (*RUN["parameters"], *(f"hardware.{leaf}" for leaf in LEAVES)):
         # every number once: in the chart, among those without effect, or moved by one of the run's own
         driven = name in RUN["parameters"]["core_speed"]["drives"]

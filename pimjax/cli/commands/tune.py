@@ -122,8 +122,11 @@ def _sensitivity(options: Any, routing: Any, rows: int | None, as_json: bool) ->
     if as_json:
         emit_json({"objective": options.objective, "sensitivities": [row._asdict() for row in found]})
         return
-    shown_rows = [row for row in found if abs(row.objective) >= _FELT][:rows]
-    largest = max((abs(row.objective) for row in shown_rows), default=1.0)
+    felt_rows = [
+        row for row in found if max(map(abs, (row.objective, row.latency, row.energy, row.area, row.quality))) >= _FELT
+    ]
+    shown_rows = felt_rows[:rows]
+    largest = max((abs(row.objective) for row in shown_rows), default=0.0) or 1.0
     width = max((len(row.name) for row in shown_rows), default=9)
     stdout.print(
         f"d log objective / d log parameter at {options.config}: - improves the objective as the parameter grows, + worsens it"
@@ -141,11 +144,11 @@ def _sensitivity(options: Any, routing: Any, rows: int | None, as_json: bool) ->
         line = f"{row.name:{width}}  {_bar(row.objective / largest)}{''.join(cells)}{shown(row.value):>11}"
         stdout.print(line, markup=False, soft_wrap=True)
     driven = {leaf for key, item in options.parameters.items() for leaf in (item.drives or {key: 1.0})}
-    felt = {row.name for row in found if abs(row.objective) >= _FELT}
+    felt = {row.name for row in felt_rows}
     idle = [name for name in (*options.parameters, *(f"hardware.{leaf}" for leaf in LEAVES)) if name not in felt]
     idle = [name for name in dict.fromkeys(idle) if name in options.parameters or name not in driven]
     choices = [name for name in idle if name in options.parameters and options.parameters[name].kind == "categorical"]
-    stdout.print(f"\nno effect on the objective here: {', '.join(n for n in idle if n not in choices)}", soft_wrap=True)
+    stdout.print(f"\nno effect here: {', '.join(n for n in idle if n not in choices)}", soft_wrap=True)
     if choices:
         stdout.print(f"choices, without a derivative: {', '.join(choices)}", soft_wrap=True)
 
@@ -157,6 +160,6 @@ def _bar(share: float) -> str:
     '      ######|'
     """
     half = _BAR // 2
-    length = min(half, max(1, round(abs(share) * half)))
+    length = min(half, max(1, round(abs(share) * half))) if abs(share) > 1e-9 else 0
     left, right = ("#" * length, "") if share < 0 else ("", "#" * length)
     return f"{left:>{half}}|{right:<{half}}"
