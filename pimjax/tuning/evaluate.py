@@ -17,8 +17,8 @@ from pimjax import status as status_bits
 from pimjax.array_typing import Array, HostArray
 from pimjax.chips.multiplexed import multiplexed_cost
 from pimjax.chips.reference.kernel import reference_cost
+from pimjax.compiling import quick_compilation
 from pimjax.config.build import Design
-from pimjax.estimation.compiling import quick_compilation
 from pimjax.tuning.measures import base_of
 from pimjax.tuning.parameters import apply, relaxed, snap
 from pimjax.tuning.problem import Problem, ProblemArrays, Static
