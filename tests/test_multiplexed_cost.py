@@ -82,6 +82,25 @@ def test_too_few_tiles_are_flagged():
     assert not int(run(hardware={"tiles": 7000.0}).cost.status) & status.DOES_NOT_FIT
 
 
+def test_buffers_are_there_whatever_the_schedule_fills():
+    """G (2 + Q) d bytes and the central buffers: also where the schedule is shorter than Q."""
+    trace = RoutingTrace.from_choices(np.eye(16, dtype=bool)[:1])  # one slot
+    for slots in (0.0, 4.0, 100.0):
+        cost = run(hardware={"out_buffer_slots": slots}, trace=trace).cost
+        assert component(cost, "buffers", "component_area_mm2") == pytest.approx((8 * (2 + slots) + 2 + 1) * 4096e-6)
+    unlimited = run(hardware={"out_buffer_slots": None}, trace=trace).cost
+    assert component(unlimited, "buffers", "component_area_mm2") == pytest.approx((8 * (2 + 1) + 2 + 1) * 4096e-6)
+
+
+@pytest.mark.parametrize(("accumulate", "combine", "strips"), [
+    ("local", "digital", 19), ("local", "inline", 35), ("digital", "digital", 0), ("digital", "inline", 16),
+])  # fmt: skip
+def test_adders_stand_where_sums_are_made(accumulate, combine, strips):
+    bare = run({"accumulate": "digital", "combine": "digital"}).cost
+    cost = run({"accumulate": accumulate, "combine": combine}).cost
+    assert float(cost.moe_area_mm2 - bare.moe_area_mm2) == pytest.approx(8 * strips * 64 * 278 * 0.17e-6, abs=1e-9)
+
+
 def test_sharing_between_the_stages_halves_the_shared_sets():
     position, pair = run().cost, run({"share": "pair"}).cost
     saved = 0.634 * 0.8 * 8 * (96 - 48)

@@ -50,11 +50,12 @@ def areas(design: Design, schedule: MultiplexedSchedule, shape: Geometry, tile: 
     shareable = one.shareable_fraction
     peripherals = one.area_mm2 * ((1 - shareable) * crossbars * members + shareable * sets)
     mux = (hardware.crossbar_rows + hardware.crossbar_cols) * hardware.mux_area_um2_per_line * 1e-6
-    strips = shape.expert_up.strips + shape.expert_down.strips
-    strips = strips + jnp.where(plan.combine == COMBINE_KINDS.index("inline"), shape.expert_down.strips, 0.0)
+    is_local = plan.accumulate == ACCUMULATE_KINDS.index("local")
+    is_inline = plan.combine == COMBINE_KINDS.index("inline")
+    strips = jnp.where(is_local, shape.expert_up.strips + shape.expert_down.strips, 0.0)
+    strips = strips + jnp.where(is_inline, shape.expert_down.strips, 0.0)  # in the return links, wherever sums are made
     adders = hardware.accumulator_lanes * hardware.accumulator_adder_area_um2 * 1e-6
-    has_adders = plan.accumulate == ACCUMULATE_KINDS.index("local")
-    moe = peripherals + mux * crossbars * multiplexed + jnp.where(has_adders, adders * strips * groups, 0.0)
+    moe = peripherals + mux * crossbars * multiplexed + adders * strips * groups
 
     use = cache_use(design)
     width = model.d_model * workload.activation_bytes
@@ -79,11 +80,14 @@ def areas(design: Design, schedule: MultiplexedSchedule, shape: Geometry, tile: 
     limit = as_real(plan.window_tokens, like)
     window = jnp.where(limit > 0, jnp.minimum(limit, pass_tokens), pass_tokens)
     longest = jnp.maximum(jnp.max(schedule.prompt.makespan), jnp.max(schedule.recomputed.makespan, initial=0))
-    slots = jnp.minimum(hardware.out_buffer_slots, jnp.maximum(longest, jnp.max(schedule.step.makespan)))
+    longest = jnp.maximum(longest, jnp.max(schedule.step.makespan)).astype(like.dtype)
+    used = jnp.minimum(hardware.out_buffer_slots, longest)
+    # a chip has its Q buffers whatever it runs; without a limit, what the longest schedule can fill
+    slots = jnp.where(jnp.isfinite(hardware.out_buffer_slots), hardware.out_buffer_slots, used)
     central = open_tokens * model.d_model * 2 + window * width
     buffers = groups * (2 + slots) * width + central + hardware.sram_cache_bytes
     per_layer = jnp.max(jnp.sum(sizes > 0, axis=1)).astype(like.dtype)
-    waiting = jnp.minimum(waiting_results, per_layer * slots)
+    waiting = jnp.minimum(waiting_results, per_layer * used)
     parts = {
         "moe_crossbars": moe,
         "dense_crossbars": one.area_mm2 * shape.dense_tiles,

@@ -4,7 +4,7 @@ Formulas are those of the model's definition (docs/multiplexed-chip.md). Decisio
 
 - `energy_scale_with_sharing` scales every product of the chip, as the authors do, with g the largest group.
 - `combine = inline` puts one more strip of adders per result strip beside every group.
-- `accumulate = digital` has no local accumulators, hence no accumulator area.
+- `accumulate = digital` has no local accumulators, hence no area for them (`inline` keeps its own).
 - Central buffers (open tokens, window) are shared by layers, group buffers are not. 1 MB is 1e6 bytes.
 - Peak memory: the buffers of the busiest layer; results that wait for addition are exact in `event`, at most Q slots
   otherwise.

@@ -296,7 +296,7 @@ def _measure(name: str, graph: PassGraph, log: EventLog, timed: TimedDesign, lay
     peak = 0
     for layer, moe in graph.moe.items():
         ready = finish[moe.ready[0]]
-        moe_ns[layer] = finish[moe.residual].max() - ready
+        moe_ns[layer] = finish[moe.residual[moe.residual >= 0]].max() - ready
         last_pass[layer] = finish[moe.passes[moe.passes >= 0]].max() - ready if len(moe.passes) else 0.0
         peak = max(peak, _waiting_peak(moe, log))
     latency = float(finish[needed].max())

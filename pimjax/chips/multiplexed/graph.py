@@ -67,7 +67,7 @@ class PassGraph:
 
     jobs: JobGraph
     moe: dict[int, MoeJobs]
-    layer_end: list[HostArray]  # residual (or dense) jobs of every layer
+    layer_end: list[HostArray]  # jobs that end every layer
     start: HostArray  # embedding sums
     sampling: HostArray  # one per sequence
     ready: list[HostArray]  # attention may begin, per layer and sequence
@@ -97,7 +97,7 @@ def pass_graph(work: PassWork, times: Durations) -> PassGraph:
         else:
             moe[index] = _experts(bench, work, layer, index, normed, go_read, tokens, posted)
             stream = moe[index].residual
-        layer_end.append(stream)
+        layer_end.append(stream[stream >= 0])
     sampling = _tail(bench, stream, last_of_sequence)
     return PassGraph(
         build.build(),
@@ -144,7 +144,7 @@ def _attention(
     """Norm, q/k/v, memory and attention; returns the attention jobs and early gate-output reads (or empty)."""
     build, sequence = bench.build, work.sequence_of_token
     norm = bench.units("norm", np.full(len(tokens), bench.times.norm), tokens)
-    bench.follow(stream, norm)
+    bench.after(stream, norm)
     projected = bench.linear("qkv", index, norm, tokens)
     if bench.times.expand.flight > 0:
         projected = bench.linear("expand", index, projected, tokens)
@@ -254,7 +254,10 @@ def _experts(
 def _tail(bench: Bench, stream: HostArray, tokens: HostArray) -> HostArray:
     """Final norm, output embedding and sampling of each sequence's last token."""
     norm = bench.units("norm", np.full(len(tokens), bench.times.norm), tokens)
-    bench.follow(stream, norm if len(tokens) > 1 else norm[0])
+    if len(tokens) > 1:
+        bench.after(stream, norm)
+    else:  # one sequence: after all its tokens
+        bench.follow(stream[stream >= 0], norm[0])
     logits = bench.linear("head", 0, norm, tokens)
     link = bench.wires("sampling link", np.full(len(tokens), bench.times.link), tokens)
     bench.after(logits, link)

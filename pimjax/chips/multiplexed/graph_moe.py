@@ -32,7 +32,7 @@ class MoeJobs(NamedTuple):
     ready: HostArray  # t_ready of every window
     slots: HostArray  # start of every slot
     passes: HostArray  # [passes, k] jobs after which a pass is done, in order of (slot, group)
-    residual: HostArray  # [n] residual stream after the layer, by token
+    residual: HostArray  # [n] jobs of the residual stream after the layer, by token; inline: [n, k], -1: none
     result_token: HostArray  # token of every result, shared experts and stored outputs first
     result_slot: HostArray  # slot of every result; -1 for those that no slot made
     result_jobs: HostArray  # [results, k] jobs that make it, -1: none
@@ -100,6 +100,24 @@ def _rows(parts: list[HostArray]) -> HostArray:
     width = max(part.shape[1] for part in columns)
     padded = [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=-1) for part in columns]
     return np.concatenate(padded).astype(np.int64)
+
+
+def _rows_of_tokens(
+    num_tokens: int, result_token: HostArray, result_jobs: HostArray, unrouted: HostArray, source: list[HostArray]
+) -> HostArray:
+    """Every job that a token's residual waits for where no unit adds it: `[num_tokens, k]`, -1: none.
+
+    The jobs themselves and no mark of length zero, see :meth:`.Bench.after`.
+    """
+    row, column = np.nonzero(result_jobs >= 0)
+    owner = np.concatenate([result_token[row], np.repeat(unrouted, [len(jobs) for jobs in source])])
+    jobs = np.concatenate([result_jobs[row, column], *source])
+    order = np.argsort(owner, kind="stable")
+    count = np.bincount(owner, minlength=num_tokens)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+    rows = np.full((num_tokens, int(count.max(initial=1))), -1, np.int64)
+    rows[owner[order], place] = jobs[order]
+    return rows
 
 
 def _unrouted_sources(
@@ -224,15 +242,11 @@ def _combine(
     none = np.zeros(0, np.int64)
     tokens = np.arange(num_tokens)
     if rules.inline:  # added on the way: done with the last result
-        residual = bench.wires("wait", np.zeros(num_tokens), tokens)
-    else:
-        residual = bench.units("residual", np.full(num_tokens, times.add), tokens)
+        return _rows_of_tokens(num_tokens, result_token, result_jobs, unrouted, source), none, none
+    residual = bench.units("residual", np.full(num_tokens, times.add), tokens)
     for token, jobs in zip(unrouted, source, strict=True):
         bench.follow(jobs, residual[token])
     if not len(result_token):
-        return residual, none, none
-    if rules.inline:
-        bench.after(result_jobs, residual[result_token])
         return residual, none, none
     token, jobs = result_token[order], result_jobs[order]
     is_first = np.append(True, token[1:] != token[:-1])
