@@ -5,7 +5,7 @@ where it is missing). Chip: `configs/gpt_oss_20b.yaml` with the load time set to
 Two baselines, always on the same trace: g = 1 token_wise (the paper's), g = 1 with the same policy (what sharing alone
 gives). MoE area efficiency = passes / (T_moe (A_moe + A_buf)).
 
-    python benchmarks/worth_study.py            # about 10 minutes on two cores
+    python benchmarks/worth_study.py            # under a minute of CPU time
     python benchmarks/worth_study.py --quick
 """
 

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from generators import caches, commands, configuration, errors, performance, schedules, studies
+from generators import caches, commands, configuration, errors, performance, schedules, studies, worth
 from generators.api import api_pages
 from generators.results import RESULTS
 
@@ -40,6 +40,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "caches_longest": caches.longest,
     "caches_yardstick": caches.yardstick,
     "macros": studies.macros,
+    "worth_times": worth.times,
+    "worth_alternatives": worth.alternatives,
+    "worth_memories": worth.memories,
 }
 
 

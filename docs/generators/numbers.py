@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from generators import worth
 from generators.results import at, shown
 
 
@@ -71,6 +72,7 @@ def substitutions() -> dict[str, str]:
     numbers = {name: _text(number) for name, number in NUMBERS.items()}
     return (
         numbers
+        | worth.numbers()
         | {"zigzag_worst": _zigzag_worst()}
         | {f"{page}_page": _link(page, code) for page, code in LINKS.items()}
     )
