@@ -86,7 +86,8 @@ def tune_proof() -> str:
             f"Evaluations to within 1 % of the optimum, median of {document['seeds']} seeds; a gradient counts as "
             f"{document['gradient_counts_as']} evaluations, and so does that of every limit at the same point; a dash: never "
             f"within the budget of {_budgets(document['problems'], 'gradient')} evaluations (TPE, which is slow itself: "
-            f"{_budgets(document['problems'], 'tpe')}).",
+            f"{_budgets(document['problems'], 'tpe')}). Results marked (earlier) were measured before the method and the "
+            "models last changed.",
             "",
             table(head, rows),
             _exhaustion(document["problems"]),
@@ -101,7 +102,11 @@ def _budgets(problems: dict[str, Any], method: str) -> str:
 
 
 def _evaluations(method: dict[str, Any] | None) -> Any:
-    return method["median_evaluations_to_1_percent"] if method else None
+    """Median of a method's seeds; marked where it is a result from before runs were stored."""
+    if method is None:
+        return None
+    found = method["median_evaluations_to_1_percent"]
+    return found if "seeds" in method else f"{shown(found) if found else '-'} (earlier)"
 
 
 def _exhaustion(problems: dict[str, Any]) -> str:
