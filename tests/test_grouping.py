@@ -166,6 +166,10 @@ def test_the_hottest_expert_per_copy_is_duplicated():
         (lambda: ps.deal_copies(np.ones((3, 2)), [0, 1, 2]), "names expert 2"),
         (lambda: ps.deal_copies(np.ones(3), [0]), "tokens, experts"),
         (lambda: ps.copy_hottest([1, 2], -1), "num_copies must be"),
+        (lambda: ps.copy_hottest([np.nan, 2], 1), "finite"),
+        (lambda: ps.copy_hottest(3, 1), "loads must be"),
+        (lambda: ps.group_experts([1, 2], 1, "coactivation", coactivation="x"), "coactivation must be numbers"),
+        (lambda: ps.deal_copies(np.array([[2, 0]]), [0, 1]), "only 0 and 1"),
     ],
 )
 def test_bad_input_is_one_sentence(call, message):

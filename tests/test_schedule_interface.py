@@ -100,6 +100,9 @@ def test_no_tokens_make_an_empty_schedule():
         (CHOICES, GROUPS, {"max_slots": 0}, "max_slots must be a positive integer"),
         (CHOICES, GROUPS, {"max_open_tokens": 3}, "limits the policy 'packed' only"),
         (CHOICES, GROUPS, {"policy": "packed", "max_open_tokens": 0}, "1 or more"),
+        (CHOICES, GROUPS, {"policy": "packed", "max_open_tokens": "many"}, "1 or more"),
+        (CHOICES, GROUPS, {"policy": "packed", "max_open_tokens": 1.5}, "1 or more"),
+        (CHOICES, GROUPS, {"num_tokens": 1.5}, "num_tokens must be an integer"),
     ],
 )
 def test_bad_input_is_one_sentence(choices, groups, options, message):
@@ -107,6 +110,13 @@ def test_bad_input_is_one_sentence(choices, groups, options, message):
     with pytest.raises(ScheduleError, match=message) as caught:
         ps.schedule_cost(choices, groups, **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("view", [ps.schedule_slots, ps.schedule_intervals])
+@pytest.mark.parametrize("limit", [0, 1.5, "3"])
+def test_views_refuse_a_limit_that_is_no_positive_integer(view, limit):
+    with pytest.raises(ScheduleError, match="max_slots must be a positive integer"):
+        view(CHOICES, GROUPS, policy="compact", num_groups=2, max_slots=limit)
 
 
 def make_traces():

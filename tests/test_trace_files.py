@@ -136,7 +136,7 @@ def test_bad_selection(tmp_path, requests, message):
         load_traces(path, requests)
 
 
-@pytest.mark.parametrize("max_tokens", [0, -1, 1.5])
+@pytest.mark.parametrize("max_tokens", [0, -1, 1.5, float("nan"), "a"])
 def test_bad_max_tokens(tmp_path, max_tokens):
     path = write(tmp_path / "t.npz", expert_ids=IDS, num_experts=3)
     with pytest.raises(TraceError, match="max_tokens"):

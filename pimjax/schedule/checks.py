@@ -49,6 +49,8 @@ def check_shapes(choices: Any, group_of_expert: Any, num_tokens: Any) -> tuple[i
         raise ScheduleError(f"group_of_expert must hold integer ids, not {_dtype(group_of_expert)}")
     if num_tokens is not None and np.shape(num_tokens) != ():
         raise ScheduleError(f"num_tokens must be one number, not shape {list(np.shape(num_tokens))}")
+    if num_tokens is not None and not np.issubdtype(_dtype(num_tokens), np.integer):
+        raise ScheduleError(f"num_tokens must be an integer, not {num_tokens!r}")
     return shape
 
 
@@ -58,11 +60,16 @@ def check_size(name: str, value: Any) -> None:
         raise ScheduleError(f"{name} must be a positive integer known before compilation, not {value!r}")
 
 
-def check_values(choices: HostArray, group_of_expert: HostArray, num_tokens: int, num_groups: int) -> None:
-    """Raise unless all concrete values are possible: choices 0/1, every expert in a group, tokens in range."""
+def check_binary(choices: HostArray) -> None:
+    """Raise unless concrete choices are booleans, or 0 and 1."""
     if choices.dtype != np.bool_ and not np.isin(choices, (0, 1)).all():
         bad = choices[~np.isin(choices, (0, 1))].flat[0]
         raise ScheduleError(f"choices must hold only 0 and 1 (a token picks an expert once at most), not {bad}")
+
+
+def check_values(choices: HostArray, group_of_expert: HostArray, num_tokens: int, num_groups: int) -> None:
+    """Raise unless all concrete values are possible: choices 0/1, every expert in a group, tokens in range."""
+    check_binary(choices)
     lost = (group_of_expert < 0) & ((group_of_expert < -1) | choices.astype(bool).any(axis=0))
     if lost.any():  # -1 marks the padding experts of a padded design: legal as long as no token visits them
         expert = int(np.argmax(lost))
@@ -81,8 +88,21 @@ def check_values(choices: HostArray, group_of_expert: HostArray, num_tokens: int
         )
 
 
+def check_loads(loads: Any) -> HostArray:
+    """Loads as float64 `[requests, experts]`; raise unless they are finite and not negative."""
+    try:
+        array = np.asarray(loads, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ScheduleError("loads must be numbers [experts] or [requests, experts]") from error
+    if array.ndim not in (1, 2) or 0 in array.shape:
+        raise ScheduleError(f"loads must be [experts] or [requests, experts], not shape {list(array.shape)}")
+    if not (np.isfinite(array).all() and (array >= 0).all()):
+        raise ScheduleError("loads must be finite and not negative: they count the passes of each expert")
+    return array.reshape(-1, array.shape[-1])
+
+
 def _dtype(array: Any) -> np.dtype:
     return np.dtype(getattr(array, "dtype", None) or np.asarray(array).dtype)
 
 
-__all__ = ["check_policy", "check_shapes", "check_size", "check_values", "is_concrete"]
+__all__ = ["check_binary", "check_loads", "check_policy", "check_shapes", "check_size", "check_values", "is_concrete"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from pimjax.array_typing import Array, HostArray
 from pimjax.errors import ScheduleError
-from pimjax.schedule.checks import is_concrete
+from pimjax.schedule.checks import check_binary, check_loads, is_concrete
 
 
 def deal_copies(choices: Any, expert_of_copy: Any) -> Array | HostArray:
@@ -39,6 +39,8 @@ def deal_copies(choices: Any, expert_of_copy: Any) -> Array | HostArray:
         raise ScheduleError(f"expert_of_copy must be [copies], not shape {list(np.shape(expert_of_copy))}")
     if is_concrete(expert_of_copy):
         _check_copies(np.asarray(expert_of_copy), shape[-1])
+    if is_concrete(choices):
+        check_binary(np.asarray(choices))
     on_device = isinstance(choices, jax.Array) or isinstance(expert_of_copy, jax.Array)
     xp = jnp if on_device else np
     expert = xp.asarray(expert_of_copy)
@@ -68,8 +70,7 @@ def copy_hottest(loads: Any, num_copies: int) -> HostArray:
     """
     if isinstance(num_copies, bool) or not isinstance(num_copies, (int, np.integer)) or num_copies < 0:
         raise ScheduleError(f"num_copies must be an integer, 0 or more, not {num_copies!r}")
-    total = np.asarray(loads, np.float64)
-    total = total.reshape(-1, total.shape[-1]).sum(axis=0)
+    total = check_loads(loads).sum(axis=0)
     copies = np.ones(len(total), np.int64)
     extra = []
     for _ in range(num_copies):

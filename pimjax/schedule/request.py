@@ -71,7 +71,9 @@ def resolve(
     if max_open_tokens is not None:
         if policy != "packed":
             raise ScheduleError(f"max_open_tokens limits the policy 'packed' only, not {policy!r}: leave it out")
-        if is_concrete(max_open_tokens) and (np.shape(max_open_tokens) != () or int(max_open_tokens) < 1):
+        number = np.asarray(max_open_tokens) if is_concrete(max_open_tokens) else None
+        whole = number is None or (number.ndim == 0 and np.issubdtype(number.dtype, np.integer) and number >= 1)
+        if not whole:
             raise ScheduleError(f"max_open_tokens must be one number, 1 or more, not {max_open_tokens!r}")
         max_open_tokens = jnp.asarray(max_open_tokens, jnp.int32)
     num_tokens = tokens if num_tokens is None else num_tokens

@@ -10,6 +10,7 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.errors import ScheduleError
+from pimjax.schedule.checks import check_size
 from pimjax.schedule.load_matrix import load_matrix
 from pimjax.schedule.place import place
 from pimjax.schedule.placement import IDLE
@@ -56,7 +57,8 @@ def schedule_slots(
         num_groups=num_groups,
         max_open_tokens=max_open_tokens,
     )
-    _check_limit(max_slots)
+    if max_slots is not None:
+        check_size("max_slots", max_slots)
     placement = _place(
         _bucketed(request.choices),
         request.group_of_expert,
@@ -115,7 +117,8 @@ def schedule_intervals(
         num_groups=num_groups,
         needs_slots=False,
     )
-    _check_limit(max_slots)
+    if max_slots is not None:
+        check_size("max_slots", max_slots)
     start, stop = _intervals(request, policy)
     makespan = int(stop.max())
     if max_slots is not None and makespan > max_slots:
@@ -139,11 +142,6 @@ def _bucketed(choices: Any) -> HostArray:
     """Choices padded to a power of two of tokens: a few compiled programs then serve every length."""
     rows = choices.shape[0]
     return np.pad(np.asarray(choices), ((0, (1 << (rows - 1).bit_length()) - rows), (0, 0)))
-
-
-def _check_limit(max_slots: Any) -> None:
-    if max_slots is not None and max_slots < 1:
-        raise ScheduleError(f"max_slots must be a positive integer, not {max_slots!r}")
 
 
 @functools.partial(jax.jit, static_argnames=("policy", "num_groups", "table_slots"))

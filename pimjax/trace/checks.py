@@ -34,17 +34,27 @@ def check_num_tokens(num_tokens: int | None, rows: int) -> int:
     """Number of real tokens; None means that every row is one."""
     if num_tokens is None:
         return rows
-    count = int(num_tokens)
-    if count != num_tokens or not 1 <= count <= rows:
+    count = _whole(num_tokens)
+    if count is None or not 1 <= count <= rows:
         raise TraceError(f"num_tokens is {num_tokens}: it must be a whole number from 1 to the {rows} rows given")
     return count
 
 
 def check_max_tokens(max_tokens: int) -> int:
     """A positive whole number of tokens to keep of each request."""
-    if int(max_tokens) != max_tokens or max_tokens < 1:
+    count = _whole(max_tokens)
+    if count is None or count < 1:
         raise TraceError(f"max_tokens is {max_tokens}: it must be a whole number of at least 1")
-    return int(max_tokens)
+    return count
+
+
+def _whole(value: Any) -> int | None:
+    """`value` as an integer; None where it is not one whole number."""
+    try:
+        count = int(value)
+        return count if count == value else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def check_choices(values: Any, num_tokens: int | None = None) -> tuple[HostArray, int]:

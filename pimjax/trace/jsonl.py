@@ -34,6 +34,8 @@ from pimjax.trace.routing import RoutingTrace, stack_traces
 #: Longest line that is read [characters].
 MAX_LINE = 1 << 20
 
+_LARGEST_SCORE = float(np.finfo(np.float32).max)
+
 _Row = tuple[list[int], list[float] | None, int]  # experts, scores, line number
 
 
@@ -159,8 +161,9 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     continue
                 try:
                     entry = json.loads(line)
-                except (json.JSONDecodeError, RecursionError) as error:
-                    reason = getattr(error, "msg", "nested too deeply")
+                except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
+                    deep = isinstance(error, RecursionError)
+                    reason = "nested too deeply" if deep else getattr(error, "msg", "a number is too long")
                     raise TraceError(f"{file}, line {number} is not JSON ({reason}): is it cut off?") from error
                 if not isinstance(entry, dict):
                     raise TraceError(f"{file}, line {number} is not a JSON object with layer, token and experts")
@@ -172,7 +175,9 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _whole(entry: dict[str, Any], key: str, file: Path, number: int) -> int:
     value = entry.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-        raise TraceError(f"{file}, line {number}: {key!r} is {value!r}, but must be a whole number of at least 0")
+        raise TraceError(
+            f"{file}, line {number}: {key!r} is {value!r}, but must be a whole number from 0 to {2**31 - 1}"
+        )
     return value
 
 
@@ -186,8 +191,10 @@ def _experts_and_scores(entry: dict[str, Any], file: Path, number: int) -> tuple
         not isinstance(scores, list) or any(isinstance(s, bool) or not isinstance(s, (int, float)) for s in scores)
     ):
         raise TraceError(f"{file}, line {number}: 'scores' is {scores!r}, but must be a list of numbers")
-    if scores is not None and not np.isfinite(scores).all():
-        raise TraceError(f"{file}, line {number}: 'scores' holds NaN or infinity, which cannot be compared")
+    if scores is not None and not all(abs(s) <= _LARGEST_SCORE for s in scores):  # False for NaN
+        raise TraceError(
+            f"{file}, line {number}: 'scores' holds NaN, infinity or a number beyond float32, which cannot be compared"
+        )
     return experts, scores
 
 

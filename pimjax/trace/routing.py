@@ -281,7 +281,7 @@ def resolve_requests(requests: Any, total: int, metadata: TraceMetadata) -> list
     """
     if requests is None:
         return list(range(total))
-    wanted = [requests] if isinstance(requests, (int, str, np.integer)) else list(requests)
+    wanted = list(requests) if np.iterable(requests) and not isinstance(requests, str) else [requests]
     if not wanted:
         raise TraceError("requests is empty: name at least one request, or pass None for all")
     names = [str(name) for name in metadata.get("request_names", ())]

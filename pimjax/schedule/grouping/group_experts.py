@@ -8,6 +8,7 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.errors import ScheduleError
+from pimjax.schedule.checks import check_loads
 from pimjax.schedule.grouping.search import search_groups
 from pimjax.schedule.grouping.simple import snake, sorted_groups, uniform_groups
 
@@ -56,7 +57,7 @@ def group_experts(
     """
     if strategy not in GROUPING_STRATEGIES:
         raise ScheduleError(f"unknown grouping strategy {strategy!r}: choose one of {', '.join(GROUPING_STRATEGIES)}")
-    requests = _check_loads(loads)
+    requests = check_loads(loads)
     experts = requests.shape[1]
     if isinstance(group_size, bool) or not isinstance(group_size, (int, np.integer)):
         raise ScheduleError(f"group_size must be an integer, not {group_size!r}")
@@ -100,20 +101,11 @@ def count_coactivation(choices: Any, num_tokens: Any = None) -> HostArray:
     return flat.T @ flat
 
 
-def _check_loads(loads: Any) -> HostArray:
-    try:
-        array = np.asarray(loads, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ScheduleError("loads must be numbers [experts] or [requests, experts]") from error
-    if array.ndim not in (1, 2) or 0 in array.shape:
-        raise ScheduleError(f"loads must be [experts] or [requests, experts], not shape {list(array.shape)}")
-    if not (np.isfinite(array).all() and (array >= 0).all()):
-        raise ScheduleError("loads must be finite and not negative: they count the passes of each expert")
-    return array.reshape(-1, array.shape[-1])
-
-
 def _check_coactivation(coactivation: Any, experts: int) -> HostArray:
-    pairs = np.asarray(coactivation, np.float64)
+    try:
+        pairs = np.asarray(coactivation, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ScheduleError(f"coactivation must be numbers [{experts}, {experts}]") from error
     if pairs.shape != (experts, experts):
         raise ScheduleError(
             f"coactivation has shape {list(pairs.shape)}, but there are {experts} experts: give [{experts}, {experts}]"
