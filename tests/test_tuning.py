@@ -12,7 +12,8 @@ import pytest
 
 from pimjax.cli import main
 from pimjax.errors import ConfigError
-from pimjax.tuning import load_tune_config, make_problem, recheck, tune
+from pimjax.tuning import baselines, load_tune_config, make_problem, recheck, tune
+from pimjax.tuning.cutting import cut
 from pimjax.tuning.descent import descend, start_lanes
 from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.last_mile import gradient
@@ -108,6 +109,31 @@ def test_polish_never_worsens_and_counts(problem: Problem) -> None:
     assert sum(seen) == spent
     again = evaluate(problem, better.unit[None], [0])
     assert float(again.merit[0]) == pytest.approx(better.merit, abs=1e-12)
+
+
+@pytest.mark.parametrize("corner", [0.0, 1.0])
+def test_cutting_planes_find_the_best_legal_chip_in_a_few_gradients(problem: Problem, corner: float) -> None:
+    """From a corner, one of which breaks the limits: hardly anything is left to polish."""
+    unit = np.zeros_like(problem.start)
+    unit[: problem.num_parameters] = corner
+    begin = Point.of(unit, 0, evaluate(problem, unit[None], [0]), 0)
+    seen: list[int] = []
+    found, gradients = cut(problem, begin, steps=25, report=lambda count, _: seen.append(count))
+    assert sum(seen) == gradients <= 3 * 15
+    assert found.excess == 0
+    assert found.beats(begin)
+    again = evaluate(problem, found.unit[None], [0])
+    assert float(again.objective[0]) == pytest.approx(found.objective, abs=1e-12)  # legal, and said what it is
+    polished, _ = polish(problem, found, sweeps=30)
+    assert found.objective - polished.objective < 0.02
+
+
+def test_searches_store_their_improvements(problem: Problem) -> None:
+    search = baselines.SEARCHES["gradient"](problem, 200, 0)
+    again = baselines.Trace.from_dict(json.loads(json.dumps(search.to_dict())))
+    assert search.best == sorted(search.best, reverse=True)
+    for evaluations in (10, 50, 10**6):
+        assert again.at(evaluations) == pytest.approx(search.at(evaluations), abs=1e-8)
 
 
 def test_parameters_without_effect_return_to_the_base(problem: Problem) -> None:
