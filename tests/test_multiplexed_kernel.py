@@ -123,6 +123,20 @@ def test_decode_steps_against_event(mode):
     assert float(evaluate(config, trace, "closed")["latency_ns"]) == pytest.approx(exact, rel=tolerance)
 
 
+def test_inline_tokens_that_follow_each_other_are_normed_once():
+    """Without a barrier and with one unit, later tokens' gates already wait for earlier tokens' next norms."""
+    rng = np.random.default_rng(3)
+    trace = RoutingTrace.from_expert_ids(np.argsort(rng.random((2, 16, 8)), axis=-1)[..., :4], 8)
+    config = configuration(
+        tokens=16,
+        model={"num_layers": 2, "d_model": 2048},
+        hardware={"num_digital_units": 1.0},
+        plan={"policy": "token_wise", "combine": "inline"},
+    )
+    exact = float(simulate(config, trace).cost.latency_ns)
+    assert float(evaluate(config, trace, "closed")["latency_ns"]) == pytest.approx(exact, rel=0.03)
+
+
 def test_limits(figure):
     """T rises with t_load, t_mvm and 1/c; at t_load = 0 the last pass ends at (S-1) t_stage + t_A + t_D."""
     config = configuration(tokens=6, plan={"policy": "reschedule"})

@@ -73,7 +73,7 @@ def pass_times(
     # alone, and with the work of the experts of earlier tokens
     both = jax.vmap(gate)(jnp.stack([0 * point.experts.work, point.experts.work]))
     (normed, gated), (_, crowded) = (jax.tree.map(lambda value, i=i: value[i], both) for i in (0, 1))
-    experts, ready = _windows(design, time, point, gated, crowded)
+    experts, ready = _windows(design, time, point, gated, crowded, after)
     experts = _with_stored(time, units, point, experts, gated, ready, after)
 
     dense = through_units(tokens, dense_phase(time, tokens, normed, units), time.add + after.norm, units, 0 * time.add)
@@ -138,7 +138,7 @@ def _exposed_reads(point: PassPoint, head_start: Array, layers: Array) -> Array:
 
 
 def _windows(
-    design: Design, time: Durations, point: PassPoint, gated: Stream, crowded: Stream
+    design: Design, time: Durations, point: PassPoint, gated: Stream, crowded: Stream, after: After
 ) -> tuple[ExpertTimes, Array]:
     """The expert phase from the first window's t_ready, and that t_ready.
 
@@ -161,11 +161,11 @@ def _windows(
     late = jnp.where((part < 1) & (point.slots > 0), late, 0.0)
     last_pass = experts.last_pass + late
     residual = jnp.where(late > 0, larger(experts.residual, last_pass + experts.tail), experts.residual)
-    more = residual - experts.residual
+    # the wait already holds the norms of earlier tokens: only the last one's own is still to come
     waited = experts._replace(
         last_pass=last_pass,
         residual=residual,
-        normed=Stream(experts.normed.first, experts.normed.last + more),
+        normed=Stream(experts.normed.first, larger(experts.normed.last, residual + after.norm)),
     )
     return waited, ready
 
