@@ -64,7 +64,7 @@ def parse_yaml(text: str, name: str = "<text>") -> tuple[dict[str, Any], dict[st
             if depth > MAX_DEPTH:
                 raise ConfigError(f"{name}: is nested too deeply; at most {MAX_DEPTH} levels are accepted")
             if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1
+                line = event.start_mark.line + 1 if event.start_mark else "?"
                 raise ConfigError(
                     f"{name}:{line}: YAML aliases (*{event.anchor}) are not accepted; write the value out"
                 )
