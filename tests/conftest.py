@@ -8,7 +8,7 @@ from pathlib import Path
 
 _FLAGS = ["--xla_force_host_platform_device_count=8"]
 if version("jaxlib").startswith("0.10."):  # tests compile far more than they run; an unknown flag would end the process
-    _FLAGS += ["--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false"]
+    _FLAGS += ["--xla_backend_optimization_level=1", "--xla_cpu_use_fusion_emitters=false"]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
 os.environ.setdefault("PIMJAX_TYPECHECK", "1")
