@@ -34,6 +34,7 @@ def search_groups(
     pair_cost: HostArray | None = None,
     seed: int = 0,
     kicks: int | None = None,
+    squarings: int | None = None,
 ) -> HostArray:
     """Groups of nearly equal size with a low mean makespan, and few costly pairs of experts inside a group.
 
@@ -47,6 +48,7 @@ def search_groups(
         pair_cost: symmetric `[E, E]`, slots that each pair costs when it shares a group; None: nothing.
         seed: of the random kicks.
         kicks: number of disturbed restarts; default 64, fewer (at least 8) for large problems.
+        squarings: the norm is 2 to this power; default 6 for pairs, 4 for larger groups.
 
     Returns:
         int32 `[E]` group of each expert.
@@ -68,7 +70,9 @@ def search_groups(
     groups[heaviest] = snake(experts, num_groups)
     short = np.flatnonzero(np.bincount(groups[:experts], minlength=num_groups) < -(-experts // num_groups))
     groups[experts:] = short
-    swaps = _Swaps(loads, costs, experts, groups, num_groups)
+    if squarings is None:
+        squarings = _SQUARINGS_OF_PAIRS if len(groups) <= 2 * num_groups else _SQUARINGS
+    swaps = _Swaps(loads, costs, experts, groups, num_groups, squarings)
     if kicks is None:
         kicks = int(np.clip(_PRICED // (len(swaps.first) * len(loads)), _FEWEST_KICKS, _KICKS))
     generator = np.random.default_rng(seed)
@@ -93,9 +97,10 @@ def canonical(groups: HostArray) -> HostArray:
 class _Swaps:
     """All swaps of two experts, and what they do to the objective."""
 
-    def __init__(self, loads: HostArray, costs: HostArray, experts: int, groups: HostArray, num_groups: int) -> None:
-        self.costs, self.experts, self.num_groups = costs, experts, num_groups
-        self.squarings = _SQUARINGS_OF_PAIRS if len(groups) <= 2 * num_groups else _SQUARINGS
+    def __init__(
+        self, loads: HostArray, costs: HostArray, experts: int, groups: HostArray, num_groups: int, squarings: int
+    ) -> None:
+        self.costs, self.experts, self.num_groups, self.squarings = costs, experts, num_groups, squarings
         before = (loads @ np.eye(num_groups)[groups]).max(axis=1)
         used = before > 0
         # In units of the makespan before the search: powers stay small, and every request weighs the same.
