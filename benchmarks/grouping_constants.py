@@ -56,7 +56,7 @@ def choose(loads: np.ndarray, train: np.ndarray, size: int) -> tuple[Any, dict[s
             rows.append(1 - after / before)
         scores[candidate] = 100 * float(np.concatenate(rows, axis=1).mean())
     best = max(scores, key=lambda candidate: scores[candidate])
-    return best, {f"norm {2 ** s}, {k} restarts": score for (s, k), score in scores.items()}
+    return best, {f"norm {2**s}, {k} restarts": score for (s, k), score in scores.items()}
 
 
 def study(data: Requests, size: int) -> dict[str, Any]:

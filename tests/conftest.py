@@ -6,11 +6,16 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-_FLAGS = ["--xla_force_host_platform_device_count=8"]
-if version("jaxlib").startswith("0.10."):  # tests compile far more than they run; an unknown flag would end the process
-    _FLAGS += ["--xla_backend_optimization_level=1", "--xla_cpu_use_fusion_emitters=false"]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS])
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        # Tests compile far more than they run. An unknown flag would end the process: only where they were tried.
+        "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
+        * version("jaxlib").startswith("0.10."),
+    ]
+)
 os.environ.setdefault("PIMJAX_TYPECHECK", "1")
 os.environ.setdefault("PIMJAX_CACHE", "off")  # tests leave nothing behind in the home folder
 

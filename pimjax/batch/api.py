@@ -117,7 +117,7 @@ def estimate_batch(
             if len(index):
                 bucket = _Bucket(
                     [listed[i] for i in index],
-                    None if design is None else jax.tree.map(functools.partial(_take, index=index), design),
+                    design if len(index) == lanes or design is None else _take_lanes(design, index),
                     requests if pairing == "product" else [requests[i] for i in index],
                     Program(chip_model, fidelity, Capacity(), chosen, pairing),
                     mesh,
@@ -160,6 +160,10 @@ def _points(configs: Any, config: Config | None) -> tuple[Design | None, list[Co
 
 def _take(leaf: Any, index: HostArray) -> HostArray:
     return np.asarray(leaf)[index]
+
+
+def _take_lanes(design: Design, index: HostArray) -> Design:
+    return jax.tree.map(functools.partial(_take, index=index), design)
 
 
 class _Bucket:
@@ -261,7 +265,7 @@ class _Bucket:
 
         def launch(tile: Tile) -> Any:
             lanes = group[tile.lane : tile.lane + tile.num_lanes]
-            design = padded(jax.tree.map(functools.partial(_take, index=lanes), self.design), shape.lanes)
+            design = padded(_take_lanes(self.design, lanes), shape.lanes)
             design = put(design, self.mesh, split=True, dtype=self.dtype)
             variant = put(padded(self.variant[lanes], shape.lanes), self.mesh, split=True, dtype=self.dtype)
             if self.zipped:

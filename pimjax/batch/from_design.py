@@ -49,6 +49,8 @@ def configs_of_design(design: Design, config: Config | None = None) -> tuple[Des
     ]
     table = [np.asarray(getattr(getattr(whole, section), name)).reshape(size, -1) for section, name in names]
     table.append((np.asarray(whole.hardware.out_links) > 0).reshape(size, 1))
+    # Sorting rows is slow: only leaves that differ between lanes, few if any, tell them apart.
+    table = [np.zeros((size, 1)), *(column for column in table if (column != column[:1]).any())]
     _, first, inverse = np.unique(np.concatenate(table, axis=1), axis=0, return_index=True, return_inverse=True)
     made = [_config(jax.tree.map(lambda leaf, i=int(i): leaf[i], whole), config) for i in first]
     return whole, [made[int(i)] for i in inverse.reshape(-1)]
