@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pimjax.errors import TraceError
-from pimjax.trace import RoutingTrace, expert_loads, load_imbalance, load_traces, shared_experts, stack_traces
+from pimjax.trace import (
+    RoutingTrace,
+    expert_loads,
+    load_imbalance,
+    load_traces,
+    read_router_log,
+    shared_experts,
+    stack_traces,
+)
 from pimjax.trace.npz import read_npz, write_npz
 
 
@@ -148,6 +156,9 @@ def test_missing_file_and_folder(tmp_path):
         load_traces(tmp_path / "none.npz")
     with pytest.raises(TraceError, match="is not a file"):
         load_traces(tmp_path)
+    for read in (load_traces, RoutingTrace.load, read_router_log):
+        with pytest.raises(TraceError, match="None is no path: give the path of"):
+            read(None)
     with pytest.raises(TraceError, match="cannot be written"):
         RoutingTrace.from_choices([[1]]).save(tmp_path / "none" / "t.npz")
 

@@ -50,12 +50,18 @@ def finite(value: Any) -> Any:
 
 
 def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text: int = 1) -> Table:
-    """A plain table: the first `text` columns are left-aligned text, the others right-aligned numbers."""
+    """A plain table: the first `text` columns are left-aligned text, the others right-aligned numbers.
+
+    Keys and numbers are never broken over lines; on narrow terminals the columns of sentences give way.
+    """
+    cells = [[cell if isinstance(cell, str) else shown(cell) for cell in row] for row in rows]
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index < text else "right", header_style="dim", overflow="fold")
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, str) else shown(cell) for cell in row))
+        sentences = any(" " in row[index] for row in cells)
+        justify = "left" if index < text else "right"
+        made.add_column(column, justify=justify, header_style="dim", overflow="fold", no_wrap=not sentences)
+    for row in cells:
+        made.add_row(*row)
     return made
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -133,3 +135,14 @@ def check_gate_scores(values: Any, shape: tuple[int, ...], num_tokens: int) -> H
 def _first_not_binary(array: HostArray) -> str:
     wrong = array[~np.isin(array, (0, 1))] if np.issubdtype(array.dtype, np.number) else array.ravel()
     return repr(wrong.ravel()[0].item())
+
+
+def check_path(path: object, what: str) -> Path:
+    """A path as pathlib's, or TraceError.
+
+    >>> check_path("a.npz", "an .npz trace").suffix
+    '.npz'
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TraceError(f"{path!r} is no path: give the path of {what}")
+    return Path(path)

@@ -26,7 +26,7 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.errors import TraceError
-from pimjax.trace.checks import check_num_experts
+from pimjax.trace.checks import check_num_experts, check_path
 from pimjax.trace.metadata import PER_REQUEST_KEYS, TraceMetadata
 from pimjax.trace.npz import MAX_FILE_BYTES
 from pimjax.trace.routing import RoutingTrace, stack_traces
@@ -53,7 +53,7 @@ def read_router_log(
       TraceError: names the line: malformed JSON, missing or wrong values, repeated or missing tokens; or the file is
         missing, empty or too large.
     """
-    file = Path(path)
+    file = check_path(path, "a JSON Lines router log")
     if not file.is_file():
         raise TraceError(f"{file} is not a file: give the path of a JSON Lines router log")
     size = file.stat().st_size

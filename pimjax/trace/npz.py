@@ -14,6 +14,7 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.errors import TraceError
+from pimjax.trace.checks import check_path
 
 #: Most bytes that the arrays of one file may take when unpacked, unless the caller allows more.
 MAX_FILE_BYTES = 2 << 30
@@ -45,7 +46,7 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_FILE_BYTES) -
     Raises:
       TraceError: missing, not an ``.npz`` archive, truncated or damaged, holds objects, or too large.
     """
-    file = Path(path)
+    file = check_path(path, "an .npz trace")
     if not file.is_file():
         raise TraceError(f"{file} is not a file: give the path of an .npz trace")
     try:
