@@ -36,6 +36,20 @@ def _multiplexed() -> dict[str, Number]:
     }
 
 
+def _grouping() -> dict[str, Number]:
+    return {
+        f"grouping_{name}_{size}{suffix}": Number("grouping_constants", (f"g={size}", name, *path), 1, 3)
+        for name in ("nested", "shipped")
+        for size in (2, 4, 8)
+        for suffix, path in (
+            ("", ("gain_over_sorted_percent", "mean")),
+            ("_low", ("gain_over_sorted_percent", "low")),
+            ("_high", ("gain_over_sorted_percent", "high")),
+            ("_total", ("gain_of_total_percent",)),
+        )
+    }
+
+
 DOCS = Path(__file__).parents[1]
 #: Page -> the code it describes, shown where the page is not part of this build.
 LINKS = {"schedules": "pimjax/schedule", "caches": "pimjax/cache"}
@@ -43,6 +57,7 @@ LINKS = {"schedules": "pimjax/schedule", "caches": "pimjax/cache"}
 NUMBERS: dict[str, Number] = {
     **_reference("published"),
     **_multiplexed(),
+    **_grouping(),
     "event_prefill_s": Number("event_engine", ("prefill_compiled", "simulate", "wall_s")),
     "event_prefill_plain_s": Number("event_engine", ("prefill_uncompiled", "simulate", "wall_s")),
     "event_operations": Number("event_engine", ("prefill_compiled", "operations"), 1, 6),

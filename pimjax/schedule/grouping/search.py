@@ -2,13 +2,13 @@
 
 Experts are hot in different requests, so balancing the summed loads is not enough: the makespan of a request is its
 own largest group load. The objective is the mean over requests of a smooth maximum (a norm) of the group loads, each
-in units of the makespan that the request has before the search, so that short requests count as much as long ones. In
-pairs one hot expert sets the makespan of a request, and a norm close to the maximum (64) does best; in larger groups
-loads average out, and a norm that also weighs groups that are nearly largest (16) does better on requests not seen.
+in units of the makespan that the request has before the search, so that short requests count as much as long ones. A
+norm near the maximum (64) for pairs, where one hot expert sets the makespan of a request, and a milder one (16) for
+larger groups, whose loads average out. How much of the gain is owed to that choice: benchmarks/grouping_constants.py.
 
 All swaps are priced at once, and after a swap only those that touch its two groups anew; the best is taken until none
 helps. Then two random swaps kick the grouping out of its local optimum (iterated local search), again and again, and
-the best one is returned. Small kicks and many of them lead lower than large ones, on requests that were not seen too.
+the best one is returned.
 """
 
 from __future__ import annotations
