@@ -27,7 +27,7 @@ from pimjax.schedule.grouping import search_groups
 from pimjax.trace import load_traces
 
 INNER_FOLDS = 4
-CANDIDATES = tuple(itertools.product((3, 4, 5, 6), (16, 64)))  # squarings of the norm, restarts
+CANDIDATES = tuple(itertools.product((4, 6), (16, 64)))  # squarings of the norm, restarts
 
 
 def gains(loads: np.ndarray, train: np.ndarray, test: np.ndarray, size: int, candidate: Any) -> np.ndarray:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import pimjax.schedule as ps
 from pimjax.errors import ScheduleError
 from pimjax.schedule.grouping import search_groups
+from pimjax.schedule.grouping.search import _Swaps
 
 
 @settings(max_examples=40)
@@ -176,3 +177,22 @@ def test_bad_input_is_one_sentence(call, message):
     with pytest.raises(ScheduleError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_the_search_ends_where_high_powers_round(monkeypatch):
+    """Very unequal loads: the differences of 64th powers promise gains that do not come, and once did so for ever."""
+    priced = _Swaps._pairs
+    calls = []
+
+    def counted(self, *arguments):
+        calls.append(1)
+        assert len(calls) < 20_000
+        return priced(self, *arguments)
+
+    monkeypatch.setattr(_Swaps, "_pairs", counted)
+    generator = np.random.default_rng(1)
+    for _ in range(40):
+        loads = np.round(generator.gamma(0.3, 50, (25, 8)))
+        calls.clear()
+        groups = search_groups(loads, 4, kicks=16)
+        assert sorted(np.bincount(groups)) == [2, 2, 2, 2]

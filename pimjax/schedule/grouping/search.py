@@ -13,6 +13,8 @@ the best one is returned.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pimjax.array_typing import HostArray
@@ -112,32 +114,51 @@ class _Swaps:
         self.change = self.loads[self.second] - self.loads[self.first]  # [swaps, R]
 
     def descend(self, groups: HostArray) -> tuple[HostArray, float]:
-        """Best swap after best swap until none lowers the objective; the groups and their objective."""
+        """Best swap after best swap until none lowers the objective; the groups and their objective.
+
+        Differences of high powers round: a swap whose promised gain does not come is undone and left out until the
+        next one that does lower the objective, so that the descent always ends.
+        """
         groups = groups.copy()
         member = np.eye(self.num_groups)[groups]
         total = member.T @ self.loads  # [G, R]
         power = self._power(total)
+        inside = float(np.einsum("eg,ef,fg->", member, self.costs, member)) / 2
+        value = self._smooth(power.sum(axis=0)) + inside
         step = np.empty_like(self.change)  # what each swap adds to the sum of powers
         stale = np.arange(len(self.first))
+        refused = np.zeros(len(self.first), bool)
         while True:
             a, b = groups[self.first[stale]], groups[self.second[stale]]
             change = self.change[stale]
             step[stale] = self._power(total[a] + change) + self._power(total[b] - change) - power[a] - power[b]
-            summed = power.sum(axis=0)
-            smooth = self.slots * self._root(summed).sum()
-            gain = smooth - self.slots * self._root(step + summed).sum(axis=1) - self._pairs(groups, member)
-            gain[~self._allowed(groups)] = -np.inf
+            pairs = self._pairs(groups, member)
+            gain = value - inside - self._smooth(step + power.sum(axis=0)) - pairs
+            gain[refused | ~self._allowed(groups)] = -np.inf
             best = int(np.argmax(gain))
             if gain[best] <= _TOLERANCE:
-                return groups, float(smooth + np.einsum("eg,ef,fg->", member, self.costs, member) / 2)
+                return groups, value
             e, f = self.first[best], self.second[best]
             touched = groups[[e, f]]
-            total[touched] += [[1.0], [-1.0]] * self.change[best]
-            power[touched] = self._power(total[touched])
+            moved = total.copy()
+            moved[touched] += [[1.0], [-1.0]] * self.change[best]
+            powered = power.copy()
+            powered[touched] = self._power(moved[touched])
+            reached = self._smooth(powered.sum(axis=0)) + inside + float(pairs[best])
+            if reached > value - _TOLERANCE:
+                refused[best] = True
+                stale = stale[:0]
+                continue
+            total, power, value, inside = moved, powered, reached, inside + float(pairs[best])
             groups[[e, f]] = groups[[f, e]]
             member[[e, f]] = member[[f, e]]
+            refused[:] = False
             near = (groups == touched[0]) | (groups == touched[1])
             stale = np.flatnonzero(near[self.first] | near[self.second])
+
+    def _smooth(self, power_sum: HostArray) -> Any:
+        """The objective without pairs, from sums of powers `[..., R]`."""
+        return self.slots * self._root(power_sum).sum(axis=-1)
 
     def _power(self, values: HostArray) -> HostArray:
         for _ in range(self.squarings):
