@@ -23,7 +23,7 @@ from headlines import HEADLINES, RESULTS, document, shown, value_at
 HERE = Path(__file__).parent
 #: Modules that scripts share, scripts that only rewrite files from results, and what trains the shipped models.
 NOT_SCRIPTS = {
-    "figure_data", "generation_figures", "harness", "schedule_figures", "tune_case_page", "headlines", "macro_descriptions", "readme_numbers", "run_all", "train_language_models",
+    "figure_data", "generation_figures", "harness", "schedule_figures", "tune_case_page", "headlines", "macro_descriptions", "macro_page", "macro_parts", "macro_review", "readme_numbers", "run_all", "train_language_models",
     "tune_problems",
 }  # fmt: skip
 
