@@ -80,15 +80,8 @@ def reference_parameters(config: Config) -> ReferenceParameters:
         d_model=model.d_model,
         d_ff=model.d_ff,
         vocab=model.vocab_size,
-        layers=model.num_layers,
-        k=model.top_k,
-        experts=model.num_experts,
-        frequency=model.moe_frequency,
-        start_len=workload.num_prompt_tokens,
-        new_length=workload.generated_tokens,
+        **_passes(config),
         kv=workload.kv_cache,
-        go=workload.go_cache != "none",
-        prefill=workload.prefill,
         nhead=model.num_heads,
         seed=workload.trace.seed,
         units=UnitCosts(**{theirs: getattr(hardware, ours) for theirs, ours in _UNITS.items()}, whole_ns=plan.whole_ns),
@@ -101,18 +94,22 @@ def check_choices(config: Config, expert_choices: Sequence[Sequence[int]]) -> No
     >>> from pimjax.config import reference_config
     >>> check_choices(reference_config(start_len=2, k=1), [[3], [0]])
     """
+    shape_choices(ReferenceParameters(**_passes(config)), expert_choices)
+
+
+def _passes(config: Config) -> dict[str, Any]:
+    """What decides how many expert choices a run has, by the authors' names."""
     model, workload = config.model, config.workload
-    run = ReferenceParameters(
-        layers=model.num_layers,
-        k=model.top_k,
-        experts=model.num_experts,
-        frequency=model.moe_frequency,
-        start_len=workload.num_prompt_tokens,
-        new_length=workload.generated_tokens,
-        go=workload.go_cache != "none",
-        prefill=workload.prefill,
-    )
-    shape_choices(run, expert_choices)
+    return {
+        "layers": model.num_layers,
+        "k": model.top_k,
+        "experts": model.num_experts,
+        "frequency": model.moe_frequency,
+        "start_len": workload.num_prompt_tokens,
+        "new_length": workload.generated_tokens,
+        "go": workload.go_cache != "none",
+        "prefill": workload.prefill,
+    }
 
 
 def simulate_config(
