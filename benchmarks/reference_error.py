@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import pimjax.config as config
+import pimjax
 from pimjax.chips.reference import closed
 from pimjax.chips.reference.config import reference_parameters
 from pimjax.chips.reference.event import simulate

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-import pimjax.config as config
+import pimjax
 from pimjax.chips.reference.kernel import reference_cost
 
 SEED = 7
@@ -48,7 +48,7 @@ KEPT_BYTES, GRADIENT_RATIO = 32 * 1024, 6.0
 
 def points(batch: int) -> tuple[Any, config.Capacity]:
     """Published designs `[batch]` whose costs and unit counts differ, on the device."""
-    design, capacity = config.build(config.reference_config())
+    design, capacity = pimjax.build(pimjax.reference_config())
     rng = np.random.default_rng(SEED)
     many = jax.tree.map(lambda leaf: jnp.asarray(np.repeat(np.asarray(leaf)[None], batch, axis=0)), design)
     changes: dict[str, Any] = {"hardware.num_digital_units": jnp.asarray(rng.integers(2, 41, batch), jnp.float32)}

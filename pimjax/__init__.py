@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pimjax.cache.gate_output import gate_output_request as gate_output_request
     from pimjax.cache.hierarchy import hit_rate_curve as hit_rate_curve
     from pimjax.chips.multiplexed import schedule_inputs as schedule_inputs
+    from pimjax.chips.reference.authors_inputs import reference_config as reference_config
     from pimjax.chips.run_cost import COMPONENTS as COMPONENTS
     from pimjax.chips.run_cost import OP_KINDS as OP_KINDS
     from pimjax.circuit.tile import parametric_tile as parametric_tile
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from pimjax.config import Design as Design
     from pimjax.config import build as build
     from pimjax.config import load_config as load_config
-    from pimjax.config import reference_config as reference_config
     from pimjax.errors import ConfigError as ConfigError
     from pimjax.errors import PimjaxError as PimjaxError
     from pimjax.errors import TraceError as TraceError
@@ -66,7 +66,7 @@ _HOME = {
     "Design": "pimjax.config",
     "build": "pimjax.config",
     "load_config": "pimjax.config",
-    "reference_config": "pimjax.config",
+    "reference_config": "pimjax.chips.reference.authors_inputs",
     "RoutingTrace": "pimjax.trace",
     "load_traces": "pimjax.trace",
     "default_trace": "pimjax.trace",

@@ -12,7 +12,7 @@ import pimjax
 from pimjax.batch import engine, estimate_batch, make_mesh
 from pimjax.batch.columns import build_columns, common_capacity
 from pimjax.batch.engine import TileShape, Timings
-from pimjax.batch.from_design import configs_of_design
+from pimjax.batch.lanes import configs_of_design
 from pimjax.chips.multiplexed import multiplexed_cost, schedule_inputs
 from pimjax.chips.multiplexed.experts import slots_time
 from pimjax.chips.reference.kernel import reference_cost

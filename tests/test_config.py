@@ -9,11 +9,12 @@ import jax
 import numpy as np
 import pytest
 
+from pimjax import reference_config
+from pimjax.chips import CHIPS
 from pimjax.cli.app import main
-from pimjax.config import Capacity, Config, build, list_presets, load_config, parameter_count, reference_config
+from pimjax.config import Capacity, Config, build, list_presets, load_config, parameter_count
 from pimjax.config.base import field_facts
 from pimjax.config.config import SECTIONS
-from pimjax.config.hardware import Hardware, HardwareConfig
 from pimjax.config.template import render_yaml
 from pimjax.config.yaml_reader import parse_yaml
 from pimjax.errors import ConfigError
@@ -43,9 +44,10 @@ def test_parameter_count_is_the_published_one(name: str) -> None:
     assert parameter_count(model).total == pytest.approx(model.published_parameters, rel=0.008)
 
 
-def test_shipped_hardware_numbers_carry_unit_and_source() -> None:
-    config = load_config({"hardware": "hermes"})
-    for name, facts in field_facts(HardwareConfig).items():
+@pytest.mark.parametrize("chip", list(CHIPS))
+def test_shipped_hardware_numbers_carry_unit_and_source(chip: str) -> None:
+    config = load_config({"chip_model": chip, "hardware": "hermes"})
+    for name, facts in field_facts(CHIPS[chip].hardware).items():
         noted = config.sources[f"hardware.{name}"]
         assert noted["unit"] == facts["unit"]
         assert noted["source"], name
@@ -54,10 +56,12 @@ def test_shipped_hardware_numbers_carry_unit_and_source() -> None:
             assert "range" in noted or facts["default"] in (None, 0), f"{name}: an assumption needs a range"
 
 
-def test_traced_twin_has_the_fields_of_the_host_section() -> None:
-    twin = [field.name for field in dataclasses.fields(Hardware)]
-    assert twin[: len(HardwareConfig.model_fields)] == list(HardwareConfig.model_fields)
-    design, _ = build(Config())
+@pytest.mark.parametrize("chip", list(CHIPS))
+def test_traced_twin_has_the_fields_of_the_host_section(chip: str) -> None:
+    section = CHIPS[chip].hardware
+    design, _ = build(Config(chip_model=chip))
+    twin = [field.name for field in dataclasses.fields(design.hardware)]
+    assert twin == [*section.model_fields, *section.derived]
     assert all(np.issubdtype(np.asarray(leaf).dtype, np.floating) for leaf in jax.tree.leaves(design.hardware))
 
 
@@ -103,7 +107,7 @@ def test_design_set_refuses_unknown_leaves() -> None:
         design.set({"hardware.mvm_latency": 1.0})
     with pytest.raises(ConfigError, match="hardware"):
         design.set({"hardwre.mvm_latency_ns": 1.0})
-    assert design.set({"hardware.tiers": [1.0, 2.0]}).hardware.tiers.shape == (2,)
+    assert design.set({"hardware.num_digital_units": [1.0, 2.0]}).hardware.num_digital_units.shape == (2,)
 
 
 def test_capacity_is_hashable_by_value_and_rounds_up() -> None:

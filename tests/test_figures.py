@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from pimjax.chips import CHIPS
 from pimjax.cli.app import main
 from pimjax.errors import ConfigError
 from pimjax.report.figures import FIGURES, area, breakdown, cache, draw_figure, perplexity, regimes, schedule, tuned
 from pimjax.report.figures.studies import StudyMissingError, study
-from pimjax.report.palette import COMPONENT_STYLE, FAMILIES, OKABE_ITO
+from pimjax.report.palette import FAMILIES, OKABE_ITO
 from pimjax.reproduction.lines import published
 from pimjax.schedule import POLICIES, schedule_slots
 
@@ -75,9 +76,10 @@ def test_authors_area_efficiency_comes_from_the_runs() -> None:
 
 
 def test_breakdown_shares_add_up() -> None:
-    assert {style.colour for style in COMPONENT_STYLE.values()} == set(FAMILIES)
-    values = np.arange(1.0, 1 + len(COMPONENT_STYLE))
-    assert sum(breakdown.shares(values).values()) == pytest.approx(1.0)
+    chip = CHIPS["multiplexed"]
+    assert {spec.family for spec in chip.components} == set(FAMILIES) - {"other"}
+    values = np.arange(1.0, 1 + len(chip.component_names))
+    assert sum(breakdown.shares(chip, values).values()) == pytest.approx(1.0)
 
 
 def test_regime_map_names_the_best_plan() -> None:

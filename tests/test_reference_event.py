@@ -374,8 +374,8 @@ def test_changed_unit_costs_reach_the_exact_engine_and_agree_with_the_closed_sum
 
 
 def test_peak_memory_is_undefined_where_the_authors_simulator_stops_but_time_is_not() -> None:
+    from pimjax import reference_config
     from pimjax.chips.reference.config import simulate_config
-    from pimjax.config import reference_config
 
     config = reference_config(
         d_model=200, d_ff=96, vocab=700, k=2, experts=4, start_len=6, new_length=3, kv=True, go=True

@@ -13,7 +13,7 @@ from conftest import GOLDEN
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import pimjax.config as config
+import pimjax
 from pimjax import status
 from pimjax.chips.reference import closed, fluid, fluid_gradient, phases
 from pimjax.chips.reference.config import simulate_config
@@ -41,7 +41,7 @@ def compiled(fidelity: str):
 
 def padded_design(inputs: dict):
     """Design whose group map has the shape that CAPACITY asks for."""
-    design, _ = config.build(config.reference_config(**inputs))
+    design, _ = pimjax.build(pimjax.reference_config(**inputs))
     groups = np.full(CAPACITY.max_experts, -1, np.int32)
     return design.set({"plan.group_of_expert": groups})
 
@@ -115,7 +115,7 @@ runs = st.fixed_dictionaries(
 @given(runs)
 @example({"experts": 0, "d_model": 512, "vocab": 500, "start_len": 5, "new_length": 3, "layers": 2})
 def test_against_the_event_engine(inputs):
-    exact, _ = simulate_config(config.reference_config(**inputs), seed=inputs.get("seed", 0))
+    exact, _ = simulate_config(pimjax.reference_config(**inputs), seed=inputs.get("seed", 0))
     for fidelity, tolerance in (("fluid", 0.08), ("closed", 0.12)):
         cost = fast(fidelity, inputs)
         assert cost.latency_ns == pytest.approx(exact.latency_ns, rel=tolerance)
@@ -144,7 +144,7 @@ def test_one_trace_serves_all_runs():
 
 
 def test_status_tells_what_does_not_fit():
-    design, _ = config.build(config.reference_config())
+    design, _ = pimjax.build(pimjax.reference_config())
     cost = functools.partial(reference_cost, fidelity="closed", critical=False)
     small = Capacity(max_tokens=16, max_experts=16)
     assert int(jax.jit(lambda d: cost(d, capacity=small).status)(design)) == status.CAPACITY_EXCEEDED
@@ -159,7 +159,7 @@ def test_status_tells_what_does_not_fit():
 
 def test_shares_scale_with_their_durations():
     """critical_ns are derivatives: stretching one component's durations a little stretches the latency by its share."""
-    design, capacity = config.build(config.reference_config(d_model=700, start_len=9, new_length=3, dpus=6))
+    design, capacity = pimjax.build(pimjax.reference_config(d_model=700, start_len=9, new_length=3, dpus=6))
     with jax.enable_x64(True):
 
         @functools.partial(jax.jit, static_argnames="fidelity")
@@ -194,7 +194,7 @@ DURATIONS = (
 def test_derivatives_in_hardware(fidelity):
     """Forward, reverse and under vmap, against central differences in float64; whole-ns rounding off."""
     inputs = {"d_model": 900, "start_len": 10, "new_length": 2, "mvm_latency": 131.7, "comm_factor": 1.3, "dpus": 7}
-    design, capacity = config.build(config.reference_config(**inputs))
+    design, capacity = pimjax.build(pimjax.reference_config(**inputs))
     design = design.set({"plan.whole_ns": False})
     capacity = Capacity(max_tokens=capacity.max_tokens, max_experts=16, max_top_k=8)
     names = (*DURATIONS, "num_digital_units")
@@ -225,7 +225,7 @@ def test_derivatives_in_hardware(fidelity):
 
 
 def test_rounding_is_straight_through():
-    design, capacity = config.build(config.reference_config(d_model=512, d_ff=300, start_len=4))
+    design, capacity = pimjax.build(pimjax.reference_config(d_model=512, d_ff=300, start_len=4))
 
     def latency(mvm_ns):
         changed = design.set({"hardware.mvm_latency_ns": mvm_ns})
@@ -304,7 +304,7 @@ def test_longer_passes_continue_at_the_closed_rate():
 
     @jax.jit
     def phases_ns(tokens):
-        design, _ = config.build(config.reference_config(d_model=512, d_ff=300))
+        design, _ = pimjax.build(pimjax.reference_config(d_model=512, d_ff=300))
         design = design.set({"workload.prompt_tokens": tokens})
         cost = reference_cost(design, capacity=capacity, fidelity="fluid", critical=False)
         b, t = phases.blocks(design), phases.timings(design, jnp.ones(len(COMPONENTS)))

@@ -10,14 +10,15 @@ import jax
 import numpy as np
 import pytest
 
+from pimjax.chips import CHIPS
 from pimjax.cli import main
+from pimjax.config.hardware import leaf_names
 from pimjax.errors import ConfigError
 from pimjax.tuning import baselines, load_tune_config, make_problem, recheck, tune
 from pimjax.tuning.cutting import cut
 from pimjax.tuning.descent import descend, start_lanes
 from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.last_mile import gradient
-from pimjax.tuning.parameters import LEAVES
 from pimjax.tuning.points import Point
 from pimjax.tuning.polish import polish, repair, return_idle
 from pimjax.tuning.problem import Problem
@@ -237,7 +238,7 @@ def test_command_prints_json_and_sensitivities(tmp_path, capsys) -> None:
     assert "#" in text
     chart, idle = text.split("no effect here: ")
     assert "hardware.core_area_mm2 " in chart  # moves the area alone: no bar, but a row
-    for name in (*RUN["parameters"], *(f"hardware.{leaf}" for leaf in LEAVES)):
+    for name in (*RUN["parameters"], *(f"hardware.{leaf}" for leaf in leaf_names(CHIPS[chip.chip_model].hardware))):
         # every number once: in the chart, among those without effect, or moved by one of the run's own
         driven = name in RUN["parameters"]["core_speed"]["drives"]
         assert (f"{name} " in chart) + (name in idle.replace("\n", " ").strip().split(", ")) == (0 if driven else 1), (

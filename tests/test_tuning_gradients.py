@@ -19,7 +19,7 @@ from pimjax.estimation.routing import resolve
 from pimjax.trace import RoutingTrace
 from pimjax.tuning import load_tune_config, make_problem
 from pimjax.tuning.evaluate import pick, quantities
-from pimjax.tuning.parameters import LEAVES, hardware_of
+from pimjax.tuning.parameters import hardware_of, leaf_names
 
 STRAIGHT_THROUGH = {
     "crossbar_rows",
@@ -59,10 +59,13 @@ def directional(chip: str):
         problems += [make_problem(config, trace=trace) for trace in edge_traces(problems[0].configs[0])]
     with jax.enable_x64(True):
         cases = [pick(problem.on_device, np.int32(v)) for problem in problems for v in range(problem.num_variants)]
-        leaves = np.array([float(getattr(cases[0][0].hardware, name)) for name in LEAVES])
+        names = leaf_names(cases[0][0].hardware)
+        leaves = np.array([float(getattr(cases[0][0].hardware, name)) for name in names])
 
         def costs(leaves: jax.Array, case: Any) -> jax.Array:
-            return quantities(case[0].replace(hardware=hardware_of(leaves)), case[1], static=problems[0].static)[0][:3]
+            return quantities(
+                case[0].replace(hardware=hardware_of(leaves, case[0].hardware)), case[1], static=problems[0].static
+            )[0][:3]
 
         def both(point: jax.Array, direction: jax.Array, case: Any) -> Any:
             return jax.jvp(lambda x: costs(x, case), (point,), (direction,))
@@ -74,7 +77,7 @@ def directional(chip: str):
             points = np.broadcast_to(points, directions.shape)
             return jax.tree.map(np.asarray, run_both(points, directions, cases[case]))
 
-    return leaves, call, len(cases)
+    return names, leaves, call, len(cases)
 
 
 def edge_traces(config: Config) -> list[RoutingTrace]:
@@ -90,7 +93,7 @@ def edge_traces(config: Config) -> list[RoutingTrace]:
 
 @pytest.mark.parametrize("chip", SMALL)
 def test_every_hardware_number(chip: str) -> None:
-    leaves, call, _ = directional(chip)
+    names, leaves, call, _ = directional(chip)
     generator = np.random.default_rng(0)
     usable = np.isfinite(leaves) & (leaves > 0)
     shift = np.where(usable, generator.uniform(1.01, 1.04, len(leaves)), 1.0)
@@ -103,23 +106,23 @@ def test_every_hardware_number(chip: str) -> None:
     assert np.isfinite(slopes[usable]).all()
     wrong = {
         name: (slope.tolist(), difference.tolist())
-        for name, slope, difference, known in zip(LEAVES, slopes, differences, usable, strict=True)
+        for name, slope, difference, known in zip(names, slopes, differences, usable, strict=True)
         if known and name not in STRAIGHT_THROUGH and not np.allclose(slope, difference, rtol=1e-4, atol=1e-8)
     }
     assert not wrong
-    moved = [name not in STRAIGHT_THROUGH and bool(np.any(s != 0)) for name, s in zip(LEAVES, slopes, strict=True)]
+    moved = [name not in STRAIGHT_THROUGH and bool(np.any(s != 0)) for name, s in zip(names, slopes, strict=True)]
     assert sum(moved) > 15  # the chip does depend on its numbers
 
 
 @pytest.mark.parametrize("chip", SMALL)
 def test_no_nan_on_boundaries(chip: str) -> None:
     """Free transfers and units, one unit of each kind, the untouched chip with its ties; no load, one group, equal loads."""
-    leaves, call, cases = directional(chip)
+    names, leaves, call, cases = directional(chip)
     directions = np.eye(len(leaves))
     for case in range(cases):
         values, slopes = call(leaves, directions, case)
         assert np.isfinite(values).all(), case
-        assert not np.isnan(slopes).any(), (case, [LEAVES[i] for i in np.flatnonzero(np.isnan(slopes).any(axis=1))])
+        assert not np.isnan(slopes).any(), (case, [names[i] for i in np.flatnonzero(np.isnan(slopes).any(axis=1))])
     free = ("link_latency_ns_per_256", "add_latency_ns_per_256", "relu_latency_ns", "norm_latency_ns_per_256")
     corners = (
         dict.fromkeys(free, 0.0),
@@ -129,6 +132,6 @@ def test_no_nan_on_boundaries(chip: str) -> None:
     for corner in corners:
         point = leaves.copy()
         for name, value in corner.items():
-            point[LEAVES.index(name)] = value
+            point[names.index(name)] = value
         slopes = call(point, directions)[1]
-        assert not np.isnan(slopes).any(), (corner, [LEAVES[i] for i in np.flatnonzero(np.isnan(slopes).any(axis=1))])
+        assert not np.isnan(slopes).any(), (corner, [names[i] for i in np.flatnonzero(np.isnan(slopes).any(axis=1))])

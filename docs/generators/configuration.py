@@ -12,7 +12,8 @@ from pydantic.fields import FieldInfo
 
 from generators.results import table
 from pimjax.config.base import Section, field_facts
-from pimjax.config.config import SECTIONS, Config
+from pimjax.config.config import SECTIONS, Config, section_classes
+from pimjax.registry import CHIPS
 from pimjax.tuning.tune_config import TuneConfig
 
 _HEAD = ("key", "type", "unit", "default", "allowed", "plausible range", "meaning", "source")
@@ -22,14 +23,17 @@ _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 def configuration_reference() -> str:
     """Every key of every section."""
     lines = ["### Top level", "", table(_HEAD, _rows(Config)), ""]
-    for name, section in SECTIONS.items():
-        lines += [
-            f"### `{name}`",
-            "",
-            (inspect.getdoc(section) or "").splitlines()[0],
-            "",
-            *_section(section, name, "####"),
-        ]
+    for name in SECTIONS:
+        chips = {chip.hardware: chip.name for chip in CHIPS.values()}
+        for section in section_classes(name):
+            of_chip = f", chip model `{chips[section]}`" if section in chips else ""
+            lines += [
+                f"### `{name}`{of_chip}",
+                "",
+                (inspect.getdoc(section) or "").splitlines()[0],
+                "",
+                *_section(section, name, "####"),
+            ]
     return "\n".join(lines)
 
 

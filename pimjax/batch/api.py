@@ -28,13 +28,14 @@ from pimjax.batch.columns import (
     variant_key,
 )
 from pimjax.batch.engine import Compiled, Tile, TileShape, Timings, first_shape, padded, pipelined, tiles, with_halving
-from pimjax.batch.from_design import configs_of_design
-from pimjax.batch.tile import FIELDS, PAIRINGS, Program, check_mesh, put
+from pimjax.batch.lanes import configs_of_design
+from pimjax.batch.tile import FIELDS, PAIRINGS, Program, check_mesh, program_key, put
+from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, Design, build
-from pimjax.config.config import CHIP_MODELS, Config
+from pimjax.config.config import Config
 from pimjax.errors import ConfigError, TraceError
 from pimjax.estimation.kernel import KERNEL_FIDELITIES
-from pimjax.estimation.result import Estimate
+from pimjax.estimation.result import NAMED, Estimate
 from pimjax.trace.routing import RoutingTrace
 
 PRECISIONS = ("float32", "float64")
@@ -72,9 +73,8 @@ def estimate_batch(
         mesh: devices, one axis "H" of type Auto; default all of this process.
         fields: names of :class:`pimjax.Estimate` fields to compute; the others are None. Default all. `critical_ns`
             takes derivatives and costs several times the rest: leave it out of large batches.
-        config: with a `Design` only: gives what a design does not hold (chip model, schedule policy, grouping, which
-            layers have experts). Default: the `reference` chip where `plan.whole_ns` is set everywhere, else the
-            multiplexed one with its default policy and the groups of `design.plan`.
+        config: with a `Design` only: what its lanes are variations of. Default: the configurations that it was built
+            from; leaves of model, workload and plan that were set since hold.
         tile_points: points of a tile on one device; default by platform and memory.
         timings: filled with the time of compiling and of making schedules, compiles, halvings.
 
@@ -112,19 +112,21 @@ def estimate_batch(
     dtype = np.dtype(precision)
     with jax.enable_x64(True) if precision == "float64" else contextlib.nullcontext():
         parts = []
-        for chip_model in CHIP_MODELS:
-            index = np.array([i for i, one in enumerate(listed) if one.chip_model == chip_model], int)
-            if len(index):
-                bucket = _Bucket(
-                    [listed[i] for i in index],
-                    design if len(index) == lanes or design is None else _take_lanes(design, index),
-                    requests if pairing == "product" else [requests[i] for i in index],
-                    Program(chip_model, fidelity, Capacity(), chosen, pairing),
-                    mesh,
-                    dtype,
-                    timings,
-                )
-                parts.append((index, bucket.run(tile_points)))
+        members: dict[tuple[str, str], list[int]] = {}
+        for lane, one in enumerate(listed):
+            members.setdefault(program_key(one), []).append(lane)
+        for (chip_model, _), lanes_of in members.items():
+            index = np.array(lanes_of, int)
+            bucket = _Bucket(
+                [listed[i] for i in index],
+                design if len(index) == lanes or design is None else _take_lanes(design, index),
+                requests if pairing == "product" else [requests[i] for i in index],
+                Program(chip_model, fidelity, Capacity(), chosen, pairing),
+                mesh,
+                dtype,
+                timings,
+            )
+            parts.append((index, chip_model, bucket.run(tile_points)))
     return _assemble(parts, lanes, chosen, pairing)
 
 
@@ -167,7 +169,7 @@ def _take_lanes(design: Design, index: HostArray) -> Design:
 
 
 class _Bucket:
-    """All lanes of one chip model."""
+    """All lanes that share programs: of one chip model and one kind of tile."""
 
     def __init__(
         self,
@@ -211,7 +213,7 @@ class _Bucket:
                 row = build_row(first, list(mine.values()), program.fidelity, capacity, layers=self.num_layers)
                 made.update({(v, key): column for key, column in zip(mine, row, strict=True)})
             parts = [made[int(v), id(request)] for v, request in zip(self.variant, requests, strict=True)]
-            self.columns = stack_columns(same_counts(parts))
+            self.columns = stack_columns(same_counts(parts, CHIPS[program.chip_model]))
         else:
             self.columns, common = factored(build_columns(firsts, requests, program.fidelity, capacity))
         timings.schedules_s += time.perf_counter() - begin
@@ -293,20 +295,36 @@ class _Bucket:
 
 
 def _assemble(
-    parts: list[tuple[HostArray, dict[str, HostArray]]], lanes: int, fields: tuple[str, ...], pairing: str
+    parts: list[tuple[HostArray, str, dict[str, HostArray]]], lanes: int, fields: tuple[str, ...], pairing: str
 ) -> Estimate:
-    """One Estimate from the buckets' fields, in the order of the configurations."""
+    """One Estimate from the buckets' fields, in the order of the configurations.
+
+    Chips with other components than the first one's add theirs at the end of the axis.
+    """
     if not parts:
         raise TraceError("nothing to estimate")
+    chips = [CHIPS[chip_model] for _, chip_model, _ in parts]
+    axes = {
+        "components": tuple(dict.fromkeys(name for chip in chips for name in chip.component_names)),
+        "op_kinds": tuple(dict.fromkeys(name for chip in chips for name in chip.op_kinds)),
+    }
     leaves: dict[str, Any] = dict.fromkeys(FIELDS)
     for name in fields:
         if len(parts) == 1:
-            leaves[name] = parts[0][1][name]
+            leaves[name] = parts[0][2][name]
             continue
-        arrays = [part[name] for _, part in parts]
+        arrays = []
+        for chip, (_, _, part) in zip(chips, parts, strict=True):
+            array = part[name]
+            if name in NAMED:
+                own = chip.op_kinds if NAMED[name] == "op_kinds" else chip.component_names
+                wide = np.zeros((*array.shape[:-1], len(axes[NAMED[name]])), array.dtype)
+                wide[..., [axes[NAMED[name]].index(one) for one in own]] = array
+                array = wide
+            arrays.append(array)
         shape = np.max([array.shape[1:] for array in arrays], axis=0) if arrays[0].ndim > 1 else ()
         whole = np.zeros((lanes, *map(int, shape)), arrays[0].dtype)
-        for (index, _), array in zip(parts, arrays, strict=True):
+        for (index, _, _), array in zip(parts, arrays, strict=True):
             whole[(index, *(slice(size) for size in array.shape[1:]))] = array
         leaves[name] = whole
-    return Estimate(**leaves)
+    return Estimate(**leaves, **axes)

@@ -15,6 +15,7 @@ import numpy as np
 from flax import struct
 
 from pimjax.batch.pass_counts import Pass, can_count, count_passes
+from pimjax.chips import CHIPS, Chip
 from pimjax.chips.multiplexed.routing import run_routing
 from pimjax.chips.multiplexed.run_passes import PassCounts, count_pass, run_passes
 from pimjax.chips.multiplexed.schedule import MultiplexedSchedule, PassWindows
@@ -56,7 +57,7 @@ def resolved(config: Config, trace: RoutingTrace | None) -> tuple[Config, Routin
     Raises:
         TraceError: the trace does not fit the model.
     """
-    if config.chip_model == "reference":
+    if not CHIPS[config.chip_model].takes_routing:
         return config, None
     from pimjax.estimation.routing import resolve
 
@@ -90,7 +91,7 @@ def requests_of(traces: RoutingTrace | Sequence[RoutingTrace] | None) -> list[Ro
 
 def lengths_of(config: Config, trace: RoutingTrace | None) -> Config:
     """The configuration with the request's prompt length filled in, without making the request's schedule."""
-    if config.chip_model == "reference" or config.workload.prompt_tokens is not None:
+    if not CHIPS[config.chip_model].takes_routing or config.workload.prompt_tokens is not None:
         return config
     return resolved(config, trace)[0]
 
@@ -114,10 +115,11 @@ def common_capacity(configs: Sequence[Config], traces: Sequence[RoutingTrace | N
 def variant_key(config: Config) -> str:
     """Equal for configurations that give every request the same column: all but hardware and number representation.
 
-    Whether `hardware.out_links` is set stays in: shared return links decide what a schedule must count.
+    Of the hardware, only whether the numbers are set that the chip's inputs depend on.
     """
-    shared = None if config.hardware.out_links is None else 1.0
-    hardware = Config().hardware.model_copy(update={"out_links": shared})
+    chip = CHIPS[config.chip_model]
+    kept = {name: None if getattr(config.hardware, name) is None else 1.0 for name in chip.input_fields}
+    hardware = chip.hardware().model_copy(update=kept)
     return config.model_copy(update={"hardware": hardware, "numerics": Config().numerics}).digest()
 
 
@@ -153,9 +155,8 @@ def build_row(
     found: list[Columns] = []
     for start in range(0, len(traces), _BLOCK):
         pairs = [resolved(config, trace) for trace in traces[start : start + _BLOCK]]
-        schedules: list[Any] = [None] * len(pairs)
-        if config.chip_model == "multiplexed":
-            schedules = [_trimmed(made, layers) for made in _schedules(pairs, fidelity, capacity)]
+        chip = CHIPS[config.chip_model]
+        schedules = chip.inputs_of_many(pairs, fidelity=fidelity, capacity=capacity, layers=layers)
         found += [
             Columns(
                 request=np.int32(start + index),
@@ -168,10 +169,16 @@ def build_row(
     return found
 
 
+def schedules_of(
+    pairs: Sequence[tuple[Config, RoutingTrace | None]], fidelity: str, capacity: Capacity, layers: int | None
+) -> list[MultiplexedSchedule]:
+    """Schedules of requests whose configurations differ in their lengths alone, layer axes cut to `layers`."""
+    return [_trimmed(made, layers) for made in _schedules(pairs, fidelity, capacity)]
+
+
 def _schedules(
     pairs: Sequence[tuple[Config, RoutingTrace | None]], fidelity: str, capacity: Capacity
 ) -> list[MultiplexedSchedule]:
-    """Schedules of requests whose configurations differ in their lengths alone."""
     runs = []
     for config, trace in pairs:
         assert trace is not None
@@ -253,7 +260,7 @@ def build_columns(
     """Columns of all variants and requests, leaves `[V, R, ...]`; layer axes as long as the deepest variant."""
     layers = deepest(variants)
     rows = [stack_columns(build_row(config, traces, fidelity, capacity, layers=layers)) for config in variants]
-    return stack_columns(same_counts(rows))
+    return stack_columns(same_counts(rows, CHIPS[variants[0].chip_model]))
 
 
 def deepest(variants: Sequence[Config]) -> int:
@@ -265,15 +272,19 @@ def deepest(variants: Sequence[Config]) -> int:
     return max(config.model.num_layers for config in variants)
 
 
-def same_counts(parts: Sequence[Columns]) -> list[Columns]:
-    """Columns with the same leaves: where some have shared return links, all count slots by (loads, busy groups).
+def same_counts(parts: Sequence[Columns], chip: Chip) -> list[Columns]:
+    """Columns with the same leaves, whatever their runs needed."""
+    alike = chip.alike([part.schedule for part in parts])
+    return [dataclasses.replace(part, schedule=one) for part, one in zip(parts, alike, strict=True)]
+
+
+def same_schedules(schedules: Sequence[MultiplexedSchedule]) -> list[MultiplexedSchedule]:
+    """Schedules with the same leaves: where some have shared return links, all count slots by (loads, busy groups).
 
     Without shared links a slot takes as long however many groups are busy: all slots stand at 0 busy groups.
     """
-    names = ("prompt", "step")
-    schedules = [part.schedule for part in parts]
-    if all(one is None or one.prompt.busy_hist is None for one in schedules):
-        return list(parts)
+    if all(one.prompt.busy_hist is None for one in schedules):
+        return list(schedules)
 
     def counted(windows: PassWindows) -> PassWindows:
         if windows.busy_hist is not None:
@@ -283,12 +294,7 @@ def same_counts(parts: Sequence[Columns]) -> list[Columns]:
         joint[..., 0] = loads
         return dataclasses.replace(windows, busy_hist=joint)
 
-    return [
-        dataclasses.replace(
-            part, schedule=dataclasses.replace(one, **{name: counted(getattr(one, name)) for name in names})
-        )
-        for part, one in zip(parts, schedules, strict=True)
-    ]
+    return [dataclasses.replace(one, prompt=counted(one.prompt), step=counted(one.step)) for one in schedules]
 
 
 def factored(columns: Columns) -> tuple[Columns, tuple[bool, ...]]:

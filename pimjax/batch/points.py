@@ -19,16 +19,15 @@ import numpy as np
 from pimjax.array_typing import HostArray
 from pimjax.batch.axes import Axis, Interval, spread
 from pimjax.batch.sweep_config import SweepConfig
+from pimjax.chips import Chip
 from pimjax.config.build import Design
 from pimjax.config.config import Config
-from pimjax.config.hardware import ABSENT, HardwareConfig
 from pimjax.config.loader import load_config
 from pimjax.errors import ConfigError
+from pimjax.registry import CHIPS
 
 MAX_VARIANTS = 65_536
 MAX_LANES = 2**31 - 1
-#: Hardware numbers that schedules depend on: host axes.
-_IN_SCHEDULES = ("hardware.out_links",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +54,7 @@ class DecodedLanes:
             digit, rest = rest % axis.size, rest // axis.size
             if axis.random:
                 key = jax.random.fold_in(jax.random.fold_in(parameters["key"], place), digit)
-                dtype = parameters["design"].hardware.mvm_latency_ns.dtype
+                dtype = parameters["design"].hardware.reticle_area_mm2.dtype
                 unit = jax.random.uniform(key, (len(axis.fields),), dtype)
                 for i, (low, high, scale) in enumerate(axis.random):
                     interval = Interval(low=low, high=high, scale=scale)  # type: ignore[arg-type]
@@ -111,11 +110,12 @@ def space_of(sweep: SweepConfig) -> Space:
     >>> len(space.variants), space.num_lanes
     (2, 3)
     """
-    device = [axis for axis in sweep.axes if all(map(_on_device, axis.fields))]
+    chips = _chips(sweep)
+    device = [axis for axis in sweep.axes if all(_on_device(name, chips) for name in axis.fields)]
     host = [axis for axis in sweep.axes if axis not in device]
     for axis in host:
         if axis.sample is not None:
-            name = next(name for name in axis.fields if not _on_device(name))
+            name = next(name for name in axis.fields if not _on_device(name, chips))
             raise ConfigError(f"axes: {name} cannot be sampled; only hardware numbers can: list its values instead")
     for axis in device:
         for name, values in axis.extremes().items():
@@ -139,15 +139,21 @@ def space_of(sweep: SweepConfig) -> Space:
             specs.append(DeviceAxis(axis.size, axis.fields, bounds))
             continue
         specs.append(DeviceAxis(axis.size, axis.fields))
-        tables[str(place)] = axis.sobol_table(sweep.seed + place) if axis.sample else _table(axis)
+        tables[str(place)] = axis.sobol_table(sweep.seed + place) if axis.sample else _table(axis, chips)
     return Space(variants, settings, DecodedLanes(tuple(specs)), tables, lanes)
 
 
-def _on_device(name: str) -> bool:
-    return (
-        name.startswith("hardware.")
-        and name.removeprefix("hardware.") in HardwareConfig.model_fields
-        and name not in _IN_SCHEDULES
+def _chips(sweep: SweepConfig) -> list[Chip]:
+    """Every chip of a sweep: the base's, or those of an axis over `chip_model`."""
+    named = [name for axis in sweep.axes if "chip_model" in axis.fields for name in axis.listed()["chip_model"]]
+    return [CHIPS[name] for name in named or [load_config(sweep.base, sweep.set).chip_model]]
+
+
+def _on_device(name: str, chips: Sequence[Chip]) -> bool:
+    """Whether a key is a number of every chip that no input of their kernels depends on."""
+    section, _, number = name.partition(".")
+    return section == "hardware" and all(
+        number in chip.hardware.model_fields and number not in chip.input_fields for chip in chips
     )
 
 
@@ -165,9 +171,9 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _table(axis: Axis) -> HostArray:
+def _table(axis: Axis, chips: Sequence[Chip]) -> HostArray:
     columns = []
     for name, values in axis.listed().items():
-        absent = ABSENT.get(name.removeprefix("hardware."))
+        absent = chips[0].hardware.absent.get(name.removeprefix("hardware."))
         columns.append([absent if value is None else float(value) for value in values])  # type: ignore[arg-type]
     return np.array(columns, np.float64).T

@@ -21,12 +21,14 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pimjax.batch.columns import Columns
+from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, Design
+from pimjax.config.config import Config
 from pimjax.errors import ConfigError
-from pimjax.estimation.result import ACCURACY, Estimate, from_run_cost
+from pimjax.estimation.result import NOT_COMPUTED, Estimate, from_run_cost
 
 PAIRINGS = ("product", "zip")
-FIELDS = tuple(field.name for field in dataclasses.fields(Estimate) if field.name not in ACCURACY)
+FIELDS = tuple(field.name for field in dataclasses.fields(Estimate) if field.name not in NOT_COMPUTED)
 AXIS = "H"
 
 _traces = 0
@@ -67,6 +69,15 @@ class Program:
     lanes: Any = GivenLanes()
 
 
+def program_key(config: Config) -> tuple[str, str]:
+    """What decides which program a configuration runs in, beside shapes: its chip and its kind of tile.
+
+    >>> program_key(Config())
+    ('multiplexed', 'calibrated')
+    """
+    return config.chip_model, config.plan.tile
+
+
 def evaluate(program: Program, design: Design, column: Columns) -> dict[str, jax.Array]:
     """The asked fields of one point. Kernel: pure, unbatched."""
     design = column.applied_to(design)
@@ -74,17 +85,9 @@ def evaluate(program: Program, design: Design, column: Columns) -> dict[str, jax
         one = jnp.ones((), design.workload.generated_tokens.dtype)  # a constant: XLA drops what multiplies nothing
         design = dataclasses.replace(design, workload=dataclasses.replace(design.workload, generated_tokens=one))
     shares = "critical_ns" in program.fields  # the breakdown takes derivatives: several times the cost of the rest
-    if program.chip_model == "reference":
-        from pimjax.chips.reference.kernel import reference_cost
-
-        cost = reference_cost(design, capacity=program.capacity, fidelity=program.fidelity, critical=shares)
-    else:
-        from pimjax.chips.multiplexed import multiplexed_cost
-
-        cost = multiplexed_cost(
-            design, column.schedule, capacity=program.capacity, fidelity=program.fidelity, critical=shares
-        )
-    result = from_run_cost(cost, design.hardware.reticle_area_mm2)
+    chip = CHIPS[program.chip_model]
+    cost = chip.cost(design, column.schedule, capacity=program.capacity, fidelity=program.fidelity, critical=shares)
+    result = from_run_cost(cost, design.hardware.reticle_area_mm2, chip)
     return {name: getattr(result, name) for name in program.fields}
 
 

@@ -17,8 +17,9 @@ from pimjax.batch.points import Space
 from pimjax.batch.rows import lane_parameters
 from pimjax.batch.selection import Rules, Selected, empty_state, select_program, to_host
 from pimjax.batch.sweep_config import SweepConfig
-from pimjax.batch.tile import AXIS, FIELDS, Program, put
+from pimjax.batch.tile import AXIS, FIELDS, Program, program_key, put
 from pimjax.batch.trace_source import TraceSource
+from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, capacity_of
 from pimjax.config.config import Config
 from pimjax.errors import TraceError
@@ -48,8 +49,8 @@ class Worker:
         self._columns: tuple[Any, Columns, tuple[bool, ...]] | None = None
         self._parameters: tuple[int, Any] | None = None
         self._capacity = {
-            model: _capacity([one for one in space.variants if one.chip_model == model], source)
-            for model in {one.chip_model for one in space.variants}
+            key: _capacity([one for one in space.variants if program_key(one) == key], source)
+            for key in {program_key(one) for one in space.variants}
         }
         generated = {one.workload.generated_tokens for one in space.variants}
         self._prefill_only = generated == {1}
@@ -61,7 +62,7 @@ class Worker:
         program = Program(
             config.chip_model,
             self.sweep.fidelity,
-            self._capacity[config.chip_model],
+            self._capacity[program_key(config)],
             self.fields,
             common=common,
             prefill_only=self._prefill_only,
@@ -140,7 +141,7 @@ class Worker:
     def _lane_parameters(self, variant: int) -> Any:
         if self._parameters is None or self._parameters[0] != variant:
             config = self.space.variants[variant]
-            size = self._capacity[config.chip_model].max_experts
+            size = self._capacity[program_key(config)].max_experts
             made = lane_parameters(self.space, size, self.sweep.seed, self.dtype, config)
             self._parameters = (variant, put(made, self.mesh, split=False, dtype=self.dtype))
         return self._parameters[1]
@@ -150,7 +151,7 @@ class Worker:
         if self._columns is None or self._columns[0] != key:
             begin = time.perf_counter()
             requests = self.source.block(chunk.request, chunk.request + chunk.num_requests)
-            capacity = self._capacity[config.chip_model]
+            capacity = self._capacity[program_key(config)]
             columns, common = factored(build_columns([config], requests, self.sweep.fidelity, capacity))
             self._columns = (key, jax.tree.map(lambda leaf: leaf[0], columns), common)
             self.timings.schedules_s += time.perf_counter() - begin
@@ -159,9 +160,9 @@ class Worker:
 
 def _capacity(configs: list[Config], source: TraceSource) -> Capacity:
     """What all variants need with the longest request."""
-    capacity = Capacity()
+    capacity = None
     for config in configs:
-        if config.chip_model == "multiplexed" and config.workload.prompt_tokens is None:
+        if CHIPS[config.chip_model].takes_routing and config.workload.prompt_tokens is None:
             if source.requests:
                 longest = max(request.num_tokens for request in source.requests)
                 prompt = longest - (config.workload.generated_tokens - 1)
@@ -174,5 +175,7 @@ def _capacity(configs: list[Config], source: TraceSource) -> Capacity:
                 config = config.model_copy(update={"workload": workload})
             else:
                 config = resolved(config, None)[0]
-        capacity = capacity.union(capacity_of(config))
+        mine = capacity_of(config)
+        capacity = mine if capacity is None else capacity.union(mine)
+    assert capacity is not None
     return capacity

@@ -1,1 +1,27 @@
-"""Chip models: what a transformer pass becomes on a chip, and what it costs."""
+"""Chip models: one folder each, all behind the one class :class:`Chip`; `CHIPS` finds them by name.
+
+>>> list(CHIPS)
+['multiplexed', 'reference']
+"""
+
+from pimjax.chips.chip import Chip, Counted, EventOptions
+from pimjax.chips.ledger import ComponentSpec, Condition, Read, Reader, reads, setting, without_effect
+from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost
+from pimjax.registry import CHIPS
+
+__all__ = [
+    "CHIPS",
+    "COMPONENTS",
+    "OP_KINDS",
+    "Chip",
+    "ComponentSpec",
+    "Condition",
+    "Counted",
+    "EventOptions",
+    "Read",
+    "Reader",
+    "RunCost",
+    "reads",
+    "setting",
+    "without_effect",
+]

@@ -27,10 +27,12 @@ def show_explanation(report: dict[str, Any]) -> None:
     sources = _Sources()
     stdout.print("\n[bold]What bounds the latency[/bold]")
     for row in report["bounds"][:3]:
-        stdout.print(f"  {row['share']:6.1%}  {row['component']}: {row['meaning']}", markup=False, soft_wrap=True)
+        stdout.print(f"  {row['share']:6.1%}  {row['plain']}: {row['meaning']}", markup=False, soft_wrap=True)
     _show_components(report, sources)
-    _show_tile(report["tile"], sources)
-    _show_weights(report["weights"])
+    if "tile" in report:
+        _show_tile(report["tile"], sources)
+    if "weights" in report:
+        _show_weights(report["weights"])
     sources.show()
     stdout.print()
     rows = [(row["key"], row["meaning"], row["value"], _range(row["range"])) for row in report["assumptions"]]
@@ -43,7 +45,7 @@ def show_explanation(report: dict[str, Any]) -> None:
 def _show_components(report: dict[str, Any], sources: _Sources) -> None:
     rows = [
         (
-            row["component"],
+            row["plain"],
             _whole(row["count"]),
             row["unit_cost"],
             row["busy"],
@@ -59,7 +61,7 @@ def _show_components(report: dict[str, Any], sources: _Sources) -> None:
     for key, title in (("energy_nj", "Energy in nJ"), ("area_mm2", "Area in mm2")):
         rows = [
             (
-                row["component"],
+                row["plain"],
                 row["counted"] or "-",
                 _whole(row["count"]),
                 row["unit_cost"],

@@ -13,10 +13,11 @@ from typing import Any
 from pimjax.batch.sweep_config import METRICS, SweepConfig
 from pimjax.cli.program_cache import cache_folder
 from pimjax.config.base import Section
-from pimjax.config.config import SECTIONS, Config
+from pimjax.config.config import SECTIONS, Config, section_classes, section_keys
 from pimjax.config.gpu import GpuConfig
 from pimjax.config.loader import list_presets
 from pimjax.errors import ConfigError
+from pimjax.registry import CHIPS
 from pimjax.tuning.measures import MEASURES
 from pimjax.tuning.tune_config import TuneConfig
 
@@ -79,6 +80,8 @@ def write_schema(kind: str = "config") -> Path | None:
 
 def _config() -> Schema:
     schema = _tidy(Config.model_json_schema())
+    schema["properties"]["chip_model"]["enum"] = list(CHIPS)
+    schema["properties"].pop("stated")
     schema.pop("$defs", None)
     properties = schema["properties"]
     for name in SECTIONS:
@@ -97,7 +100,10 @@ def _config() -> Schema:
 
 def _section(name: str) -> Schema:
     """A section as a mapping: every value plain or with its facts; `preset` to start from."""
-    schema = _inlined(_tidy(FILES[name].model_json_schema()))
+    classes = section_classes(name) if name in SECTIONS else (FILES[name],)
+    parts = [_inlined(_tidy(one.model_json_schema())) for one in classes]
+    # a hardware section may be that of any chip; what another chip alone reads is accepted with a note
+    schema = {**parts[0], "properties": {key: item for part in parts for key, item in part["properties"].items()}}
     schema.pop("required", None)  # a preset may give what is not there
     schema["properties"] = {
         "preset": {"type": "string", "description": f"Preset or file to start from: {', '.join(list_presets(name))}"},
@@ -147,7 +153,7 @@ def _tune() -> Schema:
 
 
 def _dotted_keys() -> list[str]:
-    return [f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields]
+    return [f"{name}.{key}" for name in SECTIONS for key in section_keys(name)]
 
 
 def _tidy(schema: Any) -> Any:

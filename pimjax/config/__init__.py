@@ -7,4 +7,3 @@ from pimjax.config.config import Config as Config
 from pimjax.config.loader import list_presets as list_presets
 from pimjax.config.loader import load_config as load_config
 from pimjax.config.model import parameter_count as parameter_count
-from pimjax.config.reference import reference_config as reference_config

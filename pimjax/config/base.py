@@ -24,6 +24,7 @@ def number(
     source: str,
     spread: tuple[float, float] | None = None,
     assumed: bool = False,
+    chosen: bool = False,
     ge: float | None = None,
     gt: float | None = None,
     le: float | None = None,
@@ -31,9 +32,9 @@ def number(
     """A numeric field with its unit, source and plausible range (`spread`).
 
     `assumed` marks a number without a published source ([U] in the documentation): `pimjax estimate --explain`
-    lists it and studies sweep its `spread`. The bounds `ge`, `gt`, `le` are what the configuration accepts.
+    lists it and studies sweep its `spread`. `chosen` marks what a designer decides: it is not uncertain. The bounds `ge`, `gt`, `le` are what the configuration accepts.
     """
-    extra: dict[str, Any] = {"unit": unit, "source": source, "assumed": assumed}
+    extra: dict[str, Any] = {"unit": unit, "source": source, "assumed": assumed, "chosen": chosen}
     if spread is not None:
         extra["spread"] = list(spread)
     bounds = {name: bound for name, bound in (("ge", ge), ("gt", gt), ("le", le)) if bound is not None}
@@ -56,6 +57,7 @@ def field_facts(section: type[Section]) -> dict[str, dict[str, Any]]:
             "unit": extra.get("unit", ""),
             "source": extra.get("source", ""),
             "assumed": extra.get("assumed", False),
+            "chosen": extra.get("chosen", False),
             "spread": extra.get("spread"),
             "about": info.description or "",
         }

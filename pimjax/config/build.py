@@ -13,8 +13,7 @@ from flax import struct
 from pimjax.config import model as model_section
 from pimjax.config import plan as plan_section
 from pimjax.config import workload as workload_section
-from pimjax.config.config import CHIP_MODELS, Config
-from pimjax.config.hardware import ABSENT, Hardware, HardwareConfig
+from pimjax.config.config import Config
 from pimjax.config.model import Model
 from pimjax.config.plan import Plan
 from pimjax.config.workload import Workload
@@ -54,14 +53,31 @@ class Capacity:
         )
 
 
+class Origin:
+    """The configurations that a design was built from; they say what its numbers cannot (which layers have experts).
+
+    Equal to every other origin: compiled programs and trees of leaves do not depend on it.
+    """
+
+    def __init__(self, configs: Sequence[Config] = ()) -> None:
+        self.configs = tuple(configs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Origin)
+
+    def __hash__(self) -> int:
+        return hash(Origin)
+
+
 @struct.dataclass
 class Design:
     """Everything that is data about one design point (or a batch: leaves with a leading axis `[N]`)."""
 
-    hardware: Hardware
+    hardware: Any  # the traced twin of the chip's hardware section: every leaf a float
     model: Model
     workload: Workload
     plan: Plan
+    origin: Origin = struct.field(pytree_node=False, default=Origin())
 
     def set(self, values: Mapping[str, Any]) -> Design:
         """A copy with leaves replaced by dotted key; arrays may carry a leading sweep axis.
@@ -117,7 +133,13 @@ def build(config: Config | Sequence[Config]) -> tuple[Design, Capacity]:
     for item in configs[1:]:
         capacity = capacity.union(capacity_of(item))
     designs = [_build_one(item, capacity) for item in configs]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *designs), capacity
+    chips = dict.fromkeys(item.chip_model for item in configs)
+    if len(chips) > 1:
+        raise ConfigError(
+            f"build got configurations of {' and '.join(chips)}: chips have different numbers, so build one list for each"
+        )
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *designs)
+    return dataclasses.replace(stacked, origin=Origin(configs)), capacity
 
 
 def capacity_of(config: Config) -> Capacity:
@@ -151,15 +173,12 @@ def needs_barrier(config: Config) -> bool:
 
 def _build_one(config: Config, capacity: Capacity) -> Design:
     return Design(
-        hardware=_hardware(config),
+        hardware=config.hardware.arrays(config.numerics),
         model=_model(config),
         workload=_workload(config),
         plan=_plan(config, capacity),
+        origin=Origin([config]),
     )
-
-
-def _real(value: float) -> Any:
-    return np.asarray(value, np.float64)
 
 
 def _flag(value: bool) -> Any:
@@ -168,19 +187,6 @@ def _flag(value: bool) -> Any:
 
 def _whole(value: int) -> Any:
     return np.asarray(value, np.int32)
-
-
-def _hardware(config: Config) -> Hardware:
-    hardware = config.hardware
-    leaves = {}
-    for name in HardwareConfig.model_fields:
-        value = getattr(hardware, name)
-        leaves[name] = _real(ABSENT[name] if value is None else value)
-    return Hardware(
-        **leaves,
-        weight_slices=_real(config.numerics.weight_slices),
-        input_cycles=_real(config.numerics.input_cycles),
-    )
 
 
 def _model(config: Config) -> Model:
@@ -261,7 +267,6 @@ def _plan(config: Config, capacity: Capacity) -> Plan:
         whole_ns=_flag(plan.whole_ns),
         tile=_whole(plan_section.TILE_KINDS.index(plan.tile)),
         adc=_whole(plan_section.ADC_KINDS.index(plan.adc)),
-        chip_model=_whole(CHIP_MODELS.index(config.chip_model)),
         policy=_whole(plan_section.POLICIES.index(plan.policy)),
         grouping=_whole(_grouping(config)),
         max_open_tokens=_whole(plan.max_open_tokens or 0),

@@ -11,9 +11,10 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from pimjax.config.base import Section, field_facts
-from pimjax.config.config import SECTIONS, Config
+from pimjax.config.config import SECTIONS, Config, section_class, section_classes, section_keys
 from pimjax.config.yaml_reader import read_yaml
 from pimjax.errors import ConfigError
+from pimjax.registry import CHIPS, DEFAULT_CHIP
 from pimjax.resources import config_folder
 
 _FACT_KEYS = {"value", "unit", "source", "range", "assumed", "note"}
@@ -53,16 +54,29 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
         data, lines = read_yaml(path)
         where, folder = str(path), path.parent
         data.setdefault("name", path.stem)
-    sources: dict[str, dict[str, Any]] = {}
+    overrides = dict(overrides or {})
+    chip_model = overrides.get("chip_model", data.get("chip_model", DEFAULT_CHIP))
+    if chip_model not in CHIPS:
+        chip_model = DEFAULT_CHIP  # validation says which there are
+    reading = _Reading(where, folder, section_class("hardware", chip_model))
+    is_dump = "stated" in data  # of a configuration that knows what its user set
     content: dict[str, Any] = {}
     for key, value in data.items():
-        if key in SECTIONS:
-            content[key] = _section(key, value, folder, sources, where)
-        else:
-            content[key] = value
-    for dotted, value in (overrides or {}).items():
-        _override(content, sources, dotted, value)
-    content.setdefault("sources", sources)
+        content[key] = reading.section(key, value) if key in SECTIONS else value
+    if is_dump:
+        reading.stated.clear()
+    for dotted, value in overrides.items():
+        reading.override(content, dotted, value)
+    known = reading.hardware.model_fields
+    content.setdefault(
+        "sources",
+        {
+            dotted: facts
+            for dotted, facts in reading.sources.items()
+            if not dotted.startswith("hardware.") or dotted.removeprefix("hardware.") in known
+        },
+    )
+    content["stated"] = tuple(dict.fromkeys([*data.get("stated", ()), *reading.stated]))
     return _validate(content, where, lines)
 
 
@@ -85,60 +99,89 @@ def find_preset(name: str, section: str | None, beside: Path | None = None) -> P
     )
 
 
-def _section(
-    section: str, value: Any, folder: Path | None, sources: dict[str, dict[str, Any]], where: str
-) -> dict[str, Any]:
-    """Resolve one section: a preset's name, or a mapping that may start from `preset: name`."""
-    if isinstance(value, str):
-        path = find_preset(value, section, folder)
-        return _section(section, read_yaml(path)[0], path.parent, sources, str(path))
-    if isinstance(value, BaseModel):
-        return value.model_dump()
-    if not isinstance(value, Mapping):
-        raise ConfigError(
-            f"{where}: {section} is {value!r}; it must be the name of a preset ({', '.join(list_presets(section))}) "
-            "or a mapping of its keys"
-        )
-    resolved: dict[str, Any] = {}
-    value = dict(value)
-    preset = value.pop("preset", None)
-    if preset is not None:
-        if not isinstance(preset, str):
+class _Reading:
+    """What is gathered while the sections of one configuration are read.
+
+    Attributes:
+        where: what error sentences call the configuration.
+        folder: files beside it may be named in it.
+        hardware: class of the chip's section.
+        sources: unit, source and range given beside values, by dotted key.
+        stated: dotted keys that the user set: overrides, and values in a user's own file that differ from what the key
+            would otherwise have (a complete template sets every key to its default).
+    """
+
+    def __init__(self, where: str, folder: Path | None, hardware: type[Section]) -> None:
+        self.where, self.folder, self.hardware = where, folder, hardware
+        self.sources: dict[str, dict[str, Any]] = {}
+        self.stated: list[str] = []
+
+    def section(self, name: str, value: Any) -> dict[str, Any]:
+        """One section: a preset's name, or a mapping that may start from `preset: name`."""
+        return self._section(name, value, self.folder, self.where)
+
+    def override(self, content: dict[str, Any], dotted: str, value: Any) -> None:
+        """Put one dotted key into the content."""
+        *parents, leaf = str(dotted).split(".")
+        target: Any = content
+        for depth, parent in enumerate(parents):
+            if depth == 0 and parent not in SECTIONS:
+                raise ConfigError(unknown_key_sentence(dotted, value, parent, list(SECTIONS)))
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise ConfigError(
+                    f"{dotted}: {'.'.join(parents[: depth + 1])} has no keys of its own; nothing to override"
+                )
+        self.sources.pop(dotted, None)
+        self.stated.append(str(dotted))
+        target[leaf] = value
+
+    def _section(self, section: str, value: Any, folder: Path | None, where: str) -> dict[str, Any]:
+        if isinstance(value, str):
+            path = find_preset(value, section, folder)
+            return self._section(section, read_yaml(path)[0], path.parent, str(path))
+        if isinstance(value, BaseModel):
+            return value.model_dump()
+        if not isinstance(value, Mapping):
             raise ConfigError(
-                f"{where}: {section}.preset is {preset!r}; it must be the name of a shipped preset or a file"
+                f"{where}: {section} is {value!r}; it must be the name of a preset ({', '.join(list_presets(section))}) "
+                "or a mapping of its keys"
             )
-        resolved = _section(section, preset, folder, sources, where)
-    facts = field_facts(SECTIONS[section])
-    for key, item in value.items():
-        if isinstance(item, Mapping) and "value" in item:
+        resolved: dict[str, Any] = {}
+        value = dict(value)
+        preset = value.pop("preset", None)
+        if preset is not None:
+            if not isinstance(preset, str):
+                raise ConfigError(
+                    f"{where}: {section}.preset is {preset!r}; it must be the name of a shipped preset or a file"
+                )
+            resolved = self._section(section, preset, folder, where)
+        is_shipped = folder is not None and config_folder() in (folder.resolve(), *folder.resolve().parents)
+        facts = self._facts(section)
+        for key, item in value.items():
             dotted = f"{section}.{key}"
-            unknown = set(item) - _FACT_KEYS
-            if unknown:
-                raise ConfigError(
-                    f"{where}: {dotted} has the unknown note {sorted(unknown)[0]!r}; allowed: {', '.join(sorted(_FACT_KEYS))}"
-                )
-            unit = facts.get(key, {}).get("unit")
-            if unit and "unit" in item and item["unit"] != unit:
-                raise ConfigError(
-                    f"{where}: {dotted} is given in {item['unit']!r}; its unit is {unit!r}: convert the value"
-                )
-            sources[dotted] = {name: item[name] for name in item if name != "value"}
-            item = item["value"]
-        resolved[key] = item
-    return resolved
+            if isinstance(item, Mapping) and "value" in item:
+                unknown = set(item) - _FACT_KEYS
+                if unknown:
+                    raise ConfigError(
+                        f"{where}: {dotted} has the unknown note {sorted(unknown)[0]!r}; allowed: {', '.join(sorted(_FACT_KEYS))}"
+                    )
+                unit = facts.get(key, {}).get("unit")
+                if unit and "unit" in item and item["unit"] != unit:
+                    raise ConfigError(
+                        f"{where}: {dotted} is given in {item['unit']!r}; its unit is {unit!r}: convert the value"
+                    )
+                self.sources[dotted] = {name: item[name] for name in item if name != "value"}
+                item = item["value"]
+            if not is_shipped and item != resolved.get(key, facts.get(key, {}).get("default")):
+                self.stated.append(dotted)
+            resolved[key] = item
+        return resolved
 
-
-def _override(content: dict[str, Any], sources: dict[str, dict[str, Any]], dotted: str, value: Any) -> None:
-    *parents, leaf = str(dotted).split(".")
-    target: Any = content
-    for depth, parent in enumerate(parents):
-        if depth == 0 and parent not in SECTIONS:
-            raise ConfigError(unknown_key_sentence(dotted, value, parent, list(SECTIONS)))
-        target = target.setdefault(parent, {})
-        if not isinstance(target, dict):
-            raise ConfigError(f"{dotted}: {'.'.join(parents[: depth + 1])} has no keys of its own; nothing to override")
-    sources.pop(dotted, None)
-    target[leaf] = value
+    def _facts(self, section: str) -> dict[str, dict[str, Any]]:
+        """Facts of a section's keys; of `hardware` also those that only other chips have."""
+        own = field_facts(self.hardware) if section == "hardware" else {}
+        return {name: fact for one in section_classes(section) for name, fact in field_facts(one).items()} | own
 
 
 def unknown_key_sentence(dotted: str, value: Any, key: str, known: list[str]) -> str:
@@ -189,6 +232,8 @@ def sentence(error: ValidationError, where: str, lines: Mapping[str, int]) -> st
 
 def _known_keys(location: list[str]) -> list[str]:
     section: type[BaseModel] = Config
+    if location[0] == "hardware":
+        return list(section_keys("hardware"))
     for part in location[:-1]:
         info = section.model_fields.get(part)
         inner = info.annotation if info else None

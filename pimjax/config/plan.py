@@ -98,7 +98,6 @@ class Plan:
     whole_ns: jax.Array
     tile: jax.Array  # index into TILE_KINDS
     adc: jax.Array  # index into ADC_KINDS
-    chip_model: jax.Array  # index into pimjax.config.config.CHIP_MODELS
     policy: jax.Array  # index into POLICIES
     grouping: jax.Array  # index into GROUPINGS; -1: `group_of_expert` was given
     max_open_tokens: jax.Array  # 0: no limit

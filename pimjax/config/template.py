@@ -7,6 +7,7 @@ from typing import Any
 
 from pimjax.config.base import field_facts
 from pimjax.config.config import SECTIONS, Config
+from pimjax.registry import CHIPS
 
 _WIDTH = 46
 
@@ -27,7 +28,7 @@ def render_yaml(config: Config) -> str:
         lines.append(f"description: {_scalar(config.description)}")
     lines.append(
         _commented(
-            "", "chip_model", config.chip_model, "multiplexed: the physical chip; reference: the authors' simulator"
+            "", "chip_model", config.chip_model, "; ".join(f"{name}: {chip.about}" for name, chip in CHIPS.items())
         )
     )
     for name in SECTIONS:

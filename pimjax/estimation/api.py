@@ -11,19 +11,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from pimjax.chips.multiplexed import schedule_inputs, simulate
-from pimjax.chips.multiplexed.core import tile_parameters
-from pimjax.chips.reference.config import check_choices, simulate_config
-from pimjax.chips.run_cost import RunCost
-from pimjax.circuit.sanity import checked_tile, least_cost
+from pimjax.chips import CHIPS, Chip, EventOptions, RunCost
 from pimjax.compiling import quick_compilation
 from pimjax.config.build import Capacity, Design, build
 from pimjax.config.config import Config
-from pimjax.errors import ConfigError, TraceError
+from pimjax.errors import ConfigError
 from pimjax.estimation import stored_programs
 from pimjax.estimation.kernel import FIDELITIES, estimate_kernel
-from pimjax.estimation.result import ACCURACY, Estimate, from_run_cost
-from pimjax.estimation.routing import resolve
+from pimjax.estimation.result import NOT_COMPUTED, Estimate, from_run_cost
+from pimjax.estimation.routing import resolve, stacked
 from pimjax.trace.routing import RoutingTrace
 
 
@@ -42,15 +38,15 @@ def estimate(
     Args:
         config: from :func:`pimjax.load_config` or :func:`pimjax.reference_config`.
         trace: routing of the request; None: what `workload.trace` describes. Where `workload.prompt_tokens` is null
-            the trace's length decides. Without effect on the fluid and closed fidelities of the `reference` chip.
+            the trace's length decides. Without effect on fast fidelities of chips that take no routing.
         fidelity: "event" (exact), "fluid", or "closed".
-        expert_choices: `reference` chip only: one entry of k distinct ids per (pass, MoE layer, token);
+        expert_choices: the authors' simulator only: one entry of k distinct ids per (pass, MoE layer, token);
             checked at every fidelity, used by "event".
-        seed: `reference` chip only: for drawing experts where none are given.
+        seed: the authors' simulator only: for drawing experts where none are given.
         accuracy: "none"; "sqnr": also `sqnr_db` of a crossbar product with the configuration's numerics; "perplexity":
             also `perplexity` of the project's language model on such crossbars (seconds to minutes), see
             :mod:`pimjax.estimation.accuracy`.
-        timeline: fidelity "event" of the multiplexed chip only: file for the first pass's timeline, every job on its
+        timeline: fidelity "event", where the chip's event engine writes one: file for the first pass's timeline, every job on its
             resource, in the format that https://ui.perfetto.dev opens.
 
     Returns:
@@ -75,70 +71,58 @@ def estimate(
         measured = measure_accuracy(config, accuracy)  # names its own mistakes before the costs are computed
         options: dict[str, Any] = {"expert_choices": expert_choices, "seed": seed, "timeline": timeline}
         return estimate(config, trace, fidelity, **options).replace(**measured)  # type: ignore[attr-defined]
-    if timeline is not None and (fidelity != "event" or config.chip_model != "multiplexed"):
-        raise ConfigError(
-            f"a timeline needs fidelity 'event' of chip_model 'multiplexed', not {fidelity!r} of {config.chip_model!r}"
-        )
-    refuse_impossible_core(config)
-    if config.chip_model == "reference":
-        return _reference(config, trace, fidelity, expert_choices, seed)
-    if expert_choices is not None:
-        raise ConfigError("expert_choices belongs to chip_model 'reference'; give the multiplexed chip a trace")
-    config, requests = resolve(config, trace)
-    if fidelity == "event":
-        run = simulate(config, requests)
-        if timeline is not None:
-            run.passes[0].log.to_perfetto(timeline)
-        cost = run.cost
-        with jax.enable_x64(True):
-            return _host(from_run_cost(cost, config.hardware.reticle_area_mm2))
+    chip = CHIPS[config.chip_model]
+    options = _options(chip, expert_choices, seed, timeline, fidelity)
+    chip.check_core(config)
+    chip.check_options(config, options)
+    requests = None if trace is None else stacked(trace)
+    if chip.takes_routing:
+        config, requests = resolve(config, trace)
     design, capacity = build(config)
-    schedule = schedule_inputs(config, requests, fidelity=fidelity, capacity=capacity)
-    return run_kernel(design, schedule, capacity, config.chip_model, fidelity)
+    if fidelity == "event":
+        cost = chip.simulate(config, requests, capacity=capacity, options=options)
+        return on_host(chip, cost, config.hardware.reticle_area_mm2)
+    inputs = chip.inputs(config, requests, fidelity=fidelity, capacity=capacity)
+    return run_kernel(design, inputs, capacity, chip, fidelity)
 
 
-def refuse_impossible_core(config: Config) -> None:
-    """Raise ConfigError, naming the limit, if the crossbar core, measured or computed, cannot exist.
-
-    >>> import pimjax
-    >>> refuse_impossible_core(pimjax.load_config("paper_multiplexed"))
-    """
-    hardware = config.hardware
-    if config.chip_model == "multiplexed" and config.plan.tile == "parametric":
-        with jax.enable_x64(True):
-            parameters = jax.tree.map(np.asarray, tile_parameters(build(config)[0]))
-        checked_tile(parameters)
-        return
-    least = least_cost(hardware.crossbar_rows, hardware.crossbar_cols, hardware.node_nm)
-    for name, unit, limit, law in (
-        ("mvm_latency_ns", "ns", least.latency_ns, "one gate delay"),
-        ("mvm_energy_nj", "nJ", least.energy_nj, "kT ln 2 per multiply-accumulate"),
-        ("core_area_mm2", "mm2", least.area_mm2, "4 F^2 per crossbar position"),
-    ):
-        given = getattr(hardware, name)
-        if given < limit:
-            raise ConfigError(
-                f"hardware.{name} = {given:g} is below the physical limit of {limit:.2g} {unit} ({law}): "
-                f"no such crossbar can exist; is the number in {unit}?"
-            )
+def _options(chip: Chip, expert_choices: Any, seed: int, timeline: Any, fidelity: str) -> EventOptions:
+    """What only some chips' exact runs take, refused where this one does not know it."""
+    given = {"expert_choices": expert_choices, "timeline": timeline}
+    for name, value in given.items():
+        if value is not None and name not in chip.event_options:
+            others = [repr(other) for other in CHIPS if name in CHIPS[other].event_options]
+            raise ConfigError(f"{name} belongs to chip_model {' or '.join(others)}, not to {chip.name!r}: leave it out")
+    if timeline is not None and fidelity != "event":
+        raise ConfigError(f"a timeline needs fidelity 'event', not {fidelity!r}")
+    return EventOptions(expert_choices=expert_choices, seed=seed, timeline=timeline)
 
 
-def run_kernel(design: Design, schedule: Any, capacity: Capacity, chip_model: str, fidelity: str) -> Estimate:
-    """`estimate_kernel` compiled and run in float64; NumPy out."""
+def run_kernel(design: Design, inputs: Any, capacity: Capacity, chip: Chip, fidelity: str) -> Estimate:
+    """One estimate in float64, NumPy out: on the host where the chip's formulas run there, else compiled."""
+    if chip.runs_on_host:
+        cost = chip.cost(design, inputs, capacity=capacity, fidelity=fidelity)
+        return on_host(chip, cost, design.hardware.reticle_area_mm2)
     with jax.enable_x64(True):
         if not stored_programs.is_on():
-            return _host(_compiled(capacity, chip_model, fidelity)(design, schedule))
-        names = tuple(field.name for field in dataclasses.fields(Estimate) if field.name not in ACCURACY)
-        options = {"capacity": capacity, "chip_model": chip_model, "fidelity": fidelity}
+            return _numpy(_compiled(capacity, chip.name, fidelity)(design, inputs))
+        names = tuple(field.name for field in dataclasses.fields(Estimate) if field.name not in NOT_COMPUTED)
+        options = {"capacity": capacity, "chip_model": chip.name, "fidelity": fidelity}
 
-        def fields(design, schedule):
-            result = estimate_kernel(design, schedule, **options)
+        def fields(design, inputs):
+            result = estimate_kernel(design, inputs, **options)
             return {name: getattr(result, name) for name in names}
 
-        arguments = (design, schedule)
+        arguments = (design, inputs)
         function = jax.jit(fields, compiler_options=quick_compilation())
         run = stored_programs.compiled(function, arguments, key=("estimate", options), results=dict.fromkeys(names, 0))
-        return _host(Estimate(**run(*arguments)))
+        return _numpy(Estimate(**run(*arguments), components=chip.component_names, op_kinds=chip.op_kinds))
+
+
+def on_host(chip: Chip, cost: RunCost, reticle_area_mm2: Any) -> Estimate:
+    """The metrics of primitive costs that are NumPy, as NumPy float64."""
+    with np.errstate(all="ignore"):
+        return _numpy(from_run_cost(cost, reticle_area_mm2, chip))
 
 
 @functools.cache
@@ -147,39 +131,5 @@ def _compiled(capacity: Capacity, chip_model: str, fidelity: str) -> Any:
     return jax.jit(kernel, compiler_options=quick_compilation())
 
 
-def _host(result: Estimate) -> Estimate:
+def _numpy(result: Estimate) -> Estimate:
     return jax.tree.map(np.asarray, result)
-
-
-def _reference(
-    config: Config,
-    trace: RoutingTrace | None,
-    fidelity: str,
-    expert_choices: Sequence[Sequence[int]] | None,
-    seed: int,
-) -> Estimate:
-    design, capacity = build(config)
-    if fidelity == "event":
-        if expert_choices is None and trace is not None:
-            expert_choices = _choices_of_trace(config, trace)
-        if expert_choices is None and config.workload.trace.seed:
-            seed = config.workload.trace.seed
-        cost: RunCost = simulate_config(config, expert_choices, seed=seed, max_layers=capacity.max_layers)[0]
-        with jax.enable_x64(True):
-            return _host(from_run_cost(cost, config.hardware.reticle_area_mm2))
-    if expert_choices is not None:
-        check_choices(config, expert_choices)
-    return run_kernel(design, None, capacity, config.chip_model, fidelity)
-
-
-def _choices_of_trace(config: Config, trace: RoutingTrace) -> list[list[int]]:
-    """Expert choices of a prefill from a trace that has the model's layers, experts, k and tokens."""
-    order = trace.expert_order
-    wanted = (config.model.num_moe_layers, config.workload.num_prompt_tokens, config.model.top_k)
-    if config.workload.generated_tokens > 1 or order is None or np.shape(order) != wanted:
-        raise TraceError(
-            "chip_model 'reference' takes a trace only for a prefill, with expert_order of shape "
-            f"[MoE layers, tokens, k] = {wanted}; this one has {None if order is None else np.shape(order)}: give "
-            "expert_choices instead"
-        )
-    return [list(map(int, row)) for row in np.asarray(order).reshape(-1, wanted[-1])]

@@ -10,12 +10,13 @@ import numpy as np
 
 from pimjax import status as status_bits
 from pimjax.array_typing import HostArray
-from pimjax.chips.multiplexed.routing import RunRouting, run_routing
+from pimjax.chips import CHIPS
+from pimjax.chips.multiplexed.routing import run_routing
 from pimjax.config.build import Capacity, capacity_of
 from pimjax.config.config import Config
 from pimjax.config.gpu import GpuConfig, load_gpu
 from pimjax.errors import ConfigError
-from pimjax.estimation.generation_lanes import LaneCosts, lane_configs, lane_schedules, piece_edges, run_lanes
+from pimjax.estimation.generation_lanes import LaneCosts, lane_configs, piece_edges, run_lanes
 from pimjax.estimation.gpu import GpuRun, gpu_run
 from pimjax.estimation.kernel import KERNEL_FIDELITIES
 from pimjax.estimation.routing import resolve
@@ -141,27 +142,24 @@ def estimate_generation(
             "prefill emits the first"
         )
     runs = _runs(config, caches, group_sizes, batch_sizes)
-    if config.chip_model == "reference":
-        return _reference_cases(runs, fidelity, pieces, gpus)
-    resolved: list[tuple[str, Config, RunRouting]] = []
-    routed: dict[tuple[int, int], RunRouting] = {}
-    for name, run in runs:
-        ready, requests = resolve(run, trace)
-        key = (ready.plan.group_size, ready.workload.batch_size)
-        if key not in routed:
-            routed[key] = run_routing(ready, requests)
-        resolved.append((name, ready, routed[key]))
-    capacity = _union([capacity_of(run) for _, run, _ in resolved])
+    chip = CHIPS[config.chip_model]
+    if gpus and not chip.takes_routing:
+        raise ConfigError(f"gpus: chip_model {chip.name!r} takes no routing to compare on; leave gpus out")
     edges = piece_edges(config.workload.generated_tokens - 1, pieces)
-    lanes, schedules = [], []
-    for _, run, routing in resolved:
+    resolved = [
+        (name, *(resolve(run, trace) if chip.takes_routing else (_with_prompt(run), None))) for name, run in runs
+    ]
+    capacity = _union([capacity_of(run) for _, run, _ in resolved])
+    lanes, inputs = [], []
+    for _, run, requests in resolved:
         parts = lane_configs(run, edges)
         lanes += parts
-        schedules += lane_schedules(run, routing, parts, edges, fidelity=fidelity, capacity=capacity)
-    costs = _run_split(lanes, schedules, fidelity, len(edges) + 1)
+        inputs += chip.inputs_of_parts(run, requests, parts, edges, fidelity=fidelity, capacity=capacity)
+    costs = _run_split(lanes, inputs, fidelity, len(edges) + 1)
     devices = {name: load_gpu(name) for name in gpus}
     cases = []
-    for i, (name, run, routing) in enumerate(resolved):
+    for i, (name, run, requests) in enumerate(resolved):
+        routing = run_routing(run, requests) if devices else None
         beside = [(device, gpu_run(run, routing, device)) for device in devices.values()]
         cases.append(_case(name, run, edges, LaneCosts(*(leaf[i] for leaf in costs)), beside))
     return cases
@@ -175,8 +173,7 @@ def _runs(
 ) -> list[tuple[str, Config]]:
     """The configuration of every case."""
     if caches is None:
-        void = config.chip_model == "multiplexed" and config.model.routing == "token_choice"
-        caches = ("none", "kv") if void else CACHE_SETS
+        caches = CACHE_SETS if CHIPS[config.chip_model].go_caches(config) else ("none", "kv")
     for name in caches:
         if name not in CACHE_SETS:
             raise ConfigError(f"caches: {name!r} is unknown; allowed: {', '.join(CACHE_SETS)}")
@@ -213,40 +210,24 @@ def _union(capacities: Sequence[Capacity]) -> Capacity:
     return whole
 
 
-def _run_split(lanes: list[Config], schedules: list[Any], fidelity: str, per_case: int) -> LaneCosts:
+def _run_split(lanes: list[Config], inputs: list[Any], fidelity: str, per_case: int) -> LaneCosts:
     """Costs `[cases, lanes of a case]`. Fluid differs from closed in the prefill only, so the pieces are closed."""
     count = len(lanes) // per_case
     if fidelity == "closed":
-        return LaneCosts(*(leaf.reshape(count, per_case) for leaf in _costs(lanes, schedules, "closed")))
+        return LaneCosts(*(leaf.reshape(count, per_case) for leaf in run_lanes(lanes, inputs, fidelity="closed")))
     early = [i for i in range(len(lanes)) if i % per_case < 2]
     late = [i for i in range(len(lanes)) if i % per_case >= 2]
-    first = _costs([lanes[i] for i in early], [schedules[i] for i in early], fidelity)
-    rest = _costs([lanes[i] for i in late], [schedules[i].replace(prompt_profile=None) for i in late], "closed")
+    first = run_lanes([lanes[i] for i in early], [inputs[i] for i in early], fidelity=fidelity)
+    rest = run_lanes([lanes[i] for i in late], [inputs[i] for i in late], fidelity="closed")
     return LaneCosts(
         *(np.concatenate([a.reshape(count, 2), b.reshape(count, -1)], axis=1) for a, b in zip(first, rest, strict=True))
     )
 
 
-def _costs(lanes: list[Config], schedules: list[Any], fidelity: str) -> LaneCosts:
-    return run_lanes(lanes, schedules, chip_model="multiplexed", fidelity=fidelity)
-
-
-def _reference_cases(
-    runs: list[tuple[str, Config]], fidelity: str, pieces: int, gpus: Sequence[str]
-) -> list[GenerationCase]:
-    if gpus:
-        raise ConfigError("gpus: the 'reference' chip has no routing to compare on; use chip_model 'multiplexed'")
-    cases = []
-    lanes, edges = [], piece_edges(runs[0][1].workload.generated_tokens - 1, pieces)
-    for _, run in runs:
-        workload = run.workload.model_copy(update={"prefill": True, "prompt_tokens": run.workload.num_prompt_tokens})
-        lanes += lane_configs(run.model_copy(update={"workload": workload}), edges)
-    costs = run_lanes(lanes, None, chip_model="reference", fidelity=fidelity)
-    per_case = len(edges) + 1
-    for i, (name, run) in enumerate(runs):
-        part = slice(i * per_case, (i + 1) * per_case)
-        cases.append(_case(name, run, edges, LaneCosts(*(leaf[part] for leaf in costs)), []))
-    return cases
+def _with_prompt(run: Config) -> Config:
+    """A run whose prompt length is its own, not left to a trace."""
+    workload = run.workload.model_copy(update={"prompt_tokens": run.workload.num_prompt_tokens})
+    return run.model_copy(update={"workload": workload})
 
 
 def _case(

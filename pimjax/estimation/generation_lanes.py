@@ -17,11 +17,11 @@ import jax
 import numpy as np
 
 from pimjax.array_typing import HostArray
-from pimjax.chips.multiplexed import MultiplexedSchedule, multiplexed_cost
+from pimjax.chips import CHIPS, Chip
+from pimjax.chips.multiplexed import MultiplexedSchedule
 from pimjax.chips.multiplexed.routing import RunRouting
 from pimjax.chips.multiplexed.schedule_inputs import inputs_from_routing
 from pimjax.chips.multiplexed.traffic import cache_use
-from pimjax.chips.reference.kernel import reference_cost
 from pimjax.config.build import Capacity, build
 from pimjax.config.config import Config
 
@@ -115,31 +115,31 @@ def sample_weights(lengths: HostArray, every: HostArray) -> HostArray:
     return out
 
 
-def run_lanes(lanes: Sequence[Config], schedules: Sequence[Any] | None, *, chip_model: str, fidelity: str) -> LaneCosts:
-    """All lanes in one compiled call, in float64. Schedules may differ in the length of their slot profiles."""
+def run_lanes(lanes: Sequence[Config], inputs: Sequence[Any], *, fidelity: str) -> LaneCosts:
+    """All lanes in one compiled call, in float64. Their inputs may differ in the length of their slot profiles."""
+    chip = CHIPS[lanes[0].chip_model]
     design, capacity = build(list(lanes))
-    if chip_model == "multiplexed":  # its shapes are those of the schedules: one program for every length
+    if chip.takes_routing:  # its shapes are those of the inputs: one program for every length
         capacity = Capacity()
-    stacked = None if schedules is None else _stack(schedules)
+    stacked = _stack(chip.alike(inputs))
     with jax.enable_x64(True):
-        costs = _compiled(capacity, chip_model, fidelity)(design, stacked)
+        costs = _compiled(capacity, chip, fidelity)(design, stacked)
         return LaneCosts(*(np.asarray(value) for value in costs))
 
 
 @functools.cache
-def _compiled(capacity: Capacity, chip_model: str, fidelity: str) -> Any:
-    def one(design: Any, schedule: Any) -> tuple[Any, ...]:
-        if chip_model == "reference":
-            cost = reference_cost(design, capacity=capacity, fidelity=fidelity, critical=False)  # pyrefly: ignore[bad-argument-type]
-        else:
-            cost = multiplexed_cost(design, schedule, capacity=capacity, fidelity=fidelity, critical=False)
+def _compiled(capacity: Capacity, chip: Chip, fidelity: str) -> Any:
+    def one(design: Any, inputs: Any) -> tuple[Any, ...]:
+        cost = chip.cost(design, inputs, capacity=capacity, fidelity=fidelity, critical=False)
         return cost.latency_ns, cost.component_energy_nj.sum(), cost.component_area_mm2.sum(), cost.status
 
     return jax.jit(jax.vmap(one))
 
 
-def _stack(schedules: Sequence[MultiplexedSchedule]) -> MultiplexedSchedule:
+def _stack(schedules: Sequence[Any]) -> Any:
     """Stacked schedules; slot profiles padded with idle slots to the longest."""
+    if all(one is None for one in schedules):
+        return None
     profiles = [schedule.prompt_profile for schedule in schedules if schedule.prompt_profile is not None]
     if profiles:
         size = max(np.shape(profile.loads)[-1] for profile in profiles)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pimjax.chips.multiplexed import multiplexed_cost
-from pimjax.chips.reference.kernel import reference_cost
+import jax
+import jax.numpy as jnp
+
+from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, Design
-from pimjax.config.config import CHIP_MODELS
 from pimjax.errors import ConfigError
 from pimjax.estimation.result import Estimate, from_run_cost
 
@@ -22,10 +23,10 @@ def estimate_kernel(design: Design, schedule: Any, *, capacity: Capacity, chip_m
 
     Args:
         design: one point, from :func:`pimjax.build`.
-        schedule: routing as counts: `pimjax.chips.multiplexed.schedule_inputs` for "multiplexed", None for
-            "reference" (routing has no effect on it).
+        schedule: what the chip's `inputs` made of a run's routing (`pimjax.schedule_inputs`); None for chips that take
+            no routing.
         capacity: static sizes, from :func:`pimjax.build`.
-        chip_model: static, "multiplexed" or "reference".
+        chip_model: static, a name in :data:`pimjax.chips.CHIPS`.
         fidelity: static, "fluid" or "closed" ("event" is no kernel: use :func:`pimjax.estimate`).
 
     Raises:
@@ -43,10 +44,8 @@ def estimate_kernel(design: Design, schedule: Any, *, capacity: Capacity, chip_m
     """
     if fidelity not in KERNEL_FIDELITIES:
         raise ConfigError(f"fidelity: {fidelity!r} is no kernel; allowed: {', '.join(KERNEL_FIDELITIES)}")
-    if chip_model == "reference":
-        cost = reference_cost(design, capacity=capacity, fidelity=fidelity)
-    elif chip_model == "multiplexed":
-        cost = multiplexed_cost(design, schedule, capacity=capacity, fidelity=fidelity)
-    else:
-        raise ConfigError(f"chip_model: {chip_model!r} is unknown; allowed: {', '.join(CHIP_MODELS)}")
-    return from_run_cost(cost, design.hardware.reticle_area_mm2)
+    chip = CHIPS[chip_model]
+    # leaves of NumPy would be computed on the host
+    design, schedule = jax.tree.map(jnp.asarray, (design, schedule))
+    cost = chip.cost(design, schedule, capacity=capacity, fidelity=fidelity)
+    return from_run_cost(cost, design.hardware.reticle_area_mm2, chip)

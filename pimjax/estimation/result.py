@@ -12,6 +12,7 @@ from flax import struct
 
 from pimjax import status as status_bits
 from pimjax.array_typing import ArrayLike
+from pimjax.chips.chip import Chip
 from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost
 
 #: Fields of :class:`Estimate` that are one number each, in the order in which they are shown.
@@ -39,12 +40,21 @@ SCALARS = (
 #: Scalars that stand beside the costs where `estimate(accuracy=...)` asked for them; None otherwise.
 ACCURACY = ("sqnr_db", "perplexity", "exact_perplexity")
 
+#: Fields with an axis of names -> which of the names
+NAMED = {
+    **dict.fromkeys(("critical_ns", "busy_ns", "component_energy_nj", "component_area_mm2"), "components"),
+    "op_counts": "op_kinds",
+}
+
+#: Fields that no kernel computes: accuracy, and names along the axes.
+NOT_COMPUTED = (*ACCURACY, "components", "op_kinds")
+
 
 @struct.dataclass
 class Estimate:
     """Cost of one run (or of a batch: every leaf then carries the leading axes).
 
-    Axes: `C` = len(COMPONENTS), `O` = len(OP_KINDS), `L` layers. NumPy from host functions, JAX arrays from kernels.
+    Axes: `C` = len(components), `O` = len(op_kinds), `L` layers. NumPy from host functions, JAX arrays from kernels.
     DRAM area and any interconnect beyond the links are not included.
     """
 
@@ -76,14 +86,16 @@ class Estimate:
     sqnr_db: Any = None  # [] signal over error of a crossbar product [dB]; None: not asked for
     perplexity: Any = None  # [] of the project's language model on such crossbars; None: not measured
     exact_perplexity: Any = None  # [] of the same model in float32
+    components: tuple[str, ...] = struct.field(pytree_node=False, default=COMPONENTS)  # names along [C]
+    op_kinds: tuple[str, ...] = struct.field(pytree_node=False, default=OP_KINDS)  # names along [O]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python numbers and dictionaries, as `--json` prints them. Not for batches."""
         asked = [name for name in ACCURACY if getattr(self, name) is not None]
         out: dict[str, Any] = {name: _plain(getattr(self, name)) for name in (*SCALARS, *asked)}
         for name in ("critical_ns", "busy_ns", "component_energy_nj", "component_area_mm2"):
-            out[name] = _named(COMPONENTS, getattr(self, name))
-        out["op_counts"] = {key: int(value) for key, value in _named(OP_KINDS, self.op_counts).items()}
+            out[name] = _named(self.components, getattr(self, name))
+        out["op_counts"] = {key: int(value) for key, value in _named(self.op_kinds, self.op_counts).items()}
         out["moe_last_pass_ns"] = [_plain(value) for value in np.asarray(self.moe_last_pass_ns)]
         out["status"] = int(np.asarray(self.status))
         out["status_text"] = status_bits.describe(self.status)
@@ -106,48 +118,49 @@ def _named(names: tuple[str, ...], values: Any) -> dict[str, Any]:
     return {name: _plain(value) for name, value in zip(names, np.asarray(values), strict=True)}
 
 
-def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> jax.Array:
-    """`numerator / denominator`, 0 where the denominator is 0; safe under differentiation."""
-    denominator = jnp.asarray(denominator)
-    safe = jnp.where(denominator > 0, denominator, 1)
-    return jnp.where(denominator > 0, numerator / safe, 0)
-
-
-def from_run_cost(cost: RunCost, reticle_area_mm2: ArrayLike) -> Estimate:
+def from_run_cost(cost: RunCost, reticle_area_mm2: ArrayLike, chip: Chip) -> Estimate:
     """Derive every metric of an :class:`Estimate` from primitive costs. Kernel: pure and unbatched.
 
     Args:
-        cost: what a chip model returned.
+        cost: what a chip model returned; NumPy or JAX, and so is the result.
         reticle_area_mm2: largest die [mm2].
+        chip: whose costs they are: its names along the axes.
     """
-    energy = jnp.sum(cost.component_energy_nj)
-    area = jnp.sum(cost.component_area_mm2)
-    gops_per_w = _ratio(cost.flops, energy)  # operations per nJ = GOPS/W
-    gops = _ratio(cost.flops, cost.latency_ns)
-    dies = jnp.ceil(area / reticle_area_mm2)
-    finite = jnp.isfinite(cost.latency_ns) & jnp.isfinite(energy) & jnp.isfinite(area)
+    xp: Any = jnp if isinstance(cost.latency_ns, jax.Array) else np
+
+    def ratio(numerator: Any, denominator: Any) -> Any:
+        """`numerator / denominator`, 0 where the denominator is 0; safe under differentiation."""
+        safe = xp.where(denominator > 0, denominator, 1)
+        return xp.where(denominator > 0, numerator / safe, 0)
+
+    energy = xp.sum(cost.component_energy_nj)
+    area = xp.sum(cost.component_area_mm2)
+    gops_per_w = ratio(cost.flops, energy)  # operations per nJ = GOPS/W
+    gops = ratio(cost.flops, cost.latency_ns)
+    dies = xp.ceil(area / reticle_area_mm2)
+    finite = xp.isfinite(cost.latency_ns) & xp.isfinite(energy) & xp.isfinite(area)
     status = (
         cost.status
-        | jnp.where(finite, 0, status_bits.NON_FINITE)
-        | jnp.where(dies > 1, status_bits.MULTI_DIE, 0)
-        | jnp.where((cost.latency_ns <= 0) | (energy <= 0), status_bits.IMPOSSIBLE, 0)
+        | xp.where(finite, 0, status_bits.NON_FINITE)
+        | xp.where(dies > 1, status_bits.MULTI_DIE, 0)
+        | xp.where((cost.latency_ns <= 0) | (energy <= 0), status_bits.IMPOSSIBLE, 0)
     )
     return Estimate(
         latency_ns=cost.latency_ns,
         energy_nj=energy,
         area_mm2=area,
         flops=cost.flops,
-        power_w=_ratio(energy, cost.latency_ns),
+        power_w=ratio(energy, cost.latency_ns),
         edp_nj_ns=energy * cost.latency_ns,
-        tokens_per_s=1e9 * _ratio(cost.tokens, cost.latency_ns),
-        pipeline_tokens_per_s=1e9 * _ratio(cost.tokens, cost.pipeline_interval_ns),
+        tokens_per_s=1e9 * ratio(cost.tokens, cost.latency_ns),
+        pipeline_tokens_per_s=1e9 * ratio(cost.tokens, cost.pipeline_interval_ns),
         gops=gops,
         gops_per_w=gops_per_w,
-        gops_per_mm2=_ratio(gops, area),
-        gops_per_w_per_mm2=_ratio(gops_per_w, area),
+        gops_per_mm2=ratio(gops, area),
+        gops_per_w_per_mm2=ratio(gops_per_w, area),
         moe_latency_ns=cost.moe_latency_ns,
         moe_area_mm2=cost.moe_area_mm2,
-        moe_gops_per_w_per_mm2=_ratio(gops_per_w, cost.moe_area_mm2),
+        moe_gops_per_w_per_mm2=ratio(gops_per_w, cost.moe_area_mm2),
         crossbars=cost.crossbars,
         dies=dies,
         peak_memory_bytes=cost.peak_memory_bytes,
@@ -157,5 +170,7 @@ def from_run_cost(cost: RunCost, reticle_area_mm2: ArrayLike) -> Estimate:
         component_area_mm2=cost.component_area_mm2,
         op_counts=cost.op_counts,
         moe_last_pass_ns=cost.moe_last_pass_ns,
-        status=status.astype(jnp.int32),
+        status=status.astype(np.int32),
+        components=chip.component_names,
+        op_kinds=chip.op_kinds,
     )

@@ -72,7 +72,7 @@ def resolve(config: Config, trace: RoutingTrace | None) -> tuple[Config, Routing
     Raises:
         TraceError: wrong number of experts, or several requests where the batch size is 1.
     """
-    chosen = workload_trace(config) if trace is None else _stacked(trace)
+    chosen = workload_trace(config) if trace is None else stacked(trace)
     experts = chosen.choices.shape[-1]
     if experts != config.model.num_experts:
         raise TraceError(
@@ -97,7 +97,12 @@ def resolve(config: Config, trace: RoutingTrace | None) -> tuple[Config, Routing
     return config, chosen
 
 
-def _stacked(trace: RoutingTrace) -> RoutingTrace:
+def stacked(trace: RoutingTrace) -> RoutingTrace:
+    """A trace as stacked requests `[R, ...]`.
+
+    Raises:
+        TraceError: it is no trace.
+    """
     if not isinstance(trace, RoutingTrace):
         raise TraceError(
             f"trace is a {type(trace).__name__}; give a RoutingTrace (RoutingTrace.from_expert_ids, load_traces) or None"

@@ -17,17 +17,13 @@ import numpy as np
 
 from pimjax import status as status_bits
 from pimjax.array_typing import HostArray
-from pimjax.chips.multiplexed import multiplexed_cost, schedule_inputs
-from pimjax.chips.multiplexed.core import tile_parameters
-from pimjax.chips.reference.kernel import reference_cost
-from pimjax.circuit.tile import parametric_tile
+from pimjax.chips import CHIPS
+from pimjax.chips.chip import UncertainCore
 from pimjax.circuit.uncertainty import draw_between, sample_constants, squared_rank_correlation, used_constants
 from pimjax.compiling import quick_compilation
 from pimjax.config.base import field_facts
-from pimjax.config.build import Design, build
+from pimjax.config.build import build
 from pimjax.config.config import Config
-from pimjax.config.hardware import HardwareConfig
-from pimjax.config.plan import TILE_KINDS
 from pimjax.errors import ConfigError
 from pimjax.estimation.result import from_run_cost
 from pimjax.estimation.routing import resolve
@@ -47,33 +43,6 @@ METRICS = (
 UNSTATED_SPREAD = 0.1
 #: 99 % quantile of chi-squared with one degree of freedom: (N - 1) rho^2 of unrelated numbers stays below it.
 _CHANCE = 6.635
-_CHOICES = frozenset(
-    [
-        "crossbar_rows",
-        "crossbar_cols",
-        "tiles",
-        "tiers",
-        "adc_bits",
-        "columns_per_adc",
-        "node_nm",
-        "supply_v",
-        "input_links",
-        "out_links",
-        "out_buffer_slots",
-        "comm_factor",
-        "mvm_factor",
-        "num_digital_units",
-        "num_attention_units",
-        "accumulator_lanes",
-        "kv_prefetch_bytes",
-        "sram_cache_bytes",
-        "reticle_area_mm2",
-        "program_pulse_mvms",
-        "program_verify_passes",
-        "program_pulse_energy_pj",
-    ]
-)
-_CORE = ("mvm_latency_ns", "mvm_energy_nj", "core_area_mm2", "shareable_fraction")
 
 
 def uncertain_fields(config: Config) -> dict[str, tuple[float, float, float, bool]]:
@@ -83,9 +52,9 @@ def uncertain_fields(config: Config) -> dict[str, tuple[float, float, float, boo
     (9.0, 12.48, 16.0, True)
     """
     out = {}
-    for name, facts in field_facts(HardwareConfig).items():
+    for name, facts in field_facts(CHIPS[config.chip_model].hardware).items():
         value = getattr(config.hardware, name)
-        if name in _CHOICES or value is None:
+        if facts["chosen"] or value is None:
             continue
         noted = config.sources.get(f"hardware.{name}", {})
         spread = noted.get("range") or facts["spread"]
@@ -133,22 +102,21 @@ def uncertainty(
         raise ConfigError(f"fidelity: {fidelity!r} cannot be drawn many times; allowed: fluid, closed")
     if samples < 2:
         raise ConfigError(f"uncertainty needs at least 2 samples, got {samples}")
-    config, requests = resolve(config, trace) if config.chip_model == "multiplexed" else (config, None)
+    chip = CHIPS[config.chip_model]
+    config, requests = resolve(config, trace) if chip.takes_routing else (config, None)
     design, capacity = build(config)
-    schedule = None
-    if config.chip_model == "multiplexed":
-        schedule = schedule_inputs(config, requests, fidelity=fidelity, capacity=capacity)  # type: ignore[arg-type]
-    draws, changes, ranges = _draws(config, design, samples, seed)
+    inputs = chip.inputs(config, requests, fidelity=fidelity, capacity=capacity)
+    core = chip.uncertain_core(config, design)
+    draws, changes, ranges = _draws(config, core, samples, seed)
+    with jax.enable_x64(True):
+        point, inputs = jax.tree.map(jnp.asarray, (design.set(core.fixed if core else {}), inputs))
+    if core is not None:
+        capacity = core.capacity(capacity)
 
     def metrics(values: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        point = design.set({f"hardware.{name}": value for name, value in values.items()})
-        if schedule is not None:
-            if "core_area_mm2" in values:  # the core is drawn: the kernel takes it as measured
-                point = point.set({"plan.tile": TILE_KINDS.index("calibrated")})
-            cost = multiplexed_cost(point, schedule, capacity=capacity, fidelity=fidelity, critical=False)
-        else:
-            cost = reference_cost(point, capacity=capacity, fidelity=fidelity, critical=False)
-        result = from_run_cost(cost, point.hardware.reticle_area_mm2)
+        drawn = point.set({f"hardware.{name}": value for name, value in values.items()})
+        cost = chip.cost(drawn, inputs, capacity=capacity, fidelity=fidelity, critical=False)
+        result = from_run_cost(cost, drawn.hardware.reticle_area_mm2, chip)
         return {name: getattr(result, name) for name in (*METRICS, "status")}
 
     with jax.enable_x64(True):
@@ -158,13 +126,12 @@ def uncertainty(
 
 
 def _draws(
-    config: Config, design: Design, samples: int, seed: int
+    config: Config, core: UncertainCore | None, samples: int, seed: int
 ) -> tuple[dict[str, HostArray], dict[str, HostArray], dict[str, tuple[float, float, float, bool]]]:
     """Draws by name `[N]`, hardware fields to set `[N + 1]` (the nominal values last), ranges."""
     ranges = uncertain_fields(config)
-    by_circuit = config.chip_model == "multiplexed" and config.plan.tile == "parametric"
-    if by_circuit:
-        ranges = {name: value for name, value in ranges.items() if name not in _CORE}
+    if core is not None:
+        ranges = {name: value for name, value in ranges.items() if name not in core.fields}
     fields, circuit = jax.random.split(jax.random.key(seed))
     draws: dict[str, HostArray] = {}
     with jax.enable_x64(True):
@@ -172,17 +139,11 @@ def _draws(
         for row, (name, (low, value, high, _)) in enumerate(ranges.items()):
             draws[name] = np.asarray(draw_between(low, value, high, uniform[row]))
         changes = {name: np.append(drawn, ranges[name][1]) for name, drawn in draws.items()}
-        if by_circuit:
-            parameters = tile_parameters(design)
-
-            def tile(constants: Any) -> dict[str, Any]:
-                cost = parametric_tile(parameters, constants=constants)
-                return {name: getattr(cost, name) for name in _CORE}
-
-            constants = sample_constants(used_constants(tile), key=circuit, num_samples=samples)
-            drawn = jax.jit(jax.vmap(tile), compiler_options=quick_compilation())(constants)
-            nominal = tile({})
-            changes |= {name: np.append(np.asarray(drawn[name]), np.asarray(nominal[name])) for name in _CORE}
+        if core is not None:
+            constants = sample_constants(used_constants(core.values), key=circuit, num_samples=samples)
+            drawn = jax.jit(jax.vmap(core.values), compiler_options=quick_compilation())(constants)
+            nominal = core.values({})
+            changes |= {name: np.append(np.asarray(drawn[name]), np.asarray(nominal[name])) for name in core.fields}
             draws |= {name: np.asarray(value) for name, value in constants.items()}
     return draws, changes, ranges
 

@@ -11,6 +11,7 @@ from pimjax.cache.capacity import capacity_at, largest_capacity, law_of
 from pimjax.cache.kv_layout import kv_token_bytes
 from pimjax.cache.reference_traffic import reference_gate_output_bytes
 from pimjax.cache.traffic import CacheWidths, gate_output_prefill
+from pimjax.chips import CHIPS
 from pimjax.config.build import build
 from pimjax.config.config import Config
 from pimjax.config.loader import load_config
@@ -19,15 +20,15 @@ from pimjax.trace.routing import RoutingTrace
 
 LENGTHS = (1, 2, 4, 8, 16, 32)
 LONGEST_PROMPT = 96
-#: shown name -> kv_cache, go_cache; GO caches exist under expert choice only
-_EXPERT_CHOICE = {
+#: shown name -> kv_cache, go_cache: where gate-output caches have an effect, where they do not, and the authors' one
+_STATES = {
     "no cache": (False, "none"),
     "KV": (True, "none"),
     "KV + GO": (True, "full"),
     "KV + GO, thresholds only": (True, "threshold"),
 }
-_TOKEN_CHOICE = {"no cache": (False, "none"), "KV": (True, "none")}
-_REFERENCE = {
+_NO_OUTPUTS = {"no cache": (False, "none"), "KV": (True, "none")}
+_AUTHORS = {
     "no cache": (False, "none"),
     "KV": (True, "none"),
     "GO": (False, "authors"),
@@ -40,7 +41,7 @@ def cache_contents(config: Config, requests: RoutingTrace | None) -> dict[str, A
 
     Args:
         config: with its prompt length filled in; prompts over 96 tokens are cut.
-        requests: stacked requests of the run; None for the reference chip.
+        requests: stacked requests of the run; None for a chip that takes no routing.
 
     Returns:
         None where the batch is above one or outputs are revised; else `generated`, `prompt_tokens` and `series`, each
@@ -60,7 +61,7 @@ def cache_contents(config: Config, requests: RoutingTrace | None) -> dict[str, A
         "generated": list(LENGTHS),
         "prompt_tokens": prompt,
         "routing": config.model.routing,
-        "chip_model": config.chip_model,
+        "has_outputs": bool(CHIPS[config.chip_model].go_caches(config)),
         "series": [
             {
                 "name": name,
@@ -80,9 +81,10 @@ def cache_combinations(config: Config) -> dict[str, tuple[bool, str]]:
     >>> list(cache_combinations(Config()))
     ['no cache', 'KV']
     """
-    if config.chip_model == "reference":
-        return _REFERENCE
-    return _EXPERT_CHOICE if config.model.routing == "expert_choice" else _TOKEN_CHOICE
+    variants = CHIPS[config.chip_model].go_caches(config)
+    if "authors" in variants:
+        return _AUTHORS
+    return _STATES if variants else _NO_OUTPUTS
 
 
 def _generating(config: Config, prompt: int, count: int, kv_cache: bool, go_cache: str) -> Config:

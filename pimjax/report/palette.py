@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import colorsys
-from typing import NamedTuple
+
+from pimjax.chips.ledger import ComponentSpec
 
 #: Okabe & Ito, Color Universal Design (2008): told apart under the common kinds of colour blindness.
 OKABE_ITO = {
@@ -40,62 +41,23 @@ CACHE_COLOURS = {
 }
 
 
-class Component(NamedTuple):
-    """How a component of an estimate is shown."""
-
-    label: str
-    colour: str
-
-
-_CROSSBAR, _LINK, _DIGITAL = OKABE_ITO["blue"], OKABE_ITO["sky"], OKABE_ITO["green"]
-_ATTENTION, _MEMORY, _SHARING, _IDLE = (
-    OKABE_ITO["orange"],
-    OKABE_ITO["vermilion"],
-    OKABE_ITO["purple"],
-    OKABE_ITO["grey"],
-)
-
-#: component of `pimjax.COMPONENTS` -> label and colour; colours name families (crossbars, links, digital, memory, ...)
-COMPONENT_STYLE: dict[str, Component] = {
-    "passive": Component("passive power", _IDLE),
-    "tier_linear": Component("crossbar products", _CROSSBAR),
-    "communication": Component("links", _LINK),
-    "layer_norm": Component("normalisation", _DIGITAL),
-    "digital_relu": Component("ReLU", _DIGITAL),
-    "digital_gelu": Component("GELU", _DIGITAL),
-    "digital_add": Component("digital additions", _DIGITAL),
-    "multinomial": Component("sampling", _DIGITAL),
-    "dram_kv": Component("DRAM: keys, values", _MEMORY),
-    "dram_go": Component("DRAM: gate outputs", _MEMORY),
-    "mha_comp": Component("attention", _ATTENTION),
-    "digital_swiglu": Component("SwiGLU", _DIGITAL),
-    "sharing_mux": Component("sharing multiplexer", _SHARING),
-    "input_load": Component("token loads", _LINK),
-    "local_accumulation": Component("local accumulation", _SHARING),
-    "router": Component("router", _DIGITAL),
-    "scheduler": Component("scheduler", _DIGITAL),
-    "embedding": Component("DRAM: embeddings", _MEMORY),
-    "sram": Component("on-chip caches", _MEMORY),
-    "crossbar_idle": Component("idle peripherals", _IDLE),
-    "moe_crossbars": Component("experts' crossbars", _CROSSBAR),
-    "dense_crossbars": Component("other crossbars", "#0B3C5D"),
-    "digital_units": Component("digital units", _DIGITAL),
-    "attention_units": Component("attention units", _ATTENTION),
-    "buffers": Component("buffers", _MEMORY),
+#: family of components (:data:`pimjax.chips.ledger.FAMILIES`) -> its colour, and its name in legends
+FAMILIES: dict[str, tuple[str, str]] = {
+    "crossbars": (OKABE_ITO["blue"], "crossbars (area: experts')"),
+    "dense crossbars": ("#0B3C5D", "other crossbars"),
+    "attention": (OKABE_ITO["orange"], "attention"),
+    "digital": (OKABE_ITO["green"], "digital units"),
+    "links": (OKABE_ITO["sky"], "links, loads"),
+    "memory": (OKABE_ITO["vermilion"], "memory"),
+    "sharing": (OKABE_ITO["purple"], "sharing, accumulation"),
+    "idle": (OKABE_ITO["grey"], "idle, passive"),
+    "other": (OKABE_ITO["yellow"], "other"),
 }
 
 
-#: colour -> name of the family that it stands for, in the order of legends
-FAMILIES = {
-    _CROSSBAR: "crossbars (area: experts')",
-    "#0B3C5D": "other crossbars",
-    _ATTENTION: "attention",
-    _DIGITAL: "digital units",
-    _LINK: "links, loads",
-    _MEMORY: "memory",
-    _SHARING: "sharing, accumulation",
-    _IDLE: "idle, passive",
-}
+def component_colour(spec: ComponentSpec) -> str:
+    """Colour of a component: its family's."""
+    return FAMILIES[spec.family][0]
 
 
 def token_colours(count: int) -> list[str]:
@@ -115,12 +77,11 @@ def token_colours(count: int) -> list[str]:
 
 __all__ = [
     "CACHE_COLOURS",
-    "COMPONENT_STYLE",
     "FAMILIES",
     "FIDELITY_COLOURS",
     "OKABE_ITO",
     "POLICY_COLOURS",
     "POLICY_NAMES",
-    "Component",
+    "component_colour",
     "token_colours",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pimjax.chips import CHIPS
 from pimjax.config.config import Config
 from pimjax.config.loader import load_config
 from pimjax.config.template import render_yaml
@@ -117,15 +118,15 @@ def _of_config(
         contents["schedule"] = schedule_contents(shown, requests)
     if caches and config.model.num_experts:
         progress("caches over generated tokens: compiling one program")
-        contents["cache"] = cache_contents(shown, requests if config.chip_model == "multiplexed" else None)
+        contents["cache"] = cache_contents(shown, requests if CHIPS[config.chip_model].takes_routing else None)
     return contents
 
 
 def _routing(config: Config, trace: RoutingTrace | None) -> tuple[Config, RoutingTrace | None]:
-    """Configuration with its prompt, and the requests; the reference chip needs none, so they may not fit it."""
+    """Configuration with its prompt, and the requests; a chip that takes no routing needs none, so they may not fit it."""
     if not config.model.num_experts:
         return config, None
-    if config.chip_model == "multiplexed":
+    if CHIPS[config.chip_model].takes_routing:
         return resolve(config, trace)
     from pimjax.errors import TraceError
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from pimjax.chips.run_cost import COMPONENTS
+from pimjax.chips import CHIPS, Chip
 from pimjax.config.config import Config
 from pimjax.estimation.explain import explain
 from pimjax.estimation.result import Estimate
 from pimjax.report.measures import number, quantity, scale_of
-from pimjax.report.palette import COMPONENT_STYLE, OKABE_ITO
+from pimjax.report.palette import OKABE_ITO, component_colour
 
 _SMALLEST_SHARE = 0.004
 
@@ -28,19 +28,18 @@ def run_contents(config: Config, result: Estimate, fidelity: str) -> dict[str, A
         `cards` (label, value, unit, note), `breakdowns` (title, unit, parts with name, value, share, colour),
         `bounds` (sentences), `assumptions` (rows), `not_modelled` and `notes` (sentences).
     """
-    facts, report = result.to_dict(), explain(config, result)
+    facts, report, chip = result.to_dict(), explain(config, result), CHIPS[config.chip_model]
     return {
         "fidelity": fidelity,
         "chip_model": config.chip_model,
         "cards": _cards(facts, report),
         "breakdowns": [
-            breakdown("Latency, critical path", result.critical_ns, "ns"),
-            breakdown("Energy", result.component_energy_nj, "nJ"),
-            breakdown("Area", result.component_area_mm2, "mm2"),
+            breakdown(chip, "Latency, critical path", result.critical_ns, "ns"),
+            breakdown(chip, "Energy", result.component_energy_nj, "nJ"),
+            breakdown(chip, "Area", result.component_area_mm2, "mm2"),
         ],
         "bounds": [
-            {"share": row["share"], "name": COMPONENT_STYLE[row["component"]].label, "meaning": row["meaning"]}
-            for row in report["bounds"][:3]
+            {"share": row["share"], "name": row["plain"], "meaning": row["meaning"]} for row in report["bounds"][:3]
         ],
         "assumptions": report["assumptions"],
         "not_modelled": report["not_modelled"],
@@ -50,7 +49,7 @@ def run_contents(config: Config, result: Estimate, fidelity: str) -> dict[str, A
 
 def _cards(facts: dict[str, Any], report: dict[str, Any]) -> list[dict[str, str]]:
     first = report["bounds"][0] if report["bounds"] else None
-    bound = f"{first['share']:.0%} {COMPONENT_STYLE[first['component']].label}" if first else ""
+    bound = f"{first['share']:.0%} {first['plain']}" if first else ""
     dies = facts["dies"]
     rows = [
         ("Latency", *quantity(facts["latency_ns"], "ns"), bound),
@@ -75,13 +74,14 @@ def _cards(facts: dict[str, Any], report: dict[str, Any]) -> list[dict[str, str]
     return [dict(zip(("label", "value", "unit", "note"), row, strict=True)) for row in rows]
 
 
-def breakdown(title: str, values: Any, unit: str) -> dict[str, Any]:
+def breakdown(chip: Chip, title: str, values: Any, unit: str) -> dict[str, Any]:
     """One bar chart: components by size, the smallest ones gathered, in the unit that reads best.
 
     >>> import numpy as np
-    >>> shares = np.zeros(len(COMPONENTS))
+    >>> chip = CHIPS["reference"]
+    >>> shares = np.zeros(len(chip.component_names))
     >>> shares[:2] = 3000.0, 1000.0
-    >>> [(part["name"], part["share"]) for part in breakdown("Latency", shares, "ns")["parts"]]
+    >>> [(part["name"], part["share"]) for part in breakdown(chip, "Latency", shares, "ns")["parts"]]
     [('passive power', 0.75), ('crossbar products', 0.25)]
     """
     values = np.asarray(values, float)
@@ -95,8 +95,10 @@ def breakdown(title: str, values: Any, unit: str) -> dict[str, Any]:
         if value < _SMALLEST_SHARE * whole:
             rest += value
             continue
-        style = COMPONENT_STYLE[COMPONENTS[index]]
-        parts.append({"name": style.label, "value": value / scale, "share": value / whole, "colour": style.colour})
+        spec = chip.spec(chip.component_names[index])
+        parts.append(
+            {"name": spec.plain, "value": value / scale, "share": value / whole, "colour": component_colour(spec)}
+        )
     if rest:
         parts.append({"name": "all others", "value": rest / scale, "share": rest / whole, "colour": OKABE_ITO["grey"]})
     total, total_unit = quantity(whole, unit)

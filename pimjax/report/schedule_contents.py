@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pimjax.array_typing import HostArray
+from pimjax.chips import CHIPS
 from pimjax.chips.multiplexed.routing import run_routing
 from pimjax.config.config import Config
 from pimjax.report.palette import POLICY_COLOURS, POLICY_NAMES, token_colours
@@ -42,7 +43,7 @@ def schedule_contents(config: Config, requests: RoutingTrace) -> dict[str, Any] 
         "shown_tokens": chosen.shape[1],
         "prompt_tokens": routing.prompt.shape[2],
         "moe_layers": config.model.num_moe_layers,
-        "simulated": config.chip_model == "multiplexed",
+        "simulated": CHIPS[config.chip_model].takes_routing,
         "colours": token_colours(chosen.shape[1]),
         "policy_colours": POLICY_COLOURS,
         "policy_names": POLICY_NAMES,

@@ -77,7 +77,7 @@ def cache_section(contents: Contents) -> str:
         f"The run with a prompt of {cache['prompt_tokens']} tokens, {cache['routing'].replace('_', ' ')} routing, prefill "
         "included, by the closed model; one setting of the caches a line."
     )
-    if cache["routing"] == "token_choice" and cache["chip_model"] == "multiplexed":
+    if not cache["has_outputs"]:
         lead += " The gate-output cache exists under expert choice only (model.routing)."
     legend = "".join(
         f'<span><span class="swatch" style="background:{series["colour"]}"></span>{escape(series["name"])}</span>'

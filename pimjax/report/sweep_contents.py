@@ -11,7 +11,7 @@ import numpy as np
 from pimjax.array_typing import HostArray
 from pimjax.batch.store import Store
 from pimjax.config.base import Section
-from pimjax.config.config import SECTIONS, Config
+from pimjax.config.config import SECTIONS, Config, section_class
 from pimjax.config.loader import load_config
 from pimjax.errors import ConfigError
 from pimjax.report.measures import MEASURES
@@ -117,8 +117,8 @@ def non_default(config: Config) -> dict[str, Any]:
     found: dict[str, Any] = {"name": config.name}
     if config.chip_model != Config().chip_model:
         found["chip_model"] = config.chip_model
-    for name, section in SECTIONS.items():
-        changed = _changed(getattr(config, name), section())
+    for name in SECTIONS:
+        changed = _changed(getattr(config, name), section_class(name, config.chip_model)())
         if changed:
             found[name] = changed
     return found

@@ -8,7 +8,8 @@ import json
 import math
 from typing import Any
 
-from pimjax.config import Config, reference_config
+from pimjax.chips.reference.authors_inputs import reference_config
+from pimjax.config import Config
 from pimjax.resources import data_folder
 
 PROMPT_TOKENS = 32

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,11 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from pimjax.chips.reference.config import simulate_config
-from pimjax.chips.reference.kernel import reference_cost
-from pimjax.chips.run_cost import COMPONENTS
+from pimjax.chips import CHIPS, COMPONENTS, EventOptions
 from pimjax.compiling import quick_compilation
-from pimjax.config import build
+from pimjax.config.build import build, capacity_of
 from pimjax.reproduction.claims import claims, multiplexed_runs
 from pimjax.reproduction.lines import PublishedLine, published, published_lines
 
@@ -67,9 +64,13 @@ def _recompute(lines: list[PublishedLine], progress: Progress) -> list[dict[str,
 
 def fast_costs(lines: list[PublishedLine], fidelity: str) -> dict[str, np.ndarray]:
     """Latency and energy of all lines by one compiled kernel, in float64."""
-    design, capacity = build([line.config() for line in lines])
-    # pyrefly: ignore[bad-argument-type]
-    kernel = functools.partial(reference_cost, capacity=capacity, fidelity=fidelity, critical=False)
+    configs = [line.config() for line in lines]
+    chip = CHIPS[configs[0].chip_model]
+    design, capacity = build(configs)
+
+    def kernel(point: Any) -> Any:
+        return chip.cost(point, None, capacity=capacity, fidelity=fidelity, critical=False)
+
     with jax.enable_x64(True):
         cost = jax.jit(jax.vmap(kernel), compiler_options=quick_compilation())(design)
         return {
@@ -81,7 +82,9 @@ def fast_costs(lines: list[PublishedLine], fidelity: str) -> dict[str, np.ndarra
 
 def exact_costs(line: PublishedLine, cache: dict[Any, Any]) -> dict[str, Any]:
     """Latency, energy, FLOPs and critical path of one line by the event engine; equal passes are computed once."""
-    cost, _ = simulate_config(line.config(), with_memory=False, cache=cache)
+    config = line.config()
+    options = EventOptions(passes=cache, memory=False)
+    cost = CHIPS[config.chip_model].simulate(config, None, capacity=capacity_of(config), options=options)
     critical = dict(zip(COMPONENTS, np.asarray(cost.critical_ns).tolist(), strict=True))
     return {
         "latency_ns": float(cost.latency_ns),

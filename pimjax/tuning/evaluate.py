@@ -15,8 +15,7 @@ import numpy as np
 
 from pimjax import status as status_bits
 from pimjax.array_typing import Array, HostArray
-from pimjax.chips.multiplexed import multiplexed_cost
-from pimjax.chips.reference.kernel import reference_cost
+from pimjax.chips import CHIPS
 from pimjax.compiling import quick_compilation
 from pimjax.config.build import Design
 from pimjax.tuning.measures import base_of
@@ -51,7 +50,7 @@ def base_quantities(
 
 def pick(arrays: ProblemArrays, variant: Array) -> tuple[Design, Any]:
     """Design and schedule of one combination of choices."""
-    only = arrays.designs.hardware.tiers.shape[0] == 1  # then nothing is copied per point
+    only = arrays.designs.plan.policy.shape[0] == 1  # then nothing is copied per point
 
     def take(leaf: Any) -> Array:
         return jnp.asarray(leaf)[0 if only else variant]
@@ -61,10 +60,9 @@ def pick(arrays: ProblemArrays, variant: Array) -> tuple[Design, Any]:
 
 def quantities(design: Design, schedule: Any, *, static: Static) -> tuple[Array, Array]:
     """Base quantities `[M]` and status of one design. Kernel: pure, unbatched, differentiable in its hardware."""
-    if static.chip_model == "reference":
-        cost = reference_cost(design, capacity=static.capacity, fidelity=static.fidelity, critical=False)  # type: ignore[arg-type]
-    else:
-        cost = multiplexed_cost(design, schedule, capacity=static.capacity, fidelity=static.fidelity)
+    cost = CHIPS[static.chip_model].cost(
+        design, schedule, capacity=static.capacity, fidelity=static.fidelity, critical=False
+    )
     hardware = design.hardware
     quality = jnp.zeros(()) if static.quality is None else jnp.asarray(static.quality(hardware))
     return base_of(cost, quality), cost.status

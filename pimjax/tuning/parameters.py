@@ -18,11 +18,9 @@ import numpy as np
 from flax import struct
 
 from pimjax.array_typing import Array, HostArray
-from pimjax.config.hardware import Hardware
 from pimjax.errors import ConfigError
 from pimjax.tuning.tune_config import ParameterConfig, level_values
 
-LEAVES = tuple(field.name for field in dataclasses.fields(Hardware))
 _PADDING = 16
 
 
@@ -47,13 +45,14 @@ class Box:
         return self.low.shape[-1]
 
 
-def make_box(parameters: Mapping[str, ParameterConfig], base: Hardware) -> Box:
+def make_box(parameters: Mapping[str, ParameterConfig], base: Any) -> Box:
     """Box of the numeric `parameters` (categorical ones are left out) around `base` (float scalars). NumPy leaves.
 
     Raises:
         ConfigError: a driven leaf is zero or infinite in the base, or two parameters drive one leaf.
     """
     numeric = {key: item for key, item in parameters.items() if item.kind != "categorical"}
+    leaves = leaf_names(base)
     padded = max(_PADDING, -(-len(numeric) // _PADDING) * _PADDING)
     tables = [level_values(item) for item in numeric.values()]
     count = max([2, *(len(table) for table in tables if table)])
@@ -68,8 +67,8 @@ def make_box(parameters: Mapping[str, ParameterConfig], base: Hardware) -> Box:
         "legal": np.ones((padded, count)),
         "level_count": np.full(shape, 2, np.int32),
         "reference": np.ones(shape),
-        "exponents": np.zeros((padded, len(LEAVES))),
-        "direct": np.zeros((padded, len(LEAVES))),
+        "exponents": np.zeros((padded, len(leaves))),
+        "direct": np.zeros((padded, len(leaves))),
     }
     owner: dict[str, str] = {}
     for index, ((key, item), table) in enumerate(zip(numeric.items(), tables, strict=True)):
@@ -89,7 +88,7 @@ def make_box(parameters: Mapping[str, ParameterConfig], base: Hardware) -> Box:
                     f"parameters: hardware.{name} is set by both {owner[name].strip('*')} and {key}; keep one"
                 )
             owner[name] = ("*" if item.drives else "") + key
-            column = LEAVES.index(name)
+            column = leaves.index(name)
             if not item.drives:
                 box["direct"][index, column] = 1.0
                 continue
@@ -124,9 +123,9 @@ def relaxed(box: Box, unit: Array, hardness: Array) -> Array:
     return jnp.where(box.is_discrete, target, fixed) + (value - fixed)
 
 
-def apply(box: Box, values: Array, base: Hardware) -> Hardware:
+def apply(box: Box, values: Array, base: Any) -> Any:
     """Hardware with the values `[P]` put in: leaves scalars, in the dtype of `values`."""
-    leaves = jnp.stack([jnp.asarray(getattr(base, name), values.dtype) for name in LEAVES])
+    leaves = jnp.stack([jnp.asarray(getattr(base, name), values.dtype) for name in leaf_names(base)])
     growth = jnp.log(jnp.maximum(values / box.reference, 1e-30))
     driven = jnp.any(box.exponents != 0, axis=0)
     factors = jnp.where(driven, jnp.exp(growth @ box.exponents), 1.0)
@@ -134,17 +133,23 @@ def apply(box: Box, values: Array, base: Hardware) -> Hardware:
     finite = jnp.where(jnp.isfinite(leaves), leaves, 0.0)
     scaled = jnp.where(driven, finite * factors, leaves)
     chosen = jnp.where(is_direct, values @ box.direct, scaled)
-    return hardware_of(chosen)
+    return hardware_of(chosen, base)
 
 
-def hardware_of(leaves: Array) -> Hardware:
-    """Hardware from its leaves `[F]` in the order of `LEAVES`.
+def leaf_names(hardware: Any) -> tuple[str, ...]:
+    """Names of the leaves of a chip's hardware, in the order of the `[F]` axis."""
+    return tuple(field.name for field in dataclasses.fields(hardware))
+
+
+def hardware_of(leaves: Array, like: Any) -> Any:
+    """Hardware of the kind of `like` from its leaves `[F]`.
 
     One split, whose transpose is one concatenation: with an index per leaf a gradient adds F arrays of F numbers, which
     was more than half of its cost.
     """
-    parts = jax.lax.split(leaves, (1,) * len(LEAVES))
-    return Hardware(**{name: part.reshape(()) for name, part in zip(LEAVES, parts, strict=True)})
+    names = leaf_names(like)
+    parts = jax.lax.split(leaves, (1,) * len(names))
+    return type(like)(**{name: part.reshape(()) for name, part in zip(names, parts, strict=True)})
 
 
 def snap(box: Box, unit: HostArray) -> HostArray:

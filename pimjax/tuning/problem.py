@@ -17,10 +17,9 @@ import numpy as np
 from flax import struct
 
 from pimjax.array_typing import Array, HostArray
-from pimjax.chips.multiplexed import schedule_inputs
+from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, Design, build
 from pimjax.config.config import Config
-from pimjax.config.hardware import Hardware
 from pimjax.config.loader import load_config
 from pimjax.errors import ConfigError
 from pimjax.estimation.routing import resolve
@@ -29,7 +28,7 @@ from pimjax.tuning.measures import BASE, HIGHER_IS_BETTER, QUALITIES, offset, ro
 from pimjax.tuning.parameters import Box, make_box, unit_at, values_at
 from pimjax.tuning.tune_config import TuneConfig
 
-Quality = Callable[[Hardware], Array]
+Quality = Callable[[Any], Array]
 _LIMITS_PADDING = 4
 
 
@@ -128,19 +127,14 @@ def make_problem(
     choices = tuple(dict(zip(choosing, values, strict=True)) for values in itertools.product(*choosing.values()))
     direct = {key: item.start for key, item in numeric.items() if item.start is not None and not item.drives}
     loaded = [load_config(config.config, {**config.set, **direct, **choice}) for choice in choices]
-    resolved = [resolve(item, trace) if item.chip_model == "multiplexed" else (item, None) for item in loaded]
+    resolved = [resolve(item, trace) if CHIPS[item.chip_model].takes_routing else (item, None) for item in loaded]
     configs = tuple(item for item, _ in resolved)
     if len({item.chip_model for item in configs}) > 1:
         raise ConfigError("parameters: chip_model cannot be tuned; make two tuning runs and compare them")
     designs, capacity = build(list(configs))
-    schedules = None
-    if configs[0].chip_model == "multiplexed":
-        every = [
-            schedule_inputs(item, requests, fidelity=config.fidelity, capacity=capacity)
-            for item, requests in resolved
-            if requests is not None
-        ]
-        schedules = jax.tree.map(lambda *leaves: np.stack(leaves), *every)
+    chip = CHIPS[configs[0].chip_model]
+    every = [chip.inputs(item, requests, fidelity=config.fidelity, capacity=capacity) for item, requests in resolved]
+    schedules = jax.tree.map(lambda *leaves: np.stack(leaves), *chip.alike(every))
     if quality is None and config.quality == "sqnr":
         from pimjax.tuning.quality import sqnr_db
 
@@ -177,7 +171,7 @@ def _objective(weights: Mapping[str, float]) -> HostArray:
     return sum((-w if name in HIGHER_IS_BETTER else w) * row(name) for name, w in weights.items())  # type: ignore[return-value]
 
 
-def _start(config: TuneConfig, box: Box, base: Hardware, names: tuple[str, ...]) -> HostArray:
+def _start(config: TuneConfig, box: Box, base: Any, names: tuple[str, ...]) -> HostArray:
     values = np.ones(box.low.shape)
     for index, name in enumerate(names):
         item = config.parameters[name]

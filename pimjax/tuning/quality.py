@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from pimjax.array_typing import Array
 from pimjax.config.config import Config
-from pimjax.config.hardware import Hardware
 from pimjax.tuning.tune_config import ParameterConfig, level_values
 
 RANGE_DEVIATIONS = 5.0
@@ -18,7 +18,7 @@ RANGE_DEVIATIONS = 5.0
 WEIGHT_BITS = INPUT_BITS = 8
 
 
-def sqnr_db(hardware: Hardware) -> Array:
+def sqnr_db(hardware: Any) -> Array:
     """Ratio of signal to quantisation noise of a crossbar product [dB]; rises 6 dB per ADC bit, then saturates.
 
     Uniform quantisation noise D^2/12 of three independent sources over uniformly random weights and inputs of 8 bits
@@ -51,7 +51,7 @@ class PerplexityByBits:
     bits: tuple[float, ...]
     perplexities: tuple[float, ...]
 
-    def __call__(self, hardware: Hardware) -> Array:
+    def __call__(self, hardware: Any) -> Array:
         """Quality `[]`: larger is better."""
         bits = jnp.asarray(hardware.adc_bits)
         logs = jnp.asarray(np.log(self.perplexities), bits.dtype)

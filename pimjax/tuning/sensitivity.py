@@ -13,7 +13,7 @@ import numpy as np
 from pimjax.array_typing import Array, HostArray
 from pimjax.tuning.evaluate import evaluate, pick, quantities
 from pimjax.tuning.measures import BASE, row
-from pimjax.tuning.parameters import LEAVES, apply, hardware_of, relaxed
+from pimjax.tuning.parameters import apply, hardware_of, leaf_names, relaxed
 from pimjax.tuning.problem import Problem, ProblemArrays, Static
 
 
@@ -55,7 +55,7 @@ def sensitivities(problem: Problem, unit: HostArray | None = None, variant: int 
     for index, name in enumerate(problem.names):
         rows.append(_row(problem, name, float(values[index]), by_value[:, index], base))
     driven = {leaf for key, p in problem.config.parameters.items() for leaf in (p.drives or {key: 1.0})}
-    for index, leaf in enumerate(LEAVES):
+    for index, leaf in enumerate(leaf_names(problem.arrays.designs.hardware)):
         name = f"hardware.{leaf}"
         usable = np.isfinite(leaves[index]) and leaves[index] > 0 and np.isfinite(by_leaf[:, index]).all()
         if name not in driven and usable and np.any(by_leaf[:, index] != 0):
@@ -88,10 +88,12 @@ def _compiled(static: Static) -> Any:
     def run(arrays: ProblemArrays, unit: Array, variant: Array) -> Any:
         design, schedule = pick(arrays, variant)
         values = relaxed(arrays.box, unit, jnp.ones((), unit.dtype))
-        leaves = jnp.stack([jnp.asarray(getattr(design.hardware, name), unit.dtype) for name in LEAVES])
+        leaves = jnp.stack(
+            [jnp.asarray(getattr(design.hardware, name), unit.dtype) for name in leaf_names(design.hardware)]
+        )
 
         def quantities_of(leaves: Array, values: Array) -> Array:
-            hardware = apply(arrays.box, values, hardware_of(leaves))
+            hardware = apply(arrays.box, values, hardware_of(leaves, design.hardware))
             return quantities(dataclasses.replace(design, hardware=hardware), schedule, static=static)[0]
 
         slopes_leaf, slopes_value = jax.jacrev(quantities_of, argnums=(0, 1))(leaves, values)

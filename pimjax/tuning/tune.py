@@ -20,7 +20,7 @@ from pimjax.tuning.descent import Lanes, descend, start_lanes
 from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.history import History
 from pimjax.tuning.last_mile import last_mile
-from pimjax.tuning.measures import MEASURES, value_of
+from pimjax.tuning.measures import MEASURES, QUALITIES, value_of
 from pimjax.tuning.parameters import snap
 from pimjax.tuning.points import Point, best_of, ranked
 from pimjax.tuning.polish import LATE_STEP, polish, repair, return_idle
@@ -228,5 +228,7 @@ def _result(
 def _measures(problem: Problem, base: HostArray) -> dict[str, float]:
     names = [name for name in MEASURES if name != "quality" or problem.static.quality is not None]
     names = [name for name in names if name != "perplexity" or problem.config.quality == "perplexity"]
-    names = [name for name in names if not name.startswith("moe_") or problem.static.chip_model == "multiplexed"]
-    return {name: float(value_of(name, base)) for name in names}
+    values = {name: float(value_of(name, base)) for name in names}
+    return {
+        name: value for name, value in values.items() if name in QUALITIES or value > 1e-29
+    }  # zero: a chip without it

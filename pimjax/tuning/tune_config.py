@@ -10,11 +10,11 @@ from typing import Any, Literal
 from pydantic import ValidationError, model_validator
 
 from pimjax.config.base import Section, option
-from pimjax.config.config import SECTIONS
-from pimjax.config.hardware import HardwareConfig
+from pimjax.config.config import SECTIONS, section_keys
 from pimjax.config.loader import sentence, unknown_key_sentence
 from pimjax.config.yaml_reader import read_yaml
 from pimjax.errors import ConfigError
+from pimjax.registry import CHIPS
 from pimjax.resources import config_folder
 from pimjax.tuning.measures import MEASURES, QUALITIES
 
@@ -162,14 +162,14 @@ def _check_key(key: str, parameter: ParameterConfig) -> None:
         leaves = [key]
     for leaf in leaves:
         section, _, name = leaf.partition(".")
-        if section != "hardware" or name not in HardwareConfig.model_fields:
+        if section != "hardware" or not _owners(name):
             raise ValueError(
                 f"parameters: {leaf!r} is no hardware number; only hardware.* moves continuously, other keys need "
                 "kind: categorical, and a name of your own needs drives"
             )
     if parameter.kind == "categorical":
         section, _, name = key.partition(".")
-        known = SECTIONS[section].model_fields if section in SECTIONS else {}
+        known = section_keys(section) if section in SECTIONS else ()
         if name.partition(".")[0] not in known:
             raise ValueError(
                 unknown_key_sentence(key, list(parameter.choices or ()), name or section, list(known or SECTIONS))
@@ -178,13 +178,19 @@ def _check_key(key: str, parameter: ParameterConfig) -> None:
         _check_bounds(key, parameter)
 
 
+def _owners(name: str) -> list[Any]:
+    """Chips that have a hardware number of that name."""
+    return [chip for chip in CHIPS.values() if name in chip.hardware.model_fields]
+
+
 def _check_bounds(key: str, parameter: ParameterConfig) -> None:
     """The box must lie inside what the configuration accepts."""
     low = parameter.levels[0] if parameter.levels else parameter.low
     high = parameter.levels[-1] if parameter.levels else parameter.high
     for value in (low, high):
         try:
-            HardwareConfig.model_validate({key.partition(".")[2]: float(value)})  # type: ignore[arg-type]
+            name = key.partition(".")[2]
+            _owners(name)[0].hardware.model_validate({name: float(value)})  # type: ignore[arg-type]
         except ValidationError as error:
             raise ValueError(f"parameters: {sentence(error, '', {})} (a bound of {key})") from None
 

@@ -59,8 +59,8 @@ class Attention(NamedTuple):
 def run_of(design: Design) -> Run:
     """The passes of a design's workload.
 
-    >>> import pimjax.config as config
-    >>> design, _ = config.build(config.reference_config(new_length=8, kv=True, go=True))
+    >>> import pimjax
+    >>> design, _ = pimjax.build(pimjax.reference_config(new_length=8, kv=True, go=True))
     >>> run = run_of(design)
     >>> int(run.passes), int(run.decode_tokens)
     (8, 7)
@@ -151,9 +151,9 @@ class Counts(NamedTuple):
 def counts_of(design: Design, b: Blocks, run: Run) -> Counts:
     """Exact operation counts of a run.
 
-    >>> import pimjax.config as config
+    >>> import pimjax
     >>> from pimjax.chips.reference.phases import blocks
-    >>> design, _ = config.build(config.reference_config())
+    >>> design, _ = pimjax.build(pimjax.reference_config())
     >>> counts = counts_of(design, blocks(design), run_of(design))
     >>> int(counts.tiles), int(counts.comm_in), int(counts.add_columns), int(counts.norm)
     (48080, 47568, 42931, 33)

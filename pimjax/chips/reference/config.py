@@ -58,7 +58,7 @@ def reference_parameters(config: Config) -> ReferenceParameters:
     Raises:
         ConfigError: the configuration asks for something that the simulator does not have.
 
-    >>> from pimjax.config import reference_config
+    >>> from pimjax import reference_config
     >>> reference_parameters(reference_config(dpus=7)).dpus
     7
     """
@@ -91,7 +91,7 @@ def reference_parameters(config: Config) -> ReferenceParameters:
 def check_choices(config: Config, expert_choices: Sequence[Sequence[int]]) -> None:
     """Raise TraceError where expert choices do not fit a run, also for fidelities that do not look at them.
 
-    >>> from pimjax.config import reference_config
+    >>> from pimjax import reference_config
     >>> check_choices(reference_config(start_len=2, k=1), [[3], [0]])
     """
     shape_choices(ReferenceParameters(**_passes(config)), expert_choices)
@@ -169,7 +169,7 @@ def simulate_config(
 def crossbar_counts(config: Config) -> tuple[int, int]:
     """Crossbars that the authors' mapping needs, and those of the experts among them.
 
-    >>> from pimjax.config import reference_config
+    >>> from pimjax import reference_config
     >>> crossbar_counts(reference_config())
     (6592, 1536)
     """

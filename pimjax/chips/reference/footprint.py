@@ -16,10 +16,10 @@ SAMPLE_BYTES = 512.0
 def crossbars_needed(design: Design, b: Blocks, run: Run) -> tuple[Array, Array]:
     """(crossbars of all matrices and embedding tables, of these those of experts); a tile holds `tiers` of them.
 
-    >>> import pimjax.config as config
+    >>> import pimjax
     >>> from pimjax.chips.reference.closed_forms import run_of
     >>> from pimjax.chips.reference.phases import blocks
-    >>> design, _ = config.build(config.reference_config())
+    >>> design, _ = pimjax.build(pimjax.reference_config())
     >>> [int(count) for count in crossbars_needed(design, blocks(design), run_of(design))]
     [6592, 1536]
     """

@@ -39,8 +39,8 @@ def reference_cost(design: Design, *, capacity: Capacity, fidelity: Fidelity, cr
     Derivatives: durations are rounded straight-through (`plan.whole_ns`), block counts too; in `fluid` the derivative
     in the number of digital units is that of `closed`.
 
-    >>> import pimjax.config as config
-    >>> design, capacity = config.build(config.reference_config())
+    >>> import pimjax
+    >>> design, capacity = pimjax.build(pimjax.reference_config())
     >>> model = jax.jit(reference_cost, static_argnames=("capacity", "fidelity"))
     >>> cost = model(design, capacity=capacity, fidelity="closed")
     >>> bool(abs(cost.latency_ns / 244282.5 - 1) < 0.02), int(cost.crossbars)

@@ -120,8 +120,8 @@ class Phase(NamedTuple):
 def blocks(design: Design) -> Blocks:
     """Block counts of the matrices on `crossbar_rows` x `crossbar_cols` crossbars.
 
-    >>> import pimjax.config as config
-    >>> design, _ = config.build(config.reference_config())
+    >>> import pimjax
+    >>> design, _ = pimjax.build(pimjax.reference_config())
     >>> [int(count) for count in blocks(design)]
     [16, 16, 3, 3, 1, 125]
     """
@@ -144,9 +144,9 @@ def blocks(design: Design) -> Blocks:
 def timings(design: Design, scale: Array) -> Timings:
     """Durations of single operations, ns, each times its component's entry of `scale` `[C]` (after rounding).
 
-    >>> import pimjax.config as config
+    >>> import pimjax
     >>> from pimjax.chips.run_cost import COMPONENTS
-    >>> design, _ = config.build(config.reference_config())
+    >>> design, _ = pimjax.build(pimjax.reference_config())
     >>> [float(time) for time in timings(design, jnp.ones(len(COMPONENTS)))]
     [130.0, 130.0, 12.0, 12.0, 12.0, 132.0, 26.0, 800.0, 1.0, 10.0]
     """

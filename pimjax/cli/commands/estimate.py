@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pimjax.cli.explanation import show_explanation
+from pimjax.cli.notes import show_notes
 from pimjax.cli.options import JsonOption, RequestOption, SetOption, TraceOption, parse_overrides
 from pimjax.cli.output import emit_json, shown, stderr, stdout, table, with_unit
 from pimjax.cli.program_cache import use_compilation_cache
@@ -53,6 +54,7 @@ def estimate(
     [dim]Examples:[/dim]  pimjax estimate   |   pimjax estimate gpt_oss_20b --trace gptoss20b-decode.npz --request 3
     |   pimjax estimate paper_reference --fidelity event --explain
     """
+    from pimjax.chips import CHIPS, without_effect
     from pimjax.config import load_config
     from pimjax.estimation import estimate as run
     from pimjax.estimation.explain import explain as explanation
@@ -76,10 +78,11 @@ def estimate(
 
         drawn = intervals(loaded, routing, "fluid" if fidelity == "event" else fidelity, samples=uncertainty)
     if as_json:
-        more = {"explain": report, "uncertainty": drawn}
+        more = {"explain": report, "uncertainty": drawn, "notes": without_effect(loaded, accuracy=accuracy != "none")}
         emit_json({**facts, **result.to_dict(), **{key: value for key, value in more.items() if value}})
         return
-    _show(facts, result.to_dict())
+    _show(facts, result.to_dict(), {spec.name: spec.plain for spec in CHIPS[loaded.chip_model].components})
+    show_notes(loaded, accuracy=accuracy != "none")
     if perfetto is not None:
         stderr.print(f"timeline of the first pass: {perfetto} (open it at https://ui.perfetto.dev)")
     if drawn:
@@ -88,7 +91,7 @@ def estimate(
         show_explanation(report)
 
 
-def _show(facts: dict[str, Any], out: dict[str, Any]) -> None:
+def _show(facts: dict[str, Any], out: dict[str, Any], plain: dict[str, str]) -> None:
     stdout.print(
         f"[bold]{facts['config']}[/bold]  [dim]{facts['chip_model']} chip, {facts['fidelity']}, {facts['digest']}[/dim]"
     )
@@ -116,7 +119,9 @@ def _show(facts: dict[str, Any], out: dict[str, Any]) -> None:
     for key, title in titles:
         parts = sorted(((v, k) for k, v in out[key].items() if v), reverse=True)
         whole = sum(value for value, _ in parts) or 1
-        shares = ", ".join(f"{name} {value / whole:.1%}" for value, name in parts[:6] if value / whole >= 0.0005)
+        shares = ", ".join(
+            f"{plain.get(name, name)} {value / whole:.1%}" for value, name in parts[:6] if value / whole >= 0.0005
+        )
         stdout.print(f"[dim]{title:>8}[/dim]  {shares}", soft_wrap=True)
     for sentence in out["status_text"]:
         stderr.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)

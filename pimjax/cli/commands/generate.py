@@ -46,6 +46,7 @@ def generate(
     [dim]Examples:[/dim]  pimjax generate --set model.routing=expert_choice --prompt 1024
     |   pimjax generate gpt_oss_20b --prompt 2048 --tokens 256 --batch-sizes 1,8 --gpu h100_sxm,a100_sxm
     """
+    from pimjax.chips import CHIPS
     from pimjax.config import load_config
     from pimjax.estimation.generation import estimate_generation
 
@@ -66,7 +67,7 @@ def generate(
         requests = open_traces(trace)
         several = max(_whole("--batch-sizes", batch_sizes) or [loaded.workload.batch_size]) > 1
         routing = requests if several else requests.request(0)
-    gpus = [] if gpu == "none" or loaded.chip_model == "reference" else gpu.split(",")
+    gpus = [] if gpu == "none" or not CHIPS[loaded.chip_model].takes_routing else gpu.split(",")
     cases = estimate_generation(
         loaded,
         routing,

@@ -114,11 +114,12 @@ def _show(result: Any) -> None:
 
 
 def _sensitivity(options: Any, routing: Any, rows: int | None, as_json: bool) -> None:
-    from pimjax.tuning.parameters import LEAVES
+    from pimjax.tuning.parameters import leaf_names
     from pimjax.tuning.problem import make_problem
     from pimjax.tuning.sensitivity import sensitivities
 
-    found = sensitivities(make_problem(options, trace=routing))
+    problem = make_problem(options, trace=routing)
+    found = sensitivities(problem)
     if as_json:
         emit_json({"objective": options.objective, "sensitivities": [row._asdict() for row in found]})
         return
@@ -145,7 +146,11 @@ def _sensitivity(options: Any, routing: Any, rows: int | None, as_json: bool) ->
         stdout.print(line, markup=False, soft_wrap=True)
     driven = {leaf for key, item in options.parameters.items() for leaf in (item.drives or {key: 1.0})}
     felt = {row.name for row in felt_rows}
-    idle = [name for name in (*options.parameters, *(f"hardware.{leaf}" for leaf in LEAVES)) if name not in felt]
+    idle = [
+        name
+        for name in (*options.parameters, *(f"hardware.{leaf}" for leaf in leaf_names(problem.arrays.designs.hardware)))
+        if name not in felt
+    ]
     idle = [name for name in dict.fromkeys(idle) if name in options.parameters or name not in driven]
     choices = [name for name in idle if name in options.parameters and options.parameters[name].kind == "categorical"]
     stdout.print(f"\nno effect here: {', '.join(n for n in idle if n not in choices)}", soft_wrap=True)

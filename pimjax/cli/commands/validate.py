@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from pimjax.cli.notes import show_notes
 from pimjax.cli.options import ConfigArgument, JsonOption, SetOption, parse_overrides
 from pimjax.cli.output import emit_json, shown, stdout
 
@@ -18,6 +19,7 @@ def validate(config: ConfigArgument, settings: SetOption = None, as_json: JsonOp
 
     [dim]Example:[/dim]  pimjax validate my_chip.yaml
     """
+    from pimjax.chips import without_effect
     from pimjax.config import build, load_config, parameter_count
 
     loaded = load_config(config, parse_overrides(settings))
@@ -32,6 +34,7 @@ def validate(config: ConfigArgument, settings: SetOption = None, as_json: JsonOp
         "active_parameters": count.active,
         "moe_layers": loaded.model.num_moe_layers,
         "capacity": vars(capacity),
+        "notes": without_effect(loaded),
     }
     if as_json:
         emit_json(facts)
@@ -41,3 +44,4 @@ def validate(config: ConfigArgument, settings: SetOption = None, as_json: JsonOp
         f"{shown(count.active / 1e9)} G active, {loaded.model.num_moe_layers} MoE layers, digest {loaded.digest()})",
         markup=False, soft_wrap=True,
     )  # fmt: skip
+    show_notes(loaded)

@@ -1,0 +1,197 @@
+"""`Chip`: what the rest of pimjax asks of a chip model. A chip is one folder (or one file) with one object of this class.
+
+To add one, subclass :class:`Chip`, and either put a line into `pimjax/registry.py`, call `CHIPS.register(chip)`, or
+declare an entry point of the group `pimjax.chips`. Everything else (estimates, batches, sweeps, tuning, explanations,
+reports) works from there; docs/extending.md builds one in 150 lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from pimjax.chips.ledger import ComponentSpec, Reader
+from pimjax.chips.run_cost import OP_KINDS, RunCost
+from pimjax.config.build import Capacity, Design
+from pimjax.config.config import Config
+from pimjax.config.hardware import HardwareSection
+from pimjax.errors import ConfigError
+from pimjax.trace.routing import RoutingTrace
+
+
+class Counted(NamedTuple):
+    """A number of units, and what they are."""
+
+    count: float
+    what: str
+
+
+@dataclass(frozen=True)
+class EventOptions:
+    """What an exact run may be given beside a configuration and a trace; a chip names those it knows.
+
+    Attributes:
+        expert_choices: one entry of k distinct ids per (pass, MoE layer, token).
+        seed: for drawing experts where none are given.
+        timeline: file for the first pass's timeline.
+        passes: equal passes of several runs that are given the same dictionary are computed once.
+        memory: also the exact peak of the buffers, where that takes more time.
+    """
+
+    expert_choices: Sequence[Sequence[int]] | None = None
+    seed: int = 0
+    timeline: Any = None
+    passes: dict[Any, Any] | None = None
+    memory: bool = True
+
+
+class Chip:
+    """A chip model: its section of a configuration, its components, its fast kernels and its exact simulation.
+
+    Attributes:
+        name: what `chip_model` calls it.
+        about: one line for people.
+        hardware: class of its `hardware` section.
+        components: its ledger, in the order of the `[C]` axes of its results.
+        readers: what else reads keys.
+        op_kinds: names along the `[O]` axis of `op_counts`.
+        takes_routing: whether its fast fidelities depend on a trace; then `inputs` is called with the requests.
+        event_options: fields of :class:`EventOptions` that it knows.
+        input_fields: hardware numbers that `inputs` depends on.
+        runs_on_host: whether `cost` also runs on NumPy leaves, so that a single estimate compiles nothing.
+    """
+
+    name: ClassVar[str]
+    about: ClassVar[str] = ""
+    hardware: ClassVar[type[HardwareSection]]
+    components: ClassVar[tuple[ComponentSpec, ...]]
+    readers: ClassVar[tuple[Reader, ...]] = ()
+    op_kinds: ClassVar[tuple[str, ...]] = OP_KINDS
+    takes_routing: ClassVar[bool] = False
+    event_options: ClassVar[frozenset[str]] = frozenset()
+    input_fields: ClassVar[tuple[str, ...]] = ()
+    runs_on_host: ClassVar[bool] = False
+
+    # --- what a run needs ---------------------------------------------------------------------------------------
+
+    def check(self, config: Config) -> None:
+        """Raise ConfigError where the chip does not have what a configuration asks for (cheap: at every validation)."""
+
+    def check_core(self, config: Config) -> None:
+        """Raise ConfigError where the numbers are beyond what physics allows (asked once per estimate)."""
+
+    def check_options(self, config: Config, options: EventOptions) -> None:
+        """Raise where options do not fit a run, also for fidelities that do not look at them."""
+
+    def inputs(self, config: Config, requests: RoutingTrace | None, *, fidelity: str, capacity: Capacity) -> Any:
+        """What the kernel needs of a run beside its design: a pytree of arrays, or None. Host.
+
+        Args:
+            config: with its prompt length filled in.
+            requests: stacked requests `[B, ...]`; None where `takes_routing` is False.
+            fidelity: "fluid" or "closed".
+            capacity: shapes.
+        """
+        return None
+
+    def inputs_of_many(
+        self,
+        runs: Sequence[tuple[Config, RoutingTrace | None]],
+        *,
+        fidelity: str,
+        capacity: Capacity,
+        layers: int | None = None,
+    ) -> list[Any]:
+        """`inputs` of many runs whose configurations differ in their lengths alone; `layers`: shorter layer axes."""
+        return [self.inputs(config, requests, fidelity=fidelity, capacity=capacity) for config, requests in runs]
+
+    def inputs_of_parts(
+        self,
+        config: Config,
+        requests: RoutingTrace | None,
+        parts: Sequence[Config],
+        edges: Any,
+        *,
+        fidelity: str,
+        capacity: Capacity,
+    ) -> list[Any]:
+        """`inputs` of the whole run, its prefill, and each piece of its decode phase (see estimation/generation)."""
+        return [self.inputs(part, requests, fidelity=fidelity, capacity=capacity) for part in parts]
+
+    def alike(self, inputs: Sequence[Any]) -> list[Any]:
+        """Inputs of different runs with the same leaves and shapes, so that they can be stacked."""
+        return list(inputs)
+
+    # --- what it costs ------------------------------------------------------------------------------------------
+
+    def cost(self, design: Design, inputs: Any, *, capacity: Capacity, fidelity: str, critical: bool = True) -> RunCost:
+        """Primitive costs of one run. Kernel: pure, unbatched, differentiable in every leaf of `design.hardware`.
+
+        Args:
+            design: leaves scalars.
+            inputs: from :meth:`inputs`.
+            capacity: static.
+            fidelity: static, "fluid" or "closed".
+            critical: static; False leaves `critical_ns` zero and saves what it takes.
+        """
+        raise NotImplementedError
+
+    def simulate(
+        self, config: Config, requests: RoutingTrace | None, *, capacity: Capacity, options: EventOptions
+    ) -> RunCost:
+        """The same exactly: NumPy, float64.
+
+        Raises:
+            ConfigError: the chip has no exact model.
+        """
+        raise ConfigError(f"chip_model {self.name!r} has no fidelity 'event'; use fluid or closed")
+
+    # --- what people see ----------------------------------------------------------------------------------------
+
+    def counted(self, config: Config, result: Any) -> dict[str, Counted]:
+        """Units of components that `op_counts` does not count, by component."""
+        return {}
+
+    def details(self, config: Config, result: Any) -> dict[str, Any]:
+        """Further entries of `pimjax estimate --explain`; see :func:`pimjax.estimation.explain.explain`."""
+        return {}
+
+    def source_of(self, config: Config, component: str, key: str) -> str | None:
+        """Where a component's hardware number comes from, where the configuration does not decide it."""
+        return None
+
+    def uncertain_core(self, config: Config, design: Design) -> UncertainCore | None:
+        """Hardware numbers that follow from constants with ranges of their own, for intervals."""
+        return None
+
+    def go_caches(self, config: Config) -> tuple[str, ...]:
+        """Variants of the gate-output cache that have an effect on a run; empty: the cache is void."""
+        return ("full", "threshold") if config.model.routing == "expert_choice" else ()
+
+    # --- names --------------------------------------------------------------------------------------------------
+
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        """Names along the `[C]` axes."""
+        return tuple(spec.name for spec in self.components)
+
+    def spec(self, component: str) -> ComponentSpec:
+        """The ledger's entry of a component."""
+        return next(spec for spec in self.components if spec.name == component)
+
+
+class UncertainCore(NamedTuple):
+    """Hardware numbers computed from circuit constants.
+
+    Attributes:
+        fields: names of the numbers.
+        values: constants by name -> numbers by field, differentiable.
+        fixed: leaves of the design that make the kernel take these numbers, by dotted key.
+        capacity: the static sizes that go with them, from the design's own.
+    """
+
+    fields: tuple[str, ...]
+    values: Callable[[Mapping[str, Any]], dict[str, Any]]
+    fixed: dict[str, Any]
+    capacity: Callable[[Capacity], Capacity]

@@ -1,0 +1,205 @@
+"""The ledger: what every component of a chip is called, what it says of a run, and which numbers it reads.
+
+Explanations, tables, reports, intervals and the notes on settings without effect are all made from it. A read may have
+conditions (`plan.tile: parametric`); a key none of whose readers is active has no effect on a run, and the conditions
+say what would give it one. A test perturbs every number and holds the ledger to what really changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pimjax.chips.chip import Chip
+    from pimjax.config.config import Config
+
+QUANTITIES = ("time", "energy", "area")
+FAMILIES = (
+    "crossbars",
+    "dense crossbars",
+    "attention",
+    "digital",
+    "links",
+    "memory",
+    "sharing",
+    "idle",
+    "other",
+)
+"""Kinds of units, in the order of legends."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A setting under which something is read.
+
+    Attributes:
+        key: dotted key that decides.
+        wanted: values that make it hold, as a user would type them.
+        holds: decides for a configuration.
+    """
+
+    key: str
+    wanted: str
+    holds: Callable[[Config], bool]
+
+
+def setting(key: str, *values: Any) -> Condition:
+    """The condition that a key has one of `values`.
+
+    >>> from pimjax.config.config import Config
+    >>> setting("plan.tile", "parametric").holds(Config())
+    False
+    """
+    wanted = " or ".join(_shown(value) for value in values)
+    return Condition(key, wanted, lambda config: value_at(config, key) in values)
+
+
+def value_at(config: Config, key: str) -> Any:
+    """A configuration's value by dotted key."""
+    found: Any = config
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found
+
+
+@dataclass(frozen=True)
+class Read:
+    """One key that is read, and the conditions under which it is (all of them)."""
+
+    key: str
+    when: tuple[Condition, ...] = ()
+
+    def is_active(self, config: Config) -> bool:
+        """Whether all conditions hold."""
+        return all(condition.holds(config) for condition in self.when)
+
+    def given(self, *when: Condition) -> Read:
+        """The same with further conditions."""
+        return Read(self.key, (*self.when, *when))
+
+
+def reads(keys: str, *when: Condition) -> tuple[Read, ...]:
+    """Reads of several keys under the same conditions; keys without a section are the chip's hardware.
+
+    >>> [read.key for read in reads("mvm_latency_ns plan.tile")]
+    ['hardware.mvm_latency_ns', 'plan.tile']
+    """
+    return tuple(Read(key if "." in key else f"hardware.{key}", when) for key in keys.split())
+
+
+@dataclass(frozen=True)
+class ComponentSpec:
+    """One component of latency, energy or area.
+
+    Attributes:
+        name: key in results.
+        plain: what people call it.
+        family: what kind of unit it is: one of :data:`FAMILIES`, which decides its colour in figures.
+        sentence: what it says of a run that it bounds, and what would help.
+        time, energy, area: what its busy time, its energy and its area follow from.
+        counted: what one unit of it is, in the plural; empty where it has none.
+        kinds: kinds in `op_counts` that count its units; empty where something else does.
+        by_run_time: its energy is a power times the run's latency, so that whatever takes time moves it.
+    """
+
+    name: str
+    plain: str
+    family: str = "other"
+    sentence: str = ""
+    time: tuple[Read, ...] = ()
+    energy: tuple[Read, ...] = ()
+    area: tuple[Read, ...] = ()
+    counted: str = ""
+    kinds: tuple[str, ...] = ()
+    by_run_time: bool = False
+
+    def all_reads(self) -> tuple[Read, ...]:
+        """Reads of every quantity."""
+        return (*self.time, *self.energy, *self.area)
+
+    def keys(self, quantity: str) -> tuple[str, ...]:
+        """Hardware keys behind `quantity` ("time", "energy", "area"), without their section, conditions aside."""
+        wanted: Iterable[Read] = getattr(self, quantity)
+        names = (read.key.removeprefix("hardware.") for read in wanted if read.key.startswith("hardware."))
+        return tuple(dict.fromkeys(names))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Something that reads keys and is no component: the schedule, a limit, a further command."""
+
+    plain: str
+    reads: tuple[Read, ...]
+    of_run: bool = True  # False: the numbers of an estimate do not depend on it
+
+
+def every_read(chip: Chip) -> Iterator[tuple[str, Read, bool]]:
+    """(plain name of the reader, read, whether a run's numbers depend on it), of a chip."""
+    for spec in chip.components:
+        for read in spec.all_reads():
+            yield spec.plain, read, True
+    for reader in chip.readers:
+        for read in reader.reads:
+            yield reader.plain, read, reader.of_run
+
+
+def without_effect(config: Config, *, accuracy: bool = False) -> list[str]:
+    """One sentence for each key that the user set and that changes nothing in a run of this configuration.
+
+    Args:
+        config: a configuration; `config.stated` names the keys the user set.
+        accuracy: numbers that only accuracy depends on count as used.
+
+    >>> from pimjax.config.loader import load_config
+    >>> for sentence in without_effect(load_config("paper_multiplexed", {"hardware.node_nm": 22})):
+    ...     print(sentence)
+    hardware.node_nm has no effect with plan.tile: calibrated; set plan.tile: parametric
+    """
+    from pimjax.registry import CHIPS
+
+    chip = CHIPS[config.chip_model]
+    table: dict[str, list[tuple[str, Read, bool]]] = {}
+    for plain, read, of_run in every_read(chip):
+        table.setdefault(read.key, []).append((plain, read, of_run))
+    found = []
+    for key in config.stated:
+        if key.partition(".")[0] not in ("hardware", "plan", "numerics"):
+            continue
+        entries = table.get(key, [])
+        if any(read.is_active(config) and (of_run or accuracy) for _, read, of_run in entries):
+            continue
+        found.append(_sentence(config, key, entries))
+    return found
+
+
+def _sentence(config: Config, key: str, entries: list[tuple[str, Read, bool]]) -> str:
+    from pimjax.registry import CHIPS
+
+    elsewhere = [plain for plain, read, of_run in entries if not of_run and read.is_active(config)]
+    if elsewhere:
+        return f"{key} has no effect on an estimate; it is read by {', '.join(dict.fromkeys(elsewhere))}"
+    if not entries:
+        others = [
+            name
+            for name, chip in CHIPS.items()
+            if name != config.chip_model and any(read.key == key for _, read, _ in every_read(chip))
+        ]
+        advice = f"chip_model: {' or '.join(others)} reads it" if others else "no chip reads it: leave it out"
+        return f"{key} has no effect with chip_model: {config.chip_model}; {advice}"
+    # the reader with the fewest conditions to fulfil gives the advice
+    missing = min(
+        ([condition for condition in read.when if not condition.holds(config)] for _, read, _ in entries), key=len
+    )
+    now = ", ".join(f"{one.key}: {_shown(value_at(config, one.key))}" for one in missing)
+    wanted = ", ".join(f"{one.key}: {one.wanted}" for one in missing)
+    return f"{key} has no effect with {now}; set {wanted}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

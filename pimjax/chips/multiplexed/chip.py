@@ -1,0 +1,158 @@
+"""The multiplexed chip as an object: everything else reaches this folder through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pimjax.chips.chip import Chip, Counted, EventOptions, UncertainCore
+from pimjax.chips.multiplexed.hardware import MultiplexedHardware
+from pimjax.chips.multiplexed.ledger import COMPONENTS as LEDGER
+from pimjax.chips.multiplexed.ledger import READERS
+from pimjax.chips.run_cost import COMPONENTS, RunCost
+from pimjax.config.build import Capacity, Design
+from pimjax.config.config import Config
+from pimjax.config.plan import TILE_KINDS
+from pimjax.errors import ConfigError
+from pimjax.trace.routing import RoutingTrace
+
+MEASURED_CORE = {"mvm_latency_ns": 130.0, "mvm_energy_nj": 12.48, "core_area_mm2": 0.634}
+MEASURED_SIZE = (256.0, 256.0)
+"""The calibrated crossbar: rows and columns that the numbers of `MEASURED_CORE` were measured at."""
+
+
+class MultiplexedChip(Chip):
+    """The physical chip: groups of experts share the peripherals of their crossbars, and routing decides what it costs."""
+
+    name = "multiplexed"
+    about = "experts share peripherals in groups; the routing decides what that costs"
+    hardware = MultiplexedHardware
+    components = LEDGER
+    component_names = COMPONENTS
+    readers = READERS
+    takes_routing = True
+    event_options = frozenset({"timeline"})
+    input_fields = ("out_links",)
+    runs_on_host = False
+
+    def check(self, config: Config) -> None:
+        """A calibrated core has the size it was measured at."""
+        hardware: Any = config.hardware
+        size = (hardware.crossbar_rows, hardware.crossbar_cols)
+        kept = [name for name, value in MEASURED_CORE.items() if getattr(hardware, name) == value]
+        if config.plan.tile == "calibrated" and size != MEASURED_SIZE and kept:
+            raise ConfigError(
+                f"hardware.crossbar_rows and crossbar_cols are {size[0]:g} x {size[1]:g}, but with plan.tile: calibrated "
+                f"hardware.{kept[0]} ({MEASURED_CORE[kept[0]]:g}) is that of the measured 256 x 256 core: set plan.tile: "
+                f"parametric, or give mvm_latency_ns, mvm_energy_nj and core_area_mm2 of your own core"
+            )
+
+    def check_core(self, config: Config) -> None:
+        """Refuse a crossbar core, measured or computed, that cannot exist."""
+        from pimjax.chips.multiplexed.physics import refuse_impossible_core
+
+        refuse_impossible_core(config)
+
+    def inputs(self, config: Config, requests: RoutingTrace | None, *, fidelity: str, capacity: Capacity) -> Any:
+        """Counts of the run's routing."""
+        from pimjax.chips.multiplexed.schedule_inputs import schedule_inputs
+
+        assert requests is not None
+        return schedule_inputs(config, requests, fidelity=fidelity, capacity=capacity)
+
+    def inputs_of_many(
+        self,
+        runs: Sequence[tuple[Config, RoutingTrace | None]],
+        *,
+        fidelity: str,
+        capacity: Capacity,
+        layers: int | None = None,
+    ) -> list[Any]:
+        """Schedules are made on the device, many at once."""
+        from pimjax.batch.columns import schedules_of
+
+        return schedules_of(runs, fidelity, capacity, layers)
+
+    def alike(self, inputs: Sequence[Any]) -> list[Any]:
+        """Where some runs share return links, all count slots the same way."""
+        from pimjax.batch.columns import same_schedules
+
+        return same_schedules(inputs)
+
+    def inputs_of_parts(
+        self,
+        config: Config,
+        requests: RoutingTrace | None,
+        parts: Sequence[Config],
+        edges: Any,
+        *,
+        fidelity: str,
+        capacity: Capacity,
+    ) -> list[Any]:
+        """The routing is made once for all parts."""
+        from pimjax.chips.multiplexed.routing import run_routing
+        from pimjax.estimation.generation_lanes import lane_schedules
+
+        assert requests is not None
+        return lane_schedules(config, run_routing(config, requests), parts, edges, fidelity=fidelity, capacity=capacity)
+
+    def cost(self, design: Design, inputs: Any, *, capacity: Capacity, fidelity: str, critical: bool = True) -> RunCost:
+        """See :func:`.kernel.multiplexed_cost`."""
+        from pimjax.chips.multiplexed.kernel import multiplexed_cost
+
+        return multiplexed_cost(design, inputs, capacity=capacity, fidelity=fidelity, critical=critical)
+
+    def simulate(
+        self, config: Config, requests: RoutingTrace | None, *, capacity: Capacity, options: EventOptions
+    ) -> RunCost:
+        """See :func:`.event.simulate`."""
+        from pimjax.chips.multiplexed.event import simulate
+
+        assert requests is not None
+        run = simulate(config, requests)
+        if options.timeline is not None:
+            run.passes[0].log.to_perfetto(options.timeline)
+        return run.cost
+
+    def counted(self, config: Config, result: Any) -> dict[str, Counted]:
+        """Bytes, strips, crossbars, units."""
+        from pimjax.chips.multiplexed import explained
+
+        return explained.counted(config, result)
+
+    def details(self, config: Config, result: Any) -> dict[str, Any]:
+        """The crossbar core, writing weights, what is not modelled."""
+        from pimjax.chips.multiplexed import explained
+
+        return explained.details(config, result)
+
+    def source_of(self, config: Config, component: str, key: str) -> str | None:
+        """A parametric core's numbers come from its circuits."""
+        from pimjax.chips.multiplexed import explained
+
+        return explained.source_of(config, component)
+
+    def uncertain_core(self, config: Config, design: Design) -> UncertainCore | None:
+        """A parametric core follows from its circuits' constants."""
+        if config.plan.tile != "parametric":
+            return None
+        from pimjax.chips.multiplexed.core import tile_parameters
+        from pimjax.chips.multiplexed.explained import CORE_FIELDS
+        from pimjax.circuit.tile import parametric_tile
+
+        parameters = tile_parameters(design)
+
+        def values(constants: Mapping[str, Any]) -> dict[str, Any]:
+            cost = parametric_tile(parameters, constants=dict(constants))
+            return {name: getattr(cost, name) for name in CORE_FIELDS}
+
+        # the kernel takes the drawn core as it takes a measured one
+        return UncertainCore(CORE_FIELDS, values, {"plan.tile": TILE_KINDS.index("calibrated")}, _calibrated)
+
+
+def _calibrated(capacity: Capacity) -> Capacity:
+
+    return capacity
+
+
+CHIP = MultiplexedChip()

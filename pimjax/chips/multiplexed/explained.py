@@ -1,0 +1,96 @@
+"""What `--explain` shows of this chip beyond its ledger: units of its components, parts of its crossbar core."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from pimjax.chips.chip import Counted
+from pimjax.chips.multiplexed.core import tile_parameters
+from pimjax.chips.multiplexed.geometry import geometry
+from pimjax.chips.parts.core_parts import measured_core, parts_of
+from pimjax.chips.parts.weights import weight_writing
+from pimjax.chips.run_cost import COMPONENT_INDEX, OP_INDEX
+from pimjax.circuit.validity import outside_validity
+from pimjax.config.build import build
+from pimjax.config.config import Config
+
+CORE_FIELDS = ("mvm_latency_ns", "mvm_energy_nj", "core_area_mm2", "shareable_fraction")
+"""Numbers of the hardware section that a parametric core replaces."""
+
+NOT_MODELLED = (
+    "DRAM is off-chip: its area is not counted.",
+    "The interconnect beyond the links (network on chip, links between dies) is not modelled.",
+    "Writing weights is outside the run (they are resident): its time and energy are shown apart.",
+)
+
+
+def counted(config: Config, result: Any) -> dict[str, Counted]:
+    """Units of components that no kind of operation counts.
+
+    Times come from busy times, never from the critical path: a byte of DRAM traffic is one however much is hidden.
+    """
+    hardware: Any = config.hardware
+    busy = {name: float(np.asarray(result.busy_ns)[index]) for name, index in COMPONENT_INDEX.items()}
+    per_expert, moe = tiles(config)
+    buffers = float(np.asarray(result.component_area_mm2)[COMPONENT_INDEX["buffers"]])
+    cycle = hardware.crossbar_cols / (hardware.accumulator_lanes * hardware.accumulator_frequency_ghz)
+    amounts = {
+        **{name: busy[name] * hardware.dram_bandwidth_gb_per_s for name in ("dram_kv", "dram_go", "embedding")},
+        "sram": busy["sram"] * hardware.sram_bandwidth_gb_per_s,
+        "passive": float(np.asarray(result.latency_ns)),
+        "crossbar_idle": float(np.asarray(result.latency_ns)),
+        "local_accumulation": busy["local_accumulation"] / cycle,
+        "sharing_mux": float(np.asarray(result.op_counts)[OP_INDEX["expert_pass"]]) * per_expert,
+        "scheduler": _over(busy["scheduler"], hardware.scheduler_ns_per_token),
+        "moe_crossbars": moe,
+        "dense_crossbars": float(np.asarray(result.crossbars)) - moe,
+        "digital_units": float(hardware.num_digital_units),
+        "attention_units": float(hardware.num_attention_units),
+        "buffers": _over(buffers, hardware.buffer_area_mm2_per_mb),
+    }
+    return {name: Counted(amount, "") for name, amount in amounts.items()}
+
+
+def details(config: Config, result: Any) -> dict[str, Any]:
+    """The crossbar core's parts, what writing weights costs, and what is not modelled."""
+    per_expert, _ = tiles(config)
+    return {
+        "tile": tile_rows(config),
+        "weights": weight_writing(config, float(np.asarray(result.crossbars)), per_expert),
+        "not_modelled": list(NOT_MODELLED),
+    }
+
+
+def tiles(config: Config) -> tuple[float, float]:
+    """Crossbars of one expert, and of all experts."""
+    with jax.enable_x64(True):
+        shape = geometry(build(config)[0])
+        return float(np.asarray(shape.expert_tiles)), float(np.asarray(shape.moe_tiles))
+
+
+def tile_rows(config: Config) -> dict[str, Any]:
+    """Parts of one crossbar core and one product on it; see :mod:`pimjax.chips.parts.core_parts`.
+
+    >>> sum(row["area_share"] for row in tile_rows(Config())["parts"]) > 0.999
+    True
+    """
+    if config.plan.tile != "parametric":
+        return measured_core()
+    with jax.enable_x64(True):
+        parameters = jax.tree.map(np.asarray, tile_parameters(build(config)[0]))
+    return {"kind": "parametric", "parts": parts_of(parameters), "outside_validity": list(outside_validity(parameters))}
+
+
+def source_of(config: Config, component: str) -> str | None:
+    """A parametric core's numbers come from its circuits."""
+    of_the_core = component in ("tier_linear", "moe_crossbars", "dense_crossbars", "crossbar_idle")
+    if of_the_core and config.plan.tile == "parametric":
+        return "computed from circuit parameters (plan.tile: parametric), see the crossbar core"
+    return None
+
+
+def _over(total: float, unit: float) -> float:
+    return total / unit if unit else 0.0

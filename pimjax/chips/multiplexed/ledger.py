@@ -1,0 +1,324 @@
+"""Components of the multiplexed chip: names, sentences, and every key that they follow from."""
+
+from __future__ import annotations
+
+from pimjax.chips.ledger import ComponentSpec, Condition, Read, Reader, reads, setting
+
+# --- conditions -----------------------------------------------------------------------------------------------------
+CALIBRATED = setting("plan.tile", "calibrated")
+PARAMETRIC = setting("plan.tile", "parametric")
+SLICED = setting("numerics.weight_encoding", "sliced")
+SERIAL = setting("numerics.input_encoding", "serial")
+LOCAL = setting("plan.accumulate", "local")
+DIGITAL = setting("plan.accumulate", "digital")
+INLINE = setting("plan.combine", "inline")
+DIGITAL_ROUTER = setting("plan.router", "digital")
+LOOKUP = setting("plan.embedding", "lookup")
+LINEAR = setting("plan.attention", "linear")
+FITTED = setting("plan.attention", "fit")
+RELU, GELU, SWIGLU = (setting("model.activation", kind) for kind in ("relu", "gelu", "swiglu"))
+KV = setting("workload.kv_cache", True)
+GO = setting("workload.go_cache", "full", "threshold")
+CACHED = Condition(
+    "workload.kv_cache", "true", lambda config: config.workload.kv_cache or config.workload.go_cache != "none"
+)
+PREFETCH = setting("plan.dram_overlap", "prefetch")
+EXPERTS = Condition("model.num_experts", "1 or more", lambda config: config.model.num_experts > 0)
+SHARED = Condition("plan.group_size", "2 or more", lambda config: config.plan.group_size > 1)
+SHARING = Condition("plan.share", "position or pair", lambda config: config.plan.share != "none")
+PACKED = setting("plan.policy", "packed")
+NO_MAP = Condition("plan.group_of_expert", "null", lambda config: config.plan.group_of_expert is None)
+CORE_GIVEN = (CALIBRATED,)
+
+# --- groups of keys ---------------------------------------------------------------------------------------------------
+_CIRCUIT = reads("adc_bits columns_per_adc node_nm supply_v crossbar_rows crossbar_cols plan.adc", PARAMETRIC)
+_TILE = reads("plan.tile")
+_CYCLES = reads("numerics.input_encoding") + reads(
+    "numerics.input_bits numerics.signed_inputs numerics.cycle_bits", SERIAL
+)
+_BLOCKS = (
+    reads("crossbar_rows crossbar_cols numerics.weight_encoding")
+    + reads("numerics.weight_bits numerics.cell_bits", SLICED)
+)  # fmt: skip
+_CORE_TIME = _TILE + reads("mvm_latency_ns", CALIBRATED) + _CIRCUIT + _CYCLES
+_CORE_ENERGY = _TILE + reads("mvm_energy_nj", CALIBRATED) + _CIRCUIT + _CYCLES
+_CORE_AREA = _TILE + reads("core_area_mm2", CALIBRATED) + _CIRCUIT
+_DRAM_TIME = reads("dram_bandwidth_gb_per_s")
+_DRAM_ENERGY = reads("dram_active_power_w dram_bandwidth_gb_per_s")
+_ON_CHIP = reads("sram_cache_bytes")
+_WIDTHS = reads("crossbar_cols", LOCAL)
+_GROUPS = reads("plan.group_size") + reads("plan.copies plan.share", EXPERTS)
+_UNIT_AREAS = reads("num_digital_units digital_unit_area_mm2 num_attention_units attention_unit_area_mm2")
+
+
+def _given(items: tuple[Read, ...], *when: Condition) -> tuple[Read, ...]:
+    return tuple(item.given(*when) for item in items)
+
+
+COMPONENTS = (
+    ComponentSpec(
+        "passive",
+        "passive power",
+        "idle",
+        "passive power of units and of the DRAM",
+        energy=reads("unit_power_w unit_power_area_mm2") + _UNIT_AREAS
+        + _given(reads("dram_idle_power_w") + _ON_CHIP, CACHED),
+        by_run_time=True,
+        counted="ns of the run",
+    ),
+    ComponentSpec(
+        "tier_linear",
+        "crossbar products",
+        "crossbars",
+        "matrix-vector products: a faster or wider crossbar helps",
+        time=_CORE_TIME + _BLOCKS + reads("plan.router plan.embedding"),
+        energy=_CORE_ENERGY + _BLOCKS + reads("plan.router plan.embedding")
+        + reads("plan.energy_scale_with_sharing plan.group_size", SHARED),
+        counted="products",
+        kinds=("tier_linear",),
+    ),
+    ComponentSpec(
+        "communication",
+        "links",
+        "links",
+        "transfers over links: faster links help",
+        time=reads("link_latency_ns_per_256 plan.router plan.embedding") + _BLOCKS,
+        energy=reads("link_energy_nj_per_256 plan.router plan.embedding") + _BLOCKS,
+        counted="blocks sent",
+        kinds=("communication_in", "communication_out", "communication_norm"),
+    ),
+    ComponentSpec(
+        "layer_norm",
+        "normalisation",
+        "digital",
+        "normalisation on digital units",
+        time=reads("norm_latency_ns_per_256"),
+        energy=reads("norm_energy_nj_per_256"),
+        counted="normalisations",
+        kinds=("layer_norm",),
+    ),
+    ComponentSpec(
+        "digital_relu",
+        "ReLU",
+        "digital",
+        "activation",
+        time=reads("relu_latency_ns plan.accumulate", RELU),
+        energy=reads("relu_energy_nj_per_256", RELU),
+        counted="activations",
+        kinds=("digital_relu",),
+    ),
+    ComponentSpec(
+        "digital_gelu",
+        "GELU",
+        "digital",
+        "activation",
+        time=reads("gelu_latency_ns_per_256 gelu_latency_base_ns plan.accumulate", GELU) + _given(_WIDTHS, GELU),
+        energy=reads("gelu_energy_nj_per_256", GELU),
+        counted="activations",
+        kinds=("digital_gelu",),
+    ),
+    ComponentSpec(
+        "digital_add",
+        "digital additions",
+        "digital",
+        "additions on digital units: more units, or accumulation beside the ADCs (plan.accumulate local), help",
+        time=reads("add_latency_ns_per_256 add_latency_base_ns plan.accumulate plan.combine") + _given(_BLOCKS, DIGITAL),
+        energy=reads("add_energy_nj_per_256 plan.accumulate") + _given(_BLOCKS, DIGITAL),
+        counted="additions",
+        kinds=("digital_add",),
+    ),
+    ComponentSpec(
+        "multinomial",
+        "sampling",
+        "digital",
+        "sampling", time=reads("sampling_latency_ns"), counted="samplings",
+        kinds=("multinomial",),
+    ),
+    ComponentSpec(
+        "dram_kv",
+        "DRAM: keys, values",
+        "memory",
+        "reading keys and values: DRAM bandwidth or prefetch helps",
+        time=_given(_DRAM_TIME + _ON_CHIP, KV),
+        energy=_given(_DRAM_ENERGY + _ON_CHIP, KV),
+        counted="bytes of DRAM",
+    ),
+    ComponentSpec(
+        "dram_go",
+        "DRAM: gate outputs",
+        "memory",
+        "gate-output cache traffic: the threshold variant moves less",
+        time=_given(_DRAM_TIME + _ON_CHIP, GO),
+        energy=_given(_DRAM_ENERGY + _ON_CHIP, GO),
+        counted="bytes of DRAM",
+    ),
+    ComponentSpec(
+        "mha_comp",
+        "attention",
+        "attention",
+        "attention: more attention units or another attention law help, not faster crossbars",
+        time=reads("plan.attention") + reads("attention_latency_ns_per_pair num_attention_units", LINEAR)
+        + reads("attention_fit_linear attention_fit_quadratic", FITTED),
+        energy=reads("plan.attention") + reads("attention_energy_nj_per_pair", LINEAR)
+        + reads("attention_fit_energy_nj", FITTED),
+        counted="attention calls",
+        kinds=("mha",),
+    ),
+    ComponentSpec(
+        "digital_swiglu",
+        "SwiGLU",
+        "digital",
+        "activation",
+        time=reads("swiglu_latency_ns_per_256 swiglu_latency_base_ns plan.accumulate", SWIGLU) + _given(_WIDTHS, SWIGLU),
+        energy=reads("swiglu_energy_nj_per_256", SWIGLU),
+        counted="activations",
+        kinds=("digital_swiglu",),
+    ),
+    ComponentSpec(
+        "sharing_mux",
+        "sharing multiplexer",
+        "sharing",
+        "settling of the sharing multiplexer",
+        time=_given(
+            reads("mux_on_resistance_kohm line_capacitance_pf mux_capacitance_pf adc_bits plan.group_size plan.share")
+            + _BLOCKS,
+            SHARING, SHARED,
+        ),
+        counted="crossbars switched",
+    ),
+    ComponentSpec(
+        "input_load",
+        "token loads",
+        "links",
+        "loading tokens: input links or a better schedule help",
+        time=reads("input_links link_bandwidth_gb_per_s crossbar_rows", EXPERTS),
+        energy=reads("link_energy_nj_per_256 crossbar_rows", EXPERTS),
+        counted="token loads",
+        kinds=("input_load",),
+    ),
+    ComponentSpec(
+        "local_accumulation",
+        "local accumulation",
+        "sharing",
+        "local accumulation",
+        time=reads("plan.accumulate") + _given(reads("accumulator_lanes accumulator_frequency_ghz") + _BLOCKS
+                                               + reads("plan.router"), LOCAL),
+        energy=reads("plan.accumulate") + _given(reads("add_energy_nj_per_256 plan.router") + _BLOCKS, LOCAL),
+        counted="strips added",
+    ),
+    ComponentSpec(
+        "router",
+        "router",
+        "digital",
+        "router on a digital unit",
+        time=_given(reads("router_values_per_ns plan.router"), DIGITAL_ROUTER, EXPERTS),
+        energy=_given(reads("add_energy_nj_per_256 plan.router"), DIGITAL_ROUTER, EXPERTS),
+        counted="routings",
+        kinds=("router",),
+    ),
+    ComponentSpec(
+        "scheduler",
+        "scheduler",
+        "digital",
+        "computing the schedule", time=reads("scheduler_ns_per_token", EXPERTS),
+        counted="tokens scheduled",
+    ),
+    ComponentSpec(
+        "embedding",
+        "DRAM: embeddings",
+        "memory",
+        "reading embeddings: DRAM bandwidth helps",
+        time=_given(_DRAM_TIME, LOOKUP),
+        energy=_given(_DRAM_ENERGY, LOOKUP),
+        counted="bytes of DRAM",
+    ),
+    ComponentSpec(
+        "sram",
+        "on-chip caches",
+        "memory",
+        "on-chip cache accesses",
+        time=_given(reads("sram_bandwidth_gb_per_s") + _ON_CHIP, CACHED),
+        energy=_given(reads("sram_energy_pj_per_byte") + _ON_CHIP, CACHED),
+        counted="bytes of SRAM",
+    ),
+    ComponentSpec(
+        "crossbar_idle",
+        "idle peripherals",
+        "idle",
+        "idle power of peripherals",
+        energy=reads("idle_power_w_per_mm2") + reads("shareable_fraction", CALIBRATED) + _CORE_AREA + _BLOCKS + _GROUPS
+        + reads("plan.router plan.embedding"),
+        by_run_time=True,
+        counted="ns of the run",
+    ),
+    ComponentSpec(
+        "moe_crossbars",
+        "experts' crossbars",
+        "crossbars",
+        "experts' crossbars",
+        area=_given(_CORE_AREA + _BLOCKS, EXPERTS) + reads("shareable_fraction", CALIBRATED, EXPERTS)
+        + _given(reads("mux_area_um2_per_line"), SHARED, SHARING)
+        + reads("accumulator_lanes accumulator_adder_area_um2 plan.accumulate plan.combine", EXPERTS) + _GROUPS,
+        counted="crossbars",
+    ),
+    ComponentSpec(
+        "dense_crossbars",
+        "other crossbars",
+        "dense crossbars",
+        "all other crossbars",
+        area=_CORE_AREA + _BLOCKS + reads("plan.router plan.embedding"), counted="crossbars",
+    ),
+    ComponentSpec(
+        "digital_units",
+        "digital units",
+        "digital",
+        "digital units", area=reads("num_digital_units digital_unit_area_mm2"),
+        counted="units",
+    ),
+    ComponentSpec(
+        "attention_units",
+        "attention units",
+        "attention",
+        "attention units",
+        area=reads("num_attention_units attention_unit_area_mm2"), counted="units",
+    ),
+    ComponentSpec(
+        "buffers",
+        "buffers",
+        "memory",
+        "buffers",
+        area=reads("buffer_area_mm2_per_mb sram_cache_bytes plan.window_tokens")
+        + reads("out_buffer_slots plan.policy", EXPERTS) + _GROUPS,
+        counted="MB",
+    ),
+)  # fmt: skip
+
+_ACCURACY = (
+    "adc_bits columns_per_adc crossbar_rows crossbar_cols plan.router numerics.weight_encoding numerics.weight_bits "
+    "numerics.cell_bits numerics.input_encoding numerics.signed_inputs numerics.input_bits numerics.cycle_bits "
+    "numerics.adc_ideal numerics.adc_range numerics.adc_range_value numerics.adc_range_percentile numerics.device "
+    "numerics.noise_scale numerics.drift_seconds numerics.stuck_fraction numerics.on_off_ratio "
+    "numerics.wire_resistance_ohm numerics.adc_gain_spread numerics.calibrated_gain numerics.seed"
+)
+
+READERS = (
+    Reader(
+        "the schedule",
+        reads("plan.group_size", EXPERTS, NO_MAP)
+        + reads("plan.grouping", EXPERTS, NO_MAP, SHARED, SHARING)
+        + reads("plan.group_of_expert plan.copies plan.policy plan.window_tokens plan.barrier plan.share plan.input_hold",
+                EXPERTS)
+        + reads("plan.max_open_tokens", EXPERTS, PACKED),
+    ),
+    Reader("queues on the units", reads("num_digital_units num_attention_units plan.accumulate plan.combine")),
+    Reader("back-pressure and return links", reads("out_links out_buffer_slots", EXPERTS)),
+    Reader("reading ahead", reads("plan.dram_overlap", KV) + reads("kv_prefetch_bytes", KV, PREFETCH)),
+    Reader("whether the model fits", reads("tiles")),
+    Reader("the number of dies", reads("reticle_area_mm2")),
+    Reader("accuracy (estimate --accuracy)", reads(_ACCURACY), of_run=False),
+    Reader(
+        "writing weights (estimate --explain)",
+        reads("program_pulse_mvms program_verify_passes program_pulse_energy_pj"),
+        of_run=False,
+    ),
+)  # fmt: skip

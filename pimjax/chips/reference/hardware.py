@@ -1,0 +1,41 @@
+"""The `hardware` section of the authors' simulator."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pimjax.chips.parts.numbers import (
+    SIMULATOR,
+    AttentionNumbers,
+    CrossbarNumbers,
+    DigitalUnitNumbers,
+    LinkNumbers,
+    MemoryNumbers,
+    PowerNumbers,
+    ProgrammingNumbers,
+)
+from pimjax.config.base import number
+
+
+class ReferenceHardware(
+    ProgrammingNumbers,
+    PowerNumbers,
+    MemoryNumbers,
+    AttentionNumbers,
+    DigitalUnitNumbers,
+    LinkNumbers,
+    CrossbarNumbers,
+):
+    """Host description of the chip that the authors' simulator describes."""
+
+    absent: ClassVar[dict[str, float]] = {"tiles": float("inf")}
+
+    tiers: float = number(
+        1, chosen=True, unit="tiers", about="Stacked tiers per tile; one works at a time", source=SIMULATOR, ge=1
+    )
+    comm_factor: float = number(
+        1, chosen=True, unit="1", about="Scale of input transfers (reference model only)", source=SIMULATOR, ge=0
+    )
+    mvm_factor: float = number(
+        1, chosen=True, unit="1", about="Scale of the MVM latency in passes with decode id 0 (reference model only)", source=SIMULATOR, gt=0
+    )  # fmt: skip
