@@ -10,8 +10,7 @@ from pimjax.errors import CapacityError
 
 OK = 0
 NON_FINITE = 1 << 0
-SCHEDULE_OVERFLOW = 1 << 1
-RING_OVERFLOW = 1 << 2
+RING_OVERFLOW = 1 << 2  # bit 1 meant an overflow that no longer happens
 DOES_NOT_FIT = 1 << 3
 MULTI_DIE = 1 << 4
 CAPACITY_EXCEEDED = 1 << 5
@@ -22,11 +21,6 @@ MEANING: dict[int, tuple[str, str, bool]] = {
     NON_FINITE: (
         "non_finite",
         "a result is not finite: check the configuration for zero bandwidths or frequencies",
-        True,
-    ),
-    SCHEDULE_OVERFLOW: (
-        "schedule_overflow",
-        "a schedule needs more slots than max_slots: raise max_slots in the Capacity",
         True,
     ),
     RING_OVERFLOW: (

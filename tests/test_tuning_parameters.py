@@ -17,7 +17,7 @@ from pimjax.tuning import load_tune_config, make_problem
 from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.learned_grouping import learn_groups, sinkhorn, soft_makespan
 from pimjax.tuning.measures import BASE, MEASURES, row, value_of
-from pimjax.tuning.parameters import apply, make_box, relaxed, snap, unit_at, values_at
+from pimjax.tuning.parameters import apply, leaf_names, make_box, relaxed, snap, unit_at, values_at
 from pimjax.tuning.quality import sqnr_db
 from pimjax.tuning.tune_config import ParameterConfig
 

@@ -11,6 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from pimjax.chips.ledger import ComponentSpec, Reader
 from pimjax.chips.run_cost import OP_KINDS, RunCost
 from pimjax.config.build import Capacity, Design
@@ -146,6 +150,51 @@ class Chip:
             ConfigError: the chip has no exact model.
         """
         raise ConfigError(f"chip_model {self.name!r} has no fidelity 'event'; use fluid or closed")
+
+    def run_cost(
+        self,
+        *,
+        latency_ns: Any,
+        critical_ns: Mapping[str, Any],
+        busy_ns: Mapping[str, Any],
+        energy_nj: Mapping[str, Any],
+        area_mm2: Mapping[str, Any],
+        op_counts: Mapping[str, Any],
+        flops: Any,
+        tokens: Any,
+        capacity: Capacity,
+        **more: Any,
+    ) -> RunCost:
+        """A :class:`RunCost` from values by name; what is left out is zero (the pipeline's interval: the latency).
+
+        Works on NumPy and on JAX values. `more`: further fields of :class:`RunCost`.
+        """
+        xp: Any = jnp if isinstance(latency_ns, jax.Array) else np
+        like = xp.asarray(latency_ns)
+        zero = xp.zeros_like(like)
+
+        def vector(names: Sequence[str], values: Mapping[str, Any]) -> Any:
+            return xp.stack([xp.broadcast_to(values.get(name, zero), like.shape).astype(like.dtype) for name in names])
+
+        scalars = ("peak_memory_bytes", "crossbars", "moe_latency_ns", "moe_energy_nj", "moe_flops", "moe_area_mm2")
+        fields = {
+            **dict.fromkeys(scalars, zero),
+            "moe_last_pass_ns": xp.zeros(capacity.max_layers, like.dtype),
+            "pipeline_interval_ns": like,
+            "status": xp.zeros((), np.int32),
+            **more,
+        }
+        return RunCost(
+            latency_ns=like,
+            flops=flops,
+            tokens=tokens,
+            critical_ns=vector(self.component_names, critical_ns),
+            busy_ns=vector(self.component_names, busy_ns),
+            component_energy_nj=vector(self.component_names, energy_nj),
+            component_area_mm2=vector(self.component_names, area_mm2),
+            op_counts=vector(self.op_kinds, op_counts),
+            **fields,
+        )
 
     # --- what people see ----------------------------------------------------------------------------------------
 

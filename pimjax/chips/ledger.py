@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pimjax.config.retired import RETIRED
+from pimjax.registry import CHIPS
+
 if TYPE_CHECKING:
     from pimjax.chips.chip import Chip
     from pimjax.config.config import Config
@@ -157,14 +160,15 @@ def without_effect(config: Config, *, accuracy: bool = False) -> list[str]:
     ...     print(sentence)
     hardware.node_nm has no effect with plan.tile: calibrated; set plan.tile: parametric
     """
-    from pimjax.registry import CHIPS
-
     chip = CHIPS[config.chip_model]
     table: dict[str, list[tuple[str, Read, bool]]] = {}
     for plain, read, of_run in every_read(chip):
         table.setdefault(read.key, []).append((plain, read, of_run))
     found = []
     for key in config.stated:
+        if key in RETIRED:
+            found.append(f"{key} is gone and has no effect: {RETIRED[key]}")
+            continue
         if key.partition(".")[0] not in ("hardware", "plan", "numerics"):
             continue
         entries = table.get(key, [])
@@ -175,8 +179,6 @@ def without_effect(config: Config, *, accuracy: bool = False) -> list[str]:
 
 
 def _sentence(config: Config, key: str, entries: list[tuple[str, Read, bool]]) -> str:
-    from pimjax.registry import CHIPS
-
     elsewhere = [plain for plain, read, of_run in entries if not of_run and read.is_active(config)]
     if elsewhere:
         return f"{key} has no effect on an estimate; it is read by {', '.join(dict.fromkeys(elsewhere))}"

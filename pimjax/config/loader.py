@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from pimjax.config.base import Section, field_facts
 from pimjax.config.config import SECTIONS, Config, section_class, section_classes, section_keys
+from pimjax.config.retired import RETIRED
 from pimjax.config.yaml_reader import read_yaml
 from pimjax.errors import ConfigError
 from pimjax.registry import CHIPS, DEFAULT_CHIP
@@ -134,7 +135,8 @@ class _Reading:
                 )
         self.sources.pop(dotted, None)
         self.stated.append(str(dotted))
-        target[leaf] = value
+        if dotted not in RETIRED:
+            target[leaf] = value
 
     def _section(self, section: str, value: Any, folder: Path | None, where: str) -> dict[str, Any]:
         if isinstance(value, str):
@@ -160,6 +162,9 @@ class _Reading:
         facts = self._facts(section)
         for key, item in value.items():
             dotted = f"{section}.{key}"
+            if dotted in RETIRED:
+                self.stated.append(dotted)
+                continue
             if isinstance(item, Mapping) and "value" in item:
                 unknown = set(item) - _FACT_KEYS
                 if unknown:

@@ -51,7 +51,6 @@ class PlanConfig(Section):
     energy_scale_with_sharing: bool = option(
         False, about="Scale MVM energy by 0.2 + 0.8/g as the authors do (published rows only)"
     )  # fmt: skip
-    pipeline_layers: bool = option(False, about="Report throughput with one request in flight per layer")
     whole_ns: bool = option(False, about="Round latencies up to whole ns as the authors do (reference model)")
     tile: Literal["calibrated", "parametric"] = option(
         "calibrated", about="Crossbar cost: measured, or from circuit parameters"

@@ -1,0 +1,189 @@
+"""The ledger says what every number acts on: perturb each one, on every chip and tile, and see what really changes."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pimjax
+from pimjax.chips import CHIPS, Chip
+from pimjax.chips.ledger import every_read, without_effect
+from pimjax.estimation.result import Estimate
+
+#: what each settles: layers with and without experts, SwiGLU, caches, sharing; the smallest runs that use most numbers
+_BASE = {
+    "model.d_model": 300, "model.d_ff": 200, "model.num_heads": 4, "model.num_layers": 2, "model.vocab_size": 500,
+    "model.num_experts": 4, "model.top_k": 2, "workload.prompt_tokens": 6, "workload.generated_tokens": 3,
+}  # fmt: skip
+_PHYSICAL = {**_BASE, "model.first_dense_layers": 1, "workload.trace.kind": "zipf"}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "authors": ("paper_reference", _BASE),
+    "authors, caches": ("paper_reference", {**_BASE, "workload.kv_cache": True, "workload.go_cache": "authors"}),
+    "plain": ("paper_multiplexed", {**_PHYSICAL, "model.activation": "swiglu"}),
+    "alone": ("paper_multiplexed", {**_PHYSICAL, "plan.group_size": 1, "model.activation": "gelu"}),
+    "parametric": ("paper_multiplexed", {**_PHYSICAL, "plan.tile": "parametric", "workload.kv_cache": True}),
+    "digital": (
+        "paper_multiplexed",
+        {
+            **_PHYSICAL, "plan.accumulate": "digital", "plan.router": "digital", "plan.attention": "fit",
+            "plan.embedding": "crossbar", "hardware.out_links": 2, "plan.dram_overlap": "prefetch",
+            "workload.kv_cache": True, "hardware.sram_cache_bytes": 2000, "plan.energy_scale_with_sharing": True,
+        },
+    ),
+    "sliced, expert choice": (
+        "paper_multiplexed",
+        {
+            **_PHYSICAL, "numerics.weight_encoding": "sliced", "numerics.cell_bits": 2, "numerics.input_encoding": "serial",
+            "model.routing": "expert_choice", "workload.kv_cache": True, "workload.go_cache": "full",
+            "plan.combine": "inline", "hardware.sram_cache_bytes": 500, "hardware.scheduler_ns_per_token": 3,
+        },
+    ),
+    "dense": ("paper_multiplexed", {**_BASE, "model.num_experts": 0, "plan.group_size": 1}),
+}  # fmt: skip
+
+
+@functools.cache
+def _run(case: str) -> tuple[pimjax.Config, Estimate]:
+    preset, overrides = CASES[case]
+    config = pimjax.load_config(preset, overrides)
+    return config, pimjax.estimate(config, fidelity="closed")
+
+
+def _numbers(config: pimjax.Config) -> list[str]:
+    """Dotted keys of every hardware number and every numeric key of the numerics."""
+    chip = CHIPS[config.chip_model]
+    keys = [f"hardware.{name}" for name in chip.hardware.model_fields]
+    keys += [
+        f"numerics.{name}"
+        for name, value in config.numerics.model_dump().items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    ]
+    return keys
+
+
+def _moved(config: pimjax.Config, key: str) -> list[Any]:
+    """The configuration with one number changed, up and down, where both are accepted."""
+    value = functools.reduce(getattr, key.split("."), config)
+    tries: list[Any] = [1.6 * value, 0.55 * value] if value else [3.0, 0.3, 5000.0]
+    if key.startswith("numerics.") and isinstance(value, int):
+        tries = [value + 1, value - 1, value + 2]
+    if key in ("hardware.crossbar_rows", "hardware.crossbar_cols"):
+        tries = [128.0, 512.0]
+    own = {
+        f"hardware.{name}": getattr(config.hardware, name) * 1.0001 for name in _CORE if hasattr(config.hardware, name)
+    }
+    found = []
+    for tried in tries:
+        for more in ({}, own if config.plan.tile == "calibrated" else {}):
+            try:
+                found.append(pimjax.load_config(config.model_dump(), {**more, key: tried}))
+                break
+            except pimjax.ConfigError:
+                continue
+    return found
+
+
+_CORE = ("mvm_latency_ns", "mvm_energy_nj", "core_area_mm2")
+
+
+def _changed(chip: Chip, before: Estimate, after: Estimate) -> set[tuple[str, str]]:
+    """(component, quantity) that differ by more than the core's tiny own shift."""
+    found = set()
+    for quantity, field in (("time", "busy_ns"), ("energy", "component_energy_nj"), ("area", "component_area_mm2")):
+        a, b = (np.asarray(getattr(one, field)) for one in (before, after))
+        differs = np.abs(a - b) > 1e-3 * np.maximum(np.abs(a), np.abs(b))
+        found |= {(chip.component_names[index], quantity) for index in np.flatnonzero(differs)}
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_number_acts_on_what_the_ledger_says(case: str) -> None:
+    config, base = _run(case)
+    chip = CHIPS[config.chip_model]
+    by_run_time = {spec.name for spec in chip.components if spec.by_run_time}
+    wrong = {}
+    for key in _numbers(config):
+        said = {
+            (spec.name, quantity)
+            for spec in chip.components
+            for quantity in ("time", "energy", "area")
+            for read in getattr(spec, quantity)
+            if read.key == key and read.is_active(config)
+        }
+        read_at_all = any(read.key == key and read.is_active(config) and of_run for _, read, of_run in every_read(chip))
+        changed: set[tuple[str, str]] = set()
+        acts = False
+        for moved in _moved(config, key):
+            result = pimjax.estimate(moved, fidelity="closed")
+            changed |= _changed(chip, base, result)
+            acts |= bool(changed) or abs(float(result.latency_ns / base.latency_ns) - 1) > 1e-3
+            acts |= int(result.status) != int(base.status) or float(result.dies) != float(base.dies)
+        changed = {(name, quantity) for name, quantity in changed if not (quantity == "energy" and name in by_run_time)}
+        unsaid = changed - said
+        if unsaid or (acts and not read_at_all):
+            wrong[key] = ("acts but is not declared", sorted(unsaid))
+    assert not wrong
+
+
+@pytest.mark.parametrize("chip", [name for name in CHIPS if name in ("multiplexed", "reference")])
+def test_every_declared_number_acts_somewhere(chip: str) -> None:
+    """A key that the ledger lists for a component changes it in at least one of the cases."""
+    missing = []
+    seen: dict[str, set[tuple[str, str]]] = {}
+    for case in CASES:
+        config, base = _run(case)
+        if config.chip_model != chip:
+            continue
+        for key in _numbers(config):
+            for moved in _moved(config, key):
+                seen.setdefault(key, set()).update(
+                    _changed(CHIPS[chip], base, pimjax.estimate(moved, fidelity="closed"))
+                )
+    for spec in CHIPS[chip].components:
+        for quantity in ("time", "energy", "area"):
+            for read in getattr(spec, quantity):
+                if read.key in seen and (spec.name, quantity) not in seen[read.key]:
+                    missing.append(f"{spec.name} {quantity}: {read.key}")
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    ("preset", "override", "words"),
+    [
+        ("paper_multiplexed", {"hardware.columns_per_adc": 4}, "set plan.tile: parametric"),
+        ("paper_multiplexed", {"hardware.comm_factor": 2}, "chip_model: reference reads it"),
+        ("paper_multiplexed", {"hardware.tiers": 2}, "chip_model: reference reads it"),
+        ("paper_multiplexed", {"hardware.attention_fit_linear": 1}, "set plan.attention: fit"),
+        ("paper_multiplexed", {"hardware.dram_idle_power_w": 1}, "set workload.kv_cache: true"),
+        ("paper_multiplexed", {"numerics.weight_bits": 6}, "accuracy"),
+        ("paper_multiplexed", {"plan.grouping": "balanced", "plan.group_size": 1}, "set plan.group_size: 2 or more"),
+        ("paper_reference", {"plan.group_size": 4}, "chip_model: multiplexed reads it"),
+        ("paper_reference", {"plan.policy": "packed"}, "chip_model: multiplexed reads it"),
+        ("paper_reference", {"hardware.sram_cache_bytes": 4}, "chip_model: multiplexed reads it"),
+    ],
+)
+def test_a_setting_without_effect_is_said(preset: str, override: dict[str, Any], words: str) -> None:
+    config = pimjax.load_config(preset, override)
+    sentences = without_effect(config)
+    assert any(sentence.startswith(next(iter(override))) and words in sentence for sentence in sentences), sentences
+
+
+def test_a_setting_with_effect_and_a_template_of_defaults_are_not_mentioned(tmp_path) -> None:
+    from pimjax.config.template import render_yaml
+
+    assert not without_effect(pimjax.load_config("paper_multiplexed", {"hardware.mvm_latency_ns": 100}))
+    file = tmp_path / "all.yaml"
+    file.write_text(render_yaml(pimjax.load_config("paper_multiplexed")), encoding="utf-8")
+    assert not without_effect(pimjax.load_config(file))
+
+
+def test_a_crossbar_of_another_size_needs_its_own_figures() -> None:
+    size = {"hardware.crossbar_rows": 512, "hardware.crossbar_cols": 512}
+    with pytest.raises(pimjax.ConfigError, match="measured 256 x 256 core"):
+        pimjax.load_config("paper_multiplexed", size)
+    pimjax.load_config("paper_multiplexed", {**size, "plan.tile": "parametric"})
+    own = {"hardware.mvm_latency_ns": 200, "hardware.mvm_energy_nj": 40, "hardware.core_area_mm2": 2}
+    pimjax.load_config("paper_multiplexed", {**size, **own})
