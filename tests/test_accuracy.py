@@ -19,7 +19,7 @@ from pimjax.nn.language_model import LanguageModel, LanguageModelConfig, cross_e
 from pimjax.numerics.from_config import crossbar_from_config
 from pimjax.numerics.settings import check_crossbar
 
-SMALL = {"model.d_model": 128, "hardware.crossbar_rows": 64, "hardware.crossbar_cols": 32}
+SMALL = {"plan.tile": "parametric", "model.d_model": 128, "hardware.crossbar_rows": 64, "hardware.crossbar_cols": 32}
 
 
 def chip(**changes):

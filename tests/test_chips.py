@@ -86,7 +86,7 @@ def test_the_toy_is_swept(toy, tmp_path) -> None:
     select = {"pareto": ["latency_ns", "area_mm2"]}
     file.write_text(json.dumps({"base": str(base), "axes": axes, "select": select}), encoding="utf-8")
     with pytest.raises(SystemExit) as stop:
-        main(["sweep", str(file), "--output", str(tmp_path / "out"), "--json"])
+        main(["sweep", "--config", str(file), "--output", str(tmp_path / "out"), "--json"])
     assert stop.value.code in (0, None)
 
 

@@ -55,7 +55,8 @@ def small_chip(rng):
     pick = rng.choice
     policy = str(pick(["token_wise", "compact", "reschedule", "packed"]))
     hardware = {
-        "crossbar_rows": 64.0, "crossbar_cols": 64.0, "mux_on_resistance_kohm": 0.0,
+        "crossbar_rows": 64.0, "crossbar_cols": 64.0, "mvm_energy_nj": 12.0,
+        "core_area_mm2": 0.6, "mux_on_resistance_kohm": 0.0,
         "mvm_latency_ns": float(pick([7, 13, 20])), "norm_latency_ns_per_256": 16.0, "dram_bandwidth_gb_per_s": 16.0,
         "link_bandwidth_gb_per_s": float(pick([4, 8, 32])), "input_links": float(pick([1, 2])),
         "num_digital_units": float(pick([1, 2, 3, 5])), "num_attention_units": 1.0, "router_values_per_ns": 128.0,
@@ -145,7 +146,14 @@ def test_units_never_pass_over_a_lower_token(seed):
     config = load_config(
         {
             "model": {"d_model": 1000, "d_ff": 600, "num_experts": 16, "num_layers": 2, "num_heads": 8},
-            "hardware": {"crossbar_rows": 128.0, "crossbar_cols": 128.0, "num_digital_units": 2.0},
+            "hardware": {
+                "crossbar_rows": 128.0,
+                "crossbar_cols": 128.0,
+                "mvm_latency_ns": 129.0,
+                "mvm_energy_nj": 12.0,
+                "core_area_mm2": 0.6,
+                "num_digital_units": 2.0,
+            },
             "plan": {"accumulate": "digital", "combine": "inline", "policy": "packed"},
             "workload": {"prompt_tokens": 8},
         }

@@ -132,6 +132,7 @@ def test_no_nan_on_boundaries(chip: str) -> None:
     for corner in corners:
         point = leaves.copy()
         for name, value in corner.items():
-            point[names.index(name)] = value
+            if name in names:  # numbers that this chip does not have stay away
+                point[names.index(name)] = value
         slopes = call(point, directions)[1]
         assert not np.isnan(slopes).any(), (corner, [names[i] for i in np.flatnonzero(np.isnan(slopes).any(axis=1))])

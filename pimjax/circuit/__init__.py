@@ -10,22 +10,17 @@ from pimjax.circuit.adc_survey import adc_survey
 from pimjax.circuit.adc_table import PUBLISHED_ADCS, adc_table
 from pimjax.circuit.adc_zigzag import adc_zigzag, dac_zigzag
 from pimjax.circuit.analog_mux import analog_mux
-from pimjax.circuit.attention_unit import attention_unit
 from pimjax.circuit.cell_array import CELL_KINDS, cell
 from pimjax.circuit.component import CATALOGUE, Component, ComponentInfo, catalogue_markdown
 from pimjax.circuit.constants import CONSTANTS, Constants, Sourced, nominal_constants
-from pimjax.circuit.digital_unit import digital_operator, softmax_unit
-from pimjax.circuit.dram import DRAM_KINDS, dram_transfer
 from pimjax.circuit.drivers import INPUT_KINDS, pulse_generator, row_driver
 from pimjax.circuit.explain import ExplainRow, explain_tile
 from pimjax.circuit.hermes import calibrated_tile, hermes_scales, hermes_tile
-from pimjax.circuit.links import hop, stack_link
 from pimjax.circuit.macros import Macro, MacroPrediction, predict_macro
 from pimjax.circuit.programming import crossbar_write, expert_swap, model_load
 from pimjax.circuit.registers import register
 from pimjax.circuit.sample_hold import sample_hold
 from pimjax.circuit.sanity import checked_tile, refuse_impossible, tile_violations
-from pimjax.circuit.sram import edram_buffer, sram_buffer
 from pimjax.circuit.tile import PARTS, TileCost, TileParameters, parametric_tile
 from pimjax.circuit.uncertainty import Uncertainty, propagate_uncertainty
 from pimjax.circuit.validity import outside_validity
@@ -36,7 +31,6 @@ __all__ = [
     "CATALOGUE",
     "CELL_KINDS",
     "CONSTANTS",
-    "DRAM_KINDS",
     "INPUT_KINDS",
     "PARTS",
     "PUBLISHED_ADCS",
@@ -58,7 +52,6 @@ __all__ = [
     "adc_table",
     "adc_zigzag",
     "analog_mux",
-    "attention_unit",
     "calibrated_tile",
     "catalogue_markdown",
     "cell",
@@ -66,14 +59,10 @@ __all__ = [
     "column_accumulation_ns",
     "crossbar_write",
     "dac_zigzag",
-    "digital_operator",
-    "dram_transfer",
-    "edram_buffer",
     "expert_swap",
     "explain_tile",
     "hermes_scales",
     "hermes_tile",
-    "hop",
     "model_load",
     "nominal_constants",
     "outside_validity",
@@ -86,9 +75,6 @@ __all__ = [
     "row_driver",
     "sample_hold",
     "shift_add",
-    "softmax_unit",
-    "sram_buffer",
-    "stack_link",
     "tile_violations",
     "zigzag_array",
 ]

@@ -26,7 +26,7 @@ from pimjax.estimation.routing import resolve
 from pimjax.trace.routing import RoutingTrace
 from pimjax.tuning.measures import BASE, HIGHER_IS_BETTER, QUALITIES, offset, row, value_of
 from pimjax.tuning.parameters import Box, make_box, unit_at, values_at
-from pimjax.tuning.tune_config import TuneConfig
+from pimjax.tuning.tune_config import TuneConfig, level_values
 
 Quality = Callable[[Any], Array]
 _LIMITS_PADDING = 4
@@ -131,6 +131,8 @@ def make_problem(
     configs = tuple(item for item, _ in resolved)
     if len({item.chip_model for item in configs}) > 1:
         raise ConfigError("parameters: chip_model cannot be tuned; make two tuning runs and compare them")
+    for item in configs:
+        _check_bounds(item, numeric)
     designs, capacity = build(list(configs))
     chip = CHIPS[configs[0].chip_model]
     every = [chip.inputs(item, requests, fidelity=config.fidelity, capacity=capacity) for item, requests in resolved]
@@ -165,6 +167,15 @@ def make_problem(
     )
     rows, bounds = _limits(config, problem, quality)
     return dataclasses.replace(problem, arrays=dataclasses.replace(arrays, limit_rows=rows, limit_bounds=bounds))
+
+
+def _check_bounds(config: Config, numeric: Mapping[str, Any]) -> None:
+    """Raise ConfigError where the chip refuses a bound of a parameter (a crossbar of a size nobody measured)."""
+    for key, item in numeric.items():
+        bounds = (level_values(item) or (item.low, item.high)) if not item.drives else ()
+        for value in (bounds[0], bounds[-1]) if bounds else ():
+            hardware = config.hardware.model_copy(update={key.partition(".")[2]: float(value)})
+            CHIPS[config.chip_model].check(config.model_copy(update={"hardware": hardware}))
 
 
 def _objective(weights: Mapping[str, float]) -> HostArray:
