@@ -148,11 +148,12 @@ def every_read(chip: Chip) -> Iterator[tuple[str, Read, bool]]:
             yield reader.plain, read, reader.of_run
 
 
-def without_effect(config: Config, *, accuracy: bool = False) -> list[str]:
-    """One sentence for each key that the user set and that changes nothing in a run of this configuration.
+def without_effect(*configs: Config, keys: Iterable[str] = (), accuracy: bool = False) -> list[str]:
+    """One sentence for each key that the user set and that changes nothing in any of these runs.
 
     Args:
-        config: a configuration; `config.stated` names the keys the user set.
+        *configs: configurations; `config.stated` names the keys the user set.
+        keys: further keys that were set: axes of a sweep, parameters of a tuning run.
         accuracy: numbers that only accuracy depends on count as used.
 
     >>> from pimjax.config.loader import load_config
@@ -160,21 +161,30 @@ def without_effect(config: Config, *, accuracy: bool = False) -> list[str]:
     ...     print(sentence)
     hardware.node_nm has no effect with plan.tile: calibrated; set plan.tile: parametric
     """
+    found: dict[str, str] = {}
+    for index, config in enumerate(configs):
+        idle = _idle(config, (*config.stated, *keys), accuracy)
+        found = idle if index == 0 else {key: text for key, text in found.items() if key in idle}
+    return list(found.values())
+
+
+def _idle(config: Config, keys: Iterable[str], accuracy: bool) -> dict[str, str]:
+    """Keys without effect in one run -> the sentence."""
     chip = CHIPS[config.chip_model]
     table: dict[str, list[tuple[str, Read, bool]]] = {}
     for plain, read, of_run in every_read(chip):
         table.setdefault(read.key, []).append((plain, read, of_run))
-    found = []
-    for key in config.stated:
+    found = {}
+    for key in keys:
         if key in RETIRED:
-            found.append(f"{key} is gone and has no effect: {RETIRED[key]}")
+            found[key] = f"{key} is gone and has no effect: {RETIRED[key]}"
             continue
         if key.partition(".")[0] not in ("hardware", "plan", "numerics"):
             continue
         entries = table.get(key, [])
         if any(read.is_active(config) and (of_run or accuracy) for _, read, of_run in entries):
             continue
-        found.append(_sentence(config, key, entries))
+        found[key] = _sentence(config, key, entries)
     return found
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pimjax.cli.output import stderr
 from pimjax.config.config import Config
 
 
-def show_notes(*configs: Config, accuracy: bool = False) -> None:
+def show_notes(*configs: Config, keys: Iterable[str] = (), accuracy: bool = False) -> None:
     """One line for each key that was set without effect; see :func:`pimjax.chips.ledger.without_effect`."""
     from pimjax.chips.ledger import without_effect
 
-    sentences = [sentence for config in configs for sentence in without_effect(config, accuracy=accuracy)]
-    for sentence in dict.fromkeys(sentences):
+    for sentence in without_effect(*configs, keys=keys, accuracy=accuracy):
         stderr.print("[yellow]note[/yellow] ", end="")
         stderr.print(sentence, markup=False, soft_wrap=True)

@@ -123,10 +123,8 @@ def make_problem(
         TraceError: the trace does not fit the model.
     """
     numeric = {key: item for key, item in config.parameters.items() if item.kind != "categorical"}
-    choosing = {key: item.choices or () for key, item in config.parameters.items() if item.kind == "categorical"}
-    choices = tuple(dict(zip(choosing, values, strict=True)) for values in itertools.product(*choosing.values()))
-    direct = {key: item.start for key, item in numeric.items() if item.start is not None and not item.drives}
-    loaded = [load_config(config.config, {**config.set, **direct, **choice}) for choice in choices]
+    choices = choices_of(config)
+    loaded = base_configs(config)
     resolved = [resolve(item, trace) if CHIPS[item.chip_model].takes_routing else (item, None) for item in loaded]
     configs = tuple(item for item, _ in resolved)
     if len({item.chip_model for item in configs}) > 1:
@@ -167,6 +165,26 @@ def make_problem(
     )
     rows, bounds = _limits(config, problem, quality)
     return dataclasses.replace(problem, arrays=dataclasses.replace(arrays, limit_rows=rows, limit_bounds=bounds))
+
+
+def choices_of(config: TuneConfig) -> tuple[dict[str, Any], ...]:
+    """Every combination of the categorical parameters' choices, by key."""
+    choosing = {key: item.choices or () for key, item in config.parameters.items() if item.kind == "categorical"}
+    return tuple(dict(zip(choosing, values, strict=True)) for values in itertools.product(*choosing.values()))
+
+
+def base_configs(config: TuneConfig) -> list[Config]:
+    """The configuration of every combination, at the starts that numbers are given.
+
+    Raises:
+        ConfigError: a choice or a start is not acceptable.
+    """
+    direct = {
+        key: item.start
+        for key, item in config.parameters.items()
+        if item.kind != "categorical" and item.start is not None and not item.drives
+    }
+    return [load_config(config.config, {**config.set, **direct, **choice}) for choice in choices_of(config)]
 
 
 def _check_bounds(config: Config, numeric: Mapping[str, Any]) -> None:

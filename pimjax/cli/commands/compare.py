@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pimjax.cli.notes import show_notes
 from pimjax.cli.options import JsonOption, SetOption, parse_overrides
 from pimjax.cli.output import emit_json, shown, stdout, table
 
@@ -34,6 +35,7 @@ def compare(
 
     overrides = parse_overrides(settings)
     configs = [load_config(name, overrides) for name in (first, second)]
+    show_notes(*configs)
     results = [estimate(config, fidelity=fidelity).to_dict() for config in configs]
     keys = [("chip_model", *(config.chip_model for config in configs))]
     for section in SECTIONS:

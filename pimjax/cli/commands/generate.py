@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pimjax.cli.notes import show_notes
 from pimjax.cli.options import ConfigArgument, JsonOption, SetOption, TraceOption, parse_overrides
 from pimjax.cli.output import emit_json, stderr, stdout, table, with_unit
 from pimjax.errors import ConfigError
@@ -85,6 +86,7 @@ def generate(
         "semantics": loaded.workload.semantics,
         "routing": loaded.model.routing,
     }
+    show_notes(loaded)
     if as_json:
         emit_json({**facts, "cases": [case.to_dict() for case in cases]})
         return

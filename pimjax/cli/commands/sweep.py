@@ -9,9 +9,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pimjax.cli.devices import use_a_device_per_core
+from pimjax.cli.notes import show_notes
 from pimjax.cli.options import JsonOption, SetOption, parse_overrides
 from pimjax.cli.output import emit_json, shown, stderr, stdout, stdout_to_stderr, table
 from pimjax.cli.program_cache import use_compilation_cache
+
+_NOTED = 256  # variants that are looked at for settings without effect
 
 
 def register(app: typer.Typer) -> None:
@@ -39,9 +42,12 @@ def sweep(
     [dim]Examples:[/dim]  pimjax sweep --config configs/experiments/sweep_load_time.yaml --output results
     |   pimjax sweep -c sweep.yaml -o results --coordinator host0:1234 --num-processes 2 --process-id 0
     """
+    from pimjax.batch.points import space_of
     from pimjax.batch.sweep_config import load_sweep
 
     loaded = load_sweep(config, parse_overrides(settings))
+    space = space_of(loaded)
+    show_notes(*space.variants[:_NOTED], keys=space.fields)
     if dry_run:
         from pimjax.batch.sweep import plan_of
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pimjax.cli.notes import show_notes
 from pimjax.cli.options import JsonOption, RequestOption, TraceOption
 from pimjax.cli.output import emit_json, shown, stderr, stdout, table
 
@@ -50,6 +51,7 @@ def tune(
     """
     from pimjax.tuning import load_tune_config
     from pimjax.tuning import tune as run
+    from pimjax.tuning.problem import base_configs
 
     options = load_tune_config(config)
     changes = {name: value for name, value in (("starts", starts), ("seed", seed)) if value is not None}
@@ -59,6 +61,8 @@ def tune(
         from pimjax.trace import open_traces
 
         routing = open_traces(trace).request(request)
+    moved = [leaf for key, item in options.parameters.items() for leaf in (item.drives or {key: 1.0})]
+    show_notes(*base_configs(options), keys=moved)
     if sensitivity:
         _sensitivity(options, routing, rows, as_json)
         return
