@@ -153,6 +153,7 @@ def test_every_declared_number_acts_somewhere(chip: str) -> None:
 @pytest.mark.parametrize(
     ("preset", "override", "words"),
     [
+        ("paper_multiplexed", {"hardware.adc_bits": 6}, "only on sharing multiplexer; set plan.tile: parametric"),
         ("paper_multiplexed", {"hardware.columns_per_adc": 4}, "set plan.tile: parametric"),
         ("paper_multiplexed", {"hardware.comm_factor": 2}, "chip_model: reference reads it"),
         ("paper_multiplexed", {"hardware.tiers": 2}, "chip_model: reference reads it"),

@@ -41,14 +41,16 @@ class Condition:
         key: dotted key that decides.
         wanted: values that make it hold, as a user would type them.
         holds: decides for a configuration.
+        decisive: a key that is set for this setting's sake and keeps but a side effect without it is noted too.
     """
 
     key: str
     wanted: str
     holds: Callable[[Config], bool]
+    decisive: bool = False
 
 
-def setting(key: str, *values: Any) -> Condition:
+def setting(key: str, *values: Any, decisive: bool = False) -> Condition:
     """The condition that a key has one of `values`.
 
     >>> from pimjax.config.config import Config
@@ -56,7 +58,7 @@ def setting(key: str, *values: Any) -> Condition:
     False
     """
     wanted = " or ".join(_shown(value) for value in values)
-    return Condition(key, wanted, lambda config: value_at(config, key) in values)
+    return Condition(key, wanted, lambda config: value_at(config, key) in values, decisive)
 
 
 def value_at(config: Config, key: str) -> Any:
@@ -182,7 +184,20 @@ def _idle(config: Config, keys: Iterable[str], accuracy: bool) -> dict[str, str]
         if key.partition(".")[0] not in ("hardware", "plan", "numerics"):
             continue
         entries = table.get(key, [])
-        if any(read.is_active(config) and (of_run or accuracy) for _, read, of_run in entries):
+        active = [plain for plain, read, of_run in entries if read.is_active(config) and (of_run or accuracy)]
+        if active:
+            lost = [
+                (plain, condition)
+                for plain, read, _ in entries
+                for condition in read.when
+                if condition.decisive and not condition.holds(config) and plain not in active
+            ]
+            if lost:
+                one = lost[0][1]
+                found[key] = (
+                    f"{key} has no effect on {' and '.join(_listed(plain for plain, _ in lost))} with {one.key}: "
+                    f"{_shown(value_at(config, one.key))}, only on {' and '.join(_listed(active))}; set {one.key}: {one.wanted}"
+                )
             continue
         found[key] = _sentence(config, key, entries)
     return found
@@ -207,6 +222,12 @@ def _sentence(config: Config, key: str, entries: list[tuple[str, Read, bool]]) -
     now = ", ".join(f"{one.key}: {_shown(value_at(config, one.key))}" for one in missing)
     wanted = ", ".join(f"{one.key}: {one.wanted}" for one in missing)
     return f"{key} has no effect with {now}; set {wanted}"
+
+
+def _listed(names: Iterable[str]) -> list[str]:
+    """Without repetition: all but the last joined by commas, and the last."""
+    first, *rest = dict.fromkeys(names)
+    return [first] if not rest else [", ".join([first, *rest[:-1]]), rest[-1]]
 
 
 def _shown(value: Any) -> str:

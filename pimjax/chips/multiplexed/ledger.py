@@ -6,7 +6,7 @@ from pimjax.chips.ledger import ComponentSpec, Condition, Read, Reader, reads, s
 
 # --- conditions -----------------------------------------------------------------------------------------------------
 CALIBRATED = setting("plan.tile", "calibrated")
-PARAMETRIC = setting("plan.tile", "parametric")
+PARAMETRIC = setting("plan.tile", "parametric", decisive=True)
 SLICED = setting("numerics.weight_encoding", "sliced")
 SERIAL = setting("numerics.input_encoding", "serial")
 LOCAL = setting("plan.accumulate", "local")
