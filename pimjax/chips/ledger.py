@@ -204,9 +204,11 @@ def _idle(config: Config, keys: Iterable[str], accuracy: bool) -> dict[str, str]
 
 
 def _sentence(config: Config, key: str, entries: list[tuple[str, Read, bool]]) -> str:
+    of_the_run = [(plain, read, True) for plain, read, of_run in entries if of_run]
     elsewhere = [plain for plain, read, of_run in entries if not of_run and read.is_active(config)]
-    if elsewhere:
+    if elsewhere and not of_the_run:
         return f"{key} has no effect on an estimate; it is read by {', '.join(dict.fromkeys(elsewhere))}"
+    entries = of_the_run or entries
     if not entries:
         others = [
             name
