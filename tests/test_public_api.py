@@ -14,6 +14,23 @@ def test_every_public_name_loads() -> None:
     for name in pimjax.__all__:
         assert getattr(pimjax, name) is not None
     assert set(dir(pimjax)) == set(pimjax.__all__)
+    assert len(pimjax.__all__) <= 50
+
+
+@pytest.mark.parametrize("name", pimjax._MODULES)
+def test_every_namespace_lists_its_names(name: str) -> None:
+    namespace = getattr(pimjax, name)
+    assert namespace.__all__
+    for each in namespace.__all__:
+        assert getattr(namespace, each) is not None
+
+
+def test_names_that_moved_into_namespaces_are_still_found() -> None:
+    from pimjax.trace import default_trace
+
+    assert pimjax.default_trace is default_trace
+    assert "default_trace" not in pimjax.__all__
+    assert not set(pimjax._MOVED) & set(pimjax.__all__)
 
 
 def test_unknown_names_raise() -> None:

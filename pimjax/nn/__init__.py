@@ -1,1 +1,30 @@
 """Flax layers and small language models, exact or through crossbars."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+#: public name -> module that defines it
+_HOME = {
+    "LanguageModelConfig": "pimjax.nn.language_model",
+    "load_parameters": "pimjax.nn.language_model",
+    "decode": "pimjax.nn.cached_decoder",
+    "decoder_prefill": "pimjax.nn.cached_decoder",
+    "CrossbarLinear": "pimjax.nn.crossbar_linear",
+    "CrossbarMoE": "pimjax.nn.crossbar_moe",
+    "model_loss": "pimjax.nn.convert",
+}
+__all__ = [*_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
