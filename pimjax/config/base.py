@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 
 class Section(BaseModel):
@@ -14,6 +15,23 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, strict=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _whole_where_counted(cls, value: Any, info: ValidationInfo) -> Any:
+        facts = cls.model_fields[info.field_name or ""].json_schema_extra
+        if isinstance(facts, dict) and facts.get("whole") and isinstance(value, float) and not value.is_integer():
+            raise PydanticCustomError("int_from_float", "it must be a whole number")
+        return value
+
+
+#: Upper limits by unit, for numbers that state none: beyond what any machine reaches, below what overflows or hangs.
+LIMITS = {
+    "rows": 65_536, "columns": 65_536, "crossbars": 1e9, "tiers": 1024, "units": 1e6, "lanes": 1e7, "links": 1e6,
+    "slots": 1e6, "passes": 1e4, "MVM times": 1e6, "bit": 16, "ns": 1e9, "nJ": 1e9, "pJ": 1e9, "mm2": 1e6, "um2": 1e9,
+    "mm2/MB": 1e6, "kOhm": 1e6, "pF": 1e6, "GHz": 1e3, "GB/s": 1e8, "W": 1e6, "W/mm2": 1e3, "bytes": 1e13, "1/ns": 1e9,
+    "nm": 250, "V": 10, "1": 1e6,
+}  # fmt: skip
 
 
 def number(
@@ -28,13 +46,16 @@ def number(
     ge: float | None = None,
     gt: float | None = None,
     le: float | None = None,
+    whole: bool = False,
 ) -> Any:
     """A numeric field with its unit, source and plausible range (`spread`).
 
     `assumed` marks a number without a published source ([U] in the documentation): `pimjax estimate --explain`
-    lists it and studies sweep its `spread`. `chosen` marks what a designer decides: it is not uncertain. The bounds `ge`, `gt`, `le` are what the configuration accepts.
+    lists it and studies sweep its `spread`. `whole` marks counts: no fractions in a configuration (arrays of a
+    :class:`pimjax.Design` may hold them, for gradients). `chosen` marks what a designer decides: it is not uncertain. The bounds `ge`, `gt`, `le` are what the configuration accepts.
     """
-    extra: dict[str, Any] = {"unit": unit, "source": source, "assumed": assumed, "chosen": chosen}
+    extra: dict[str, Any] = {"unit": unit, "source": source, "assumed": assumed, "chosen": chosen, "whole": whole}
+    le = LIMITS.get(unit) if le is None else le
     if spread is not None:
         extra["spread"] = list(spread)
     bounds = {name: bound for name, bound in (("ge", ge), ("gt", gt), ("le", le)) if bound is not None}

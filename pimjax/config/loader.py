@@ -78,7 +78,7 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
         },
     )
     content["stated"] = tuple(dict.fromkeys([*data.get("stated", ()), *reading.stated]))
-    return _validate(content, where, lines)
+    return _validate(content, where, lines, tuple(map(str, overrides)))
 
 
 def find_preset(name: str, section: str | None, beside: Path | None = None) -> Path:
@@ -208,11 +208,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _validate(content: dict[str, Any], where: str = "", lines: Mapping[str, int] | None = None) -> Config:
+def _validate(content: dict[str, Any], where: str, lines: Mapping[str, int], overrides: tuple[str, ...]) -> Config:
     try:
         return Config.model_validate(_plain(content))
     except ValidationError as error:
-        raise ConfigError(sentence(error, where, lines or {})) from None
+        place = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
+        if any(place == key or place.startswith(f"{key}.") for key in overrides):
+            where, lines = "", {}  # an override is at fault, not the file that it changes
+        raise ConfigError(sentence(error, where, lines)) from None
 
 
 def sentence(error: ValidationError, where: str, lines: Mapping[str, int]) -> str:

@@ -28,19 +28,23 @@ class NumericsConfig(Section):
     cycle_bits: int = option(1, about="serial: input bits per cycle", ge=1, le=8)
     adc_ideal: bool = option(False, about="No quantisation by the ADC")
     adc_range: Literal["fixed", "max", "percentile", "mse"] = option("percentile", about="How ADC ranges are set")
-    adc_range_value: float = option(1.0, about="fixed: full-scale range in units of the largest column sum", gt=0)
+    adc_range_value: float = option(
+        1.0, about="fixed: full-scale range in units of the largest column sum", gt=0, le=1e6
+    )
     adc_range_percentile: float = option(99.99, about="percentile: part of the outputs inside the range", gt=0, le=100)
     device: Literal["ideal", "pcm", "hermes_1", "hermes_2"] = option(
         "ideal", about="Programming noise, drift and read noise preset"
     )
-    noise_scale: float = option(1.0, about="Scale of programming and read noise", ge=0)
-    drift_seconds: float = option(20.0, about="Time since programming [s]", gt=0)
+    noise_scale: float = option(1.0, about="Scale of programming and read noise", ge=0, le=1e3)
+    drift_seconds: float = option(20.0, about="Time since programming [s]", gt=0, le=1e12)
     stuck_fraction: float = option(0.0, about="Part of the cells that are stuck", ge=0, le=1)
-    on_off_ratio: float | None = option(None, about="Ratio of largest to smallest conductance; null: infinite", gt=1)
-    wire_resistance_ohm: float = option(0.0, about="Resistance of one wire segment", ge=0)
+    on_off_ratio: float | None = option(
+        None, about="Ratio of largest to smallest conductance; null: infinite", gt=1, le=1e12
+    )
+    wire_resistance_ohm: float = option(0.0, about="Resistance of one wire segment", ge=0, le=1e6)
     adc_gain_spread: float = option(0.0, about="Standard deviation of the gain per crossbar behind an ADC", ge=0, le=1)
     calibrated_gain: bool = option(True, about="Gains are calibrated per crossbar")
-    seed: int = option(0, about="Seed of the device noise", ge=0)
+    seed: int = option(0, about="Seed of the device noise", ge=0, le=2**31 - 1)
 
     @model_validator(mode="after")
     def _consistent(self) -> NumericsConfig:

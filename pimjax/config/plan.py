@@ -26,17 +26,19 @@ ADC_KINDS = ("survey", "zigzag", "hermes", "table")
 class PlanConfig(Section):
     """Host description of grouping, scheduling and model options (all data in compiled programs but `policy`)."""
 
-    group_size: int = option(2, about="Experts that share one set of peripherals", ge=1)
+    group_size: int = option(2, about="Experts that share one set of peripherals", ge=1, le=16_384)
     grouping: str = option("sorted", about="Strategy of pimjax.group_experts")
     group_of_expert: tuple[int, ...] | None = option(
         None, about="Explicit group of each expert (or copy); overrides grouping", strict=False
     )
-    copies: int = option(0, about="Duplicates of the hottest experts in spare crossbars", ge=0)
+    copies: int = option(0, about="Duplicates of the hottest experts in spare crossbars", ge=0, le=16_384)
     policy: Literal["token_wise", "compact", "reschedule", "packed"] = option("reschedule", about="Schedule policy")
     max_open_tokens: int | None = option(
-        None, about="packed: most tokens begun and not finished at once; null: no limit", ge=1
+        None, about="packed: most tokens begun and not finished at once; null: no limit", ge=1, le=2_097_152
     )
-    window_tokens: int | None = option(None, about="Tokens scheduled together; null: all tokens of the pass", ge=1)
+    window_tokens: int | None = option(
+        None, about="Tokens scheduled together; null: all tokens of the pass", ge=1, le=2_097_152
+    )
     barrier: bool | None = option(None, about="Wait for the whole window's routing; null: whenever the policy needs it")
     share: Literal["position", "pair", "none"] = option(
         "position", about="Which crossbars of a group share peripherals"

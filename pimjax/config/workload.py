@@ -21,11 +21,11 @@ class TraceSpec(Section):
     kind: Literal["recorded", "uniform", "zipf", "dirichlet", "sticky", "expert_choice", "paper"] = option(
         "recorded", about="The shipped recorded trace, or a synthetic generator"
     )
-    seed: int = option(0, about="Seed of the generator", ge=0)
+    seed: int = option(0, about="Seed of the generator", ge=0, le=2**31 - 1)
     tokens: int = option(128, about="Tokens to generate where workload.prompt_tokens is null", ge=1, le=1_048_576)
-    requests: int = option(1, about="Requests to generate or take", ge=1)
-    zipf_exponent: float = option(0.7, about="Exponent of the Zipf generator", ge=0)
-    dirichlet_concentration: float = option(1.0, about="Concentration of the Dirichlet generator", gt=0)
+    requests: int = option(1, about="Requests to generate or take", ge=1, le=65_536)
+    zipf_exponent: float = option(0.7, about="Exponent of the Zipf generator", ge=0, le=100)
+    dirichlet_concentration: float = option(1.0, about="Concentration of the Dirichlet generator", gt=0, le=1e6)
     stickiness: float = option(
         0.4, about="Probability that a token keeps an expert of its predecessor (sticky)", ge=0, le=1
     )
@@ -48,9 +48,9 @@ class WorkloadConfig(Section):
     capacity_rule: Literal["growing", "frozen", "fixed"] = option("growing", about="Expert-choice capacity over time")
     semantics: Literal["newest", "revise"] = option("newest", about="Whether old outputs follow later evictions")
     max_context_tokens: int | None = option(
-        None, about="Longest context the caches are sized for; null: this run's", ge=1
+        None, about="Longest context the caches are sized for; null: this run's", ge=1, le=16_777_216
     )
-    batch_size: int = option(1, about="Requests that decode together", ge=1)
+    batch_size: int = option(1, about="Requests that decode together", ge=1, le=65_536)
     activation_bytes: int = option(1, about="Bytes per activation value", ge=1, le=8)
     score_bytes: int = option(2, about="Bytes per cached gate score (float16)", ge=1, le=8)
     kv_bytes: int = option(1, about="Bytes per cached key or value", ge=1, le=8)

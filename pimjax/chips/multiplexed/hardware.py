@@ -69,7 +69,7 @@ class MultiplexedHardware(
         0.8, chosen=True, unit="V", about="Supply voltage (parametric tile)", source=HERMES, ge=0.3, le=3.3
     )
     accumulator_lanes: float = number(
-        64, chosen=True, unit="lanes", about="Adders per column strip for partial sums", spread=(16, 256), source=NONE, assumed=True, gt=0
+        64, chosen=True, whole=True, unit="lanes", about="Adders per column strip for partial sums", spread=(16, 256), source=NONE, assumed=True, gt=0
     )  # fmt: skip
     accumulator_frequency_ghz: float = number(
         1.0, unit="GHz", about="Clock of the local accumulators", spread=(0.5, 2), source=NONE, assumed=True, gt=0
@@ -79,14 +79,14 @@ class MultiplexedHardware(
         source="Aladdin 40 nm adder 278 um2 x Stillmaker & Baas 45 -> 14 nm factor 0.17", ge=0,
     )  # fmt: skip
     input_links: float | None = number(
-        None, chosen=True, unit="links", about="Links that bring a token's activations in; null: one per row block",
+        None, chosen=True, whole=True, unit="links", about="Links that bring a token's activations in; null: one per row block",
         source=f"{SIMULATOR}: unlimited communication", spread=(1, 16), assumed=True, gt=0,
     )  # fmt: skip
     link_bandwidth_gb_per_s: float = number(
         256 / 12, unit="GB/s", about="Bandwidth of one input link", source=f"{SIMULATOR}: 256 bytes in 12 ns", gt=0
     )  # fmt: skip
     out_links: float | None = number(
-        None, chosen=True, unit="links", about="Shared return links; null: one set per group (no limit)", source=SIMULATOR, gt=0
+        None, chosen=True, whole=True, unit="links", about="Shared return links; null: one set per group (no limit)", source=SIMULATOR, gt=0
     )  # fmt: skip
     out_buffer_slots: float | None = number(
         4, chosen=True, unit="slots", about="Slots of results a group can hold before it must stall; null: no limit", spread=(1, 8), source=NONE,

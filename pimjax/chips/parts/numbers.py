@@ -18,13 +18,13 @@ class CrossbarNumbers(HardwareSection):
     """One crossbar with its own peripherals, and one product on it."""
 
     crossbar_rows: float = number(
-        256, chosen=True, unit="rows", about="Rows (inputs) of one crossbar", source=HERMES, gt=0
+        256, chosen=True, whole=True, unit="rows", about="Rows (inputs) of one crossbar", source=HERMES, ge=1
     )
     crossbar_cols: float = number(
-        256, chosen=True, unit="columns", about="Columns (outputs) of one crossbar", source=HERMES, gt=0
+        256, chosen=True, whole=True, unit="columns", about="Columns (outputs) of one crossbar", source=HERMES, ge=1
     )
     tiles: float | None = number(
-        None, chosen=True, unit="crossbars", about="Crossbars on the chip; null: as many as the mapping needs", source=SIMULATOR, ge=1
+        None, chosen=True, whole=True, unit="crossbars", about="Crossbars on the chip; null: as many as the mapping needs", source=SIMULATOR, ge=1
     )  # fmt: skip
     mvm_latency_ns: float = number(
         130, unit="ns", about="One matrix-vector product of a full crossbar", spread=(100, 160),
@@ -40,7 +40,7 @@ class CrossbarNumbers(HardwareSection):
     )  # fmt: skip
     adc_bits: float = number(8, chosen=True, unit="bit", about="ADC resolution", source=HERMES, ge=1, le=16)
     columns_per_adc: float = number(
-        1, chosen=True, unit="columns", about="Columns that take turns at one ADC", source=HERMES, ge=1
+        1, chosen=True, whole=True, unit="columns", about="Columns that take turns at one ADC", source=HERMES, ge=1
     )
 
 
@@ -57,7 +57,7 @@ class DigitalUnitNumbers(HardwareSection):
     """Digital units: additions, normalisations, ReLU, sampling."""
 
     num_digital_units: float = number(
-        5, chosen=True, unit="units", about="Digital processing units", source=SIMULATOR, ge=1
+        5, chosen=True, whole=True, unit="units", about="Digital processing units", source=SIMULATOR, ge=1
     )
     digital_unit_area_mm2: float = number(1.25, unit="mm2", about="Area of one digital unit", source=SURVEY, ge=0)
     add_latency_ns_per_256: float = number(8, unit="ns", about="Addition per 256 values", source=SIMULATOR, ge=0)
@@ -76,7 +76,13 @@ class AttentionNumbers(HardwareSection):
     """Attention units and the authors' fitted law of attention."""
 
     num_attention_units: float = number(
-        4, chosen=True, unit="units", about="Attention units; heads are dealt to them", source=SIMULATOR, ge=1
+        4,
+        chosen=True,
+        whole=True,
+        unit="units",
+        about="Attention units; heads are dealt to them",
+        source=SIMULATOR,
+        ge=1,
     )
     attention_unit_area_mm2: float = number(5.0, unit="mm2", about="Area of one attention unit", source=SURVEY, ge=0)
     attention_fit_linear: float = number(

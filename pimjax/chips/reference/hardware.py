@@ -31,7 +31,13 @@ class ReferenceHardware(
     absent: ClassVar[dict[str, float]] = {"tiles": float("inf")}
 
     tiers: float = number(
-        1, chosen=True, unit="tiers", about="Stacked tiers per tile; one works at a time", source=SIMULATOR, ge=1
+        1,
+        chosen=True,
+        whole=True,
+        unit="tiers",
+        about="Stacked tiers per tile; one works at a time",
+        source=SIMULATOR,
+        ge=1,
     )
     comm_factor: float = number(
         1, chosen=True, unit="1", about="Scale of input transfers (reference model only)", source=SIMULATOR, ge=0
