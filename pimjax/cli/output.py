@@ -55,7 +55,8 @@ def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any
     Keys and numbers are never broken over lines; on narrow terminals the columns of sentences give way.
     """
     cells = [[cell if isinstance(cell, str) else shown(cell) for cell in row] for row in rows]
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0),
+                 show_header=any(columns))  # fmt: skip
     for index, column in enumerate(columns):
         sentences = any(" " in row[index] for row in cells)
         justify = "left" if index < text else "right"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pimjax.cli.explanation import show_explanation
+from pimjax.cli.header import show_run
 from pimjax.cli.notes import show_notes
 from pimjax.cli.options import JsonOption, RequestOption, SetOption, TraceOption, parse_overrides
 from pimjax.cli.output import emit_json, shown, stderr, stdout, table, with_unit
@@ -58,6 +59,7 @@ def estimate(
     from pimjax.config import load_config
     from pimjax.estimation import estimate as run
     from pimjax.estimation.explain import explain as explanation
+    from pimjax.estimation.routing import resolve
 
     use_compilation_cache()
     loaded = load_config(config, parse_overrides(settings))
@@ -81,8 +83,12 @@ def estimate(
         more = {"explain": report, "uncertainty": drawn, "notes": without_effect(loaded, accuracy=accuracy != "none")}
         emit_json({**facts, **result.to_dict(), **{key: value for key, value in more.items() if value}})
         return
-    _show(facts, result.to_dict(), {spec.name: spec.plain for spec in CHIPS[loaded.chip_model].components})
+    ran = loaded if not CHIPS[loaded.chip_model].takes_routing else resolve(loaded, routing)[0]
+    head = show_run(ran, fidelity, trace=trace, request=request)
+    _show(head, result.to_dict(), {spec.name: spec.plain for spec in CHIPS[loaded.chip_model].components})
     show_notes(loaded, accuracy=accuracy != "none")
+    if not explain:
+        _show_next(config)
     if perfetto is not None:
         stderr.print(f"timeline of the first pass: {perfetto} (open it at https://ui.perfetto.dev)")
     if drawn:
@@ -91,11 +97,9 @@ def estimate(
         show_explanation(report)
 
 
-def _show(facts: dict[str, Any], out: dict[str, Any], plain: dict[str, str]) -> None:
-    stdout.print(
-        f"[bold]{facts['config']}[/bold]  [dim]{facts['chip_model']} chip, {facts['fidelity']}, {facts['digest']}[/dim]"
-    )
+def _show(head: list[tuple[str, str]], out: dict[str, Any], plain: dict[str, str]) -> None:
     rows = [
+        *head,
         ("latency", with_unit(out["latency_ns"], "ns")),
         ("energy", with_unit(out["energy_nj"], "nJ")),
         ("area", f"{shown(out['area_mm2'])} mm2, {shown(out['crossbars'])} crossbars, {shown(out['dies'])} "
@@ -110,21 +114,25 @@ def _show(facts: dict[str, Any], out: dict[str, Any], plain: dict[str, str]) -> 
         rows.append(("expert phases", f"{with_unit(out['moe_latency_ns'], 'ns')} on {shown(out['moe_area_mm2'])} mm2"))
     if "sqnr_db" in out:
         rows.append(("accuracy", _accuracy(out)))
-    stdout.print(table(None, ("", ""), rows, text=2))
     titles = (
-        ("critical_ns", "latency"),
-        ("component_energy_nj", "energy"),
-        ("component_area_mm2", "area"),
+        ("critical_ns", "latency from"),
+        ("component_energy_nj", "energy from"),
+        ("component_area_mm2", "area from"),
     )
     for key, title in titles:
         parts = sorted(((v, k) for k, v in out[key].items() if v), reverse=True)
         whole = sum(value for value, _ in parts) or 1
-        shares = ", ".join(
+        shares = [
             f"{plain.get(name, name)} {value / whole:.1%}" for value, name in parts[:6] if value / whole >= 0.0005
-        )
-        stdout.print(f"[dim]{title:>8}[/dim]  {shares}", soft_wrap=True)
+        ]
+        rows.append((title, ", ".join(shares)))
+    stdout.print(table(None, ("", ""), rows, text=2))
     for sentence in out["status_text"]:
         stderr.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
+
+
+def _show_next(config: str) -> None:
+    stdout.print(f"next: pimjax estimate {config} --explain", markup=False, style="dim", soft_wrap=True)
 
 
 def _accuracy(out: dict[str, Any]) -> str:
