@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from generators.results import RESULTS, load, machine, shown, table
+from benchmarks.lib.paths import ROOT
+from generators.results import load, machine, script_of, shown, table
 
 #: Result file -> heading. Files that are not there yet are named as not measured.
 FILES = {
@@ -49,9 +49,7 @@ def performance_tables() -> str:
 
 def _about(name: str) -> str:
     """First sentence of the script."""
-    script = Path(RESULTS.parent) / f"{name}.py"
-    if not script.is_file():
-        return ""
+    script = ROOT / script_of(name)
     text = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
     return f"{text.splitlines()[0]}" if text else ""
 
