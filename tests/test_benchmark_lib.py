@@ -12,11 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import device_check
 from benchmarks.lib.harness import command
 from benchmarks.lib.learned_groups import learn_groups, sinkhorn, soft_makespan
 from benchmarks.lib.paths import ROOT
 from benchmarks.lib.results import dumps, write
+from benchmarks.lib.roofline import against_bound, work_of
 from benchmarks.lib.scripts import measuring_scripts, script_of
+from benchmarks.lib.workloads import cost_program, kernel_inputs, vary_hardware
 
 BENCHMARKS = ROOT / "benchmarks"
 SCRIPTS = sorted(path for path in BENCHMARKS.rglob("*.py") if path.parent.name != "lib" and path.stem != "__init__")
@@ -81,6 +84,45 @@ def test_results_are_short_in_lines_and_read_back(tmp_path) -> None:
     assert text.count("\n") < 60
     assert json.loads(write(tmp_path / "new" / "one.json", document).read_text()) == document
     assert len(list((tmp_path / "new").iterdir())) == 1
+
+
+def test_work_counts_products_loops_and_the_cheapest_branch() -> None:
+    def program(x):
+        carried, _ = jax.lax.scan(lambda c, _: (jnp.tanh(c @ x), None), x, None, length=3)
+        return jax.lax.cond(x[0, 0] > 0, lambda c: c * 2, lambda c: jnp.sin(c) + 1, carried)
+
+    work = work_of(program, jnp.ones((4, 4)))
+    # three products of 2 * 4 * 4 * 4 with a tanh each, one comparison, one multiplication of the cheaper branch
+    assert work.operations == pytest.approx(3 * (128 + 16) + 16 + 2, abs=2)
+    assert work.bytes == 2 * 16 * 4
+    assert not work.loops
+    assert work_of(lambda n: jax.lax.while_loop(lambda i: i < n, lambda i: i + 1, 0), jnp.int32(3)).loops
+
+
+def test_a_bound_needs_known_peaks() -> None:
+    work = work_of(lambda x, y: x @ y, jnp.ones((64, 64)), jnp.ones((64, 64)))
+    known = against_bound(work, 1e-6, "NVIDIA H200")
+    assert known["bound_by"] == "bytes"
+    assert known["roofline_fraction"] == pytest.approx(3 * 64 * 64 * 4 / 4.8e12 / 1e-6)
+    assert against_bound(work, 1e-6, "cpu")["roofline_fraction"] is None
+
+
+def test_every_chip_of_a_batch_differs_and_units_stay_whole() -> None:
+    design, _, options = kernel_inputs("paper_reference", "closed")
+    hardware = vary_hardware(design, 5)
+    assert len(np.unique(hardware.mvm_latency_ns)) == 5
+    units = np.asarray(hardware.num_digital_units)
+    np.testing.assert_array_equal(units, np.round(units))
+    latency, energy, area = jax.jit(cost_program(options))(hardware, design, None)
+    assert latency.shape == energy.shape == area.shape == (5,)
+
+
+def test_the_device_check_records_lines_that_fail_or_are_slow(tmp_path) -> None:
+    failed = device_check.run_line("no_such_line", 100, tmp_path / "failed.json", dry=True)
+    assert "no_such_line" in failed["error"]
+    assert failed["entries"] == {}
+    slow = device_check.run_line("cache", 0.05, tmp_path / "slow.json", dry=True)
+    assert "stopped after" in slow["error"]
 
 
 def test_sinkhorn_is_doubly_stochastic() -> None:

@@ -15,14 +15,13 @@ ENTRY, ROW = 120, 1000
 def dumps(document: Any) -> str:
     """JSON text, indented by one; small entries, rows of tables and lists of plain values take one line each.
 
-    >>> print(dumps({"rows": [{"size": 1, "seconds": 0.25}] * 2, "curve": list(range(50)), "about": "x" * 99}))
+    >>> print(dumps({"rows": [{"size": 1, "seconds": 0.25, "of": "a" * 20}] * 2, "curve": list(range(5))}))
     {
      "rows": [
-      {"size": 1, "seconds": 0.25},
-      {"size": 1, "seconds": 0.25}
+      {"size": 1, "seconds": 0.25, "of": "aaaaaaaaaaaaaaaaaaaa"},
+      {"size": 1, "seconds": 0.25, "of": "aaaaaaaaaaaaaaaaaaaa"}
      ],
-     "curve": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49],
-     "about": "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+     "curve": [0, 1, 2, 3, 4]
     }
     """
     return _render(document, 0, 0)

@@ -21,20 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.lib.harness import time_compiled, write_json
-from pimjax.cache.capacity import CapacityLaw, capacity_at, capacity_law, list_length
-from pimjax.cache.threshold import ThresholdState, threshold_init, threshold_step
+from benchmarks.lib.workloads import admitted_scan
+from pimjax.cache.capacity import capacity_at, capacity_law, list_length
+from pimjax.cache.threshold import threshold_init
 
 FLOOR_STEPS_PER_S = 1000.0
-
-
-def admitted_scan(states: ThresholdState, scores: jax.Array, law: CapacityLaw) -> tuple[ThresholdState, Any]:
-    """All steps of all sequences: admitted experts, bytes read and written."""
-
-    def body(state: ThresholdState, row: jax.Array) -> tuple[ThresholdState, Any]:
-        state, step = jax.vmap(threshold_step, in_axes=(0, 0, None))(state, row, law)
-        return state, (step.admitted, step.bytes_read, step.bytes_written)
-
-    return jax.lax.scan(body, states, scores)
 
 
 def numpy_peer(scores: np.ndarray, capacity: np.ndarray) -> np.ndarray:

@@ -29,19 +29,11 @@ from jax import lax
 
 from benchmarks.lib.harness import write_json
 from benchmarks.lib.oracles import schedule as oracle
+from benchmarks.lib.workloads import make_choices
 from pimjax.schedule import POLICIES, schedule_cost
 
 REQUIRED_CPU = {"token_wise": 20_000, "compact": 20_000, "reschedule": 1_000, "packed": 500}
 TARGET_H100 = {"token_wise": 10_000_000, "compact": 10_000_000, "reschedule": 3_000_000, "packed": 300_000}
-
-
-def make_choices(traces: int, tokens: int, experts: int, top_k: int) -> np.ndarray:
-    """Skewed token-choice routing: popularity differs per trace, `[N, T, E]`."""
-    generator = np.random.default_rng(0)
-    scores = generator.random((traces, tokens, experts)) + 0.3 * generator.random((traces, 1, experts))
-    choices = np.zeros(scores.shape, bool)
-    np.put_along_axis(choices, np.argsort(scores, axis=-1)[..., -top_k:], True, axis=-1)
-    return choices
 
 
 def copy_bandwidth() -> float:
@@ -144,7 +136,7 @@ def main() -> None:
             flush=True,
         )
     if on_cpu:
-        print("H100: not measured (run this script on one: python benchmarks/speed/schedule_speed.py)")
+        print("GPU: not measured here (python benchmarks/device_check.py measures it with all other lines)")
     if not arguments.quick:
         print(f"wrote {write_json('schedule_speed', document)}")
 

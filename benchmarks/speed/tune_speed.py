@@ -9,7 +9,6 @@ The largest number of starts is meant for a GPU and is left out ("not measured")
 from __future__ import annotations
 
 import argparse
-import functools
 import statistics
 import sys
 import time
@@ -19,34 +18,17 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from benchmarks.lib.harness import write_json
-from benchmarks.lib.tune_problems import problem_config
-from pimjax.tuning.evaluate import base_quantities, lagrangian
-from pimjax.tuning.problem import make_problem
+from benchmarks.lib.workloads import tuning_programs
 
 
 def measure(name: str, starts: tuple[int, ...]) -> dict[str, Any]:
     """Times of one problem."""
-    problem = make_problem(problem_config(name))
-    arrays = jax.tree.map(jnp.asarray, problem.arrays)
-    limits = jnp.zeros(len(problem.arrays.limit_bounds))
-    generator, rows = np.random.default_rng(0), {}
-
-    def forward(units: Any, variants: Any) -> Any:
-        kernel = functools.partial(base_quantities, static=problem.static)
-        base = jax.vmap(kernel, in_axes=(None, 0, 0, None))(arrays, units, variants, jnp.float32(0))[0]
-        return base @ arrays.objective
-
-    def value(unit: Any, variant: Any) -> Any:
-        return lagrangian(arrays, unit, variant, jnp.float32(0), limits, jnp.float32(10), static=problem.static)[0]
-
+    rows = {}
     for count in starts:
-        units = jnp.asarray(generator.random((count, len(problem.start))), jnp.float32)
-        variants = jnp.zeros(count, jnp.int32)
-        one, slope = in_turns(forward, lambda u, v: jax.vmap(jax.value_and_grad(value))(u, v), units, variants)
+        forward, gradient, arguments = tuning_programs(name, count)
+        one, slope = in_turns(forward, gradient, *arguments)
         rows[str(count)] = {
             "forward": one,
             "gradient": slope,
