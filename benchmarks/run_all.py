@@ -9,7 +9,6 @@ python benchmarks/run_all.py --run --only reference_speed event_engine
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -18,14 +17,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from headlines import HEADLINES, RESULTS, document, shown, value_at
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-HERE = Path(__file__).parent
-#: Modules that scripts share, scripts that only rewrite files from results, and what trains the shipped models.
-NOT_SCRIPTS = {
-    "figure_data", "generation_figures", "harness", "schedule_figures", "tune_case_page", "headlines", "macro_descriptions", "macro_page", "macro_parts", "macro_review", "readme_numbers", "run_all", "train_language_models",
-    "tune_problems",
-}  # fmt: skip
+from benchmarks.lib import results
+from benchmarks.lib.headlines import HEADLINES, document, shown, value_at
+from benchmarks.lib.paths import COMMITTED, ROOT
+from benchmarks.lib.scripts import measuring_scripts, script_of
 
 
 def main() -> None:
@@ -46,7 +43,7 @@ def main() -> None:
 
 def script_names(only: list[str] | None = None) -> list[str]:
     """Names of the benchmark scripts, sorted."""
-    names = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in NOT_SCRIPTS)
+    names = list(measuring_scripts())
     unknown = set(only or ()) - set(names)
     if unknown:
         sys.exit(f"no benchmark is called {', '.join(sorted(unknown))}; there are: {', '.join(names)}")
@@ -55,14 +52,15 @@ def script_names(only: list[str] | None = None) -> list[str]:
 
 def run_scripts(names: list[str], *, quick: bool) -> None:
     """Run scripts one after the other; what a failing one printed is shown."""
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]))
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     failed = []
+    scripts = measuring_scripts()
     with tempfile.TemporaryDirectory() as scratch:
         if quick:
             environment["PIMJAX_BENCHMARK_RESULTS"] = scratch
         for name in names:
             begin = time.perf_counter()
-            command = [sys.executable, str(HERE / f"{name}.py"), *(["--quick"] if quick else [])]
+            command = [sys.executable, str(scripts[name]), *(["--quick"] if quick else [])]
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             seconds = time.perf_counter() - begin
             print(f"{'ok' if done.returncode == 0 else 'FAILED':<7} {name:<28} {seconds:7.1f} s", flush=True)
@@ -81,9 +79,8 @@ def collect(names: list[str]) -> None:
     widths = [max(len(column), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)]
     for line in (list(columns), ["-" * width for width in widths], *cells):
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    target = Path(os.environ.get("PIMJAX_BENCHMARK_RESULTS", RESULTS)) / "summary.json"
-    target.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
-    print(f"wrote {target}")
+    target = Path(os.environ.get("PIMJAX_BENCHMARK_RESULTS", COMMITTED)) / "summary.json"
+    print(f"wrote {results.write(target, {'rows': rows})}")
 
 
 def summary(names: list[str]) -> list[dict[str, Any]]:
@@ -92,7 +89,7 @@ def summary(names: list[str]) -> list[dict[str, Any]]:
     for name in names:
         found = document(name)
         facts = (found or {}).get("environment", {})
-        common = {"device": facts.get("device", "-"), "jax": facts.get("jax", "-"), "date": facts.get("date", "-"), "command": facts.get("command", f"python benchmarks/{name}.py"),
+        common = {"device": facts.get("device", "-"), "jax": facts.get("jax", "-"), "date": facts.get("date", "-"), "command": facts.get("command", f"python {script_of(name)}"),
                   "versions": {key: facts[key] for key in ("python", "jax", "jaxlib", "numpy") if key in facts}}  # fmt: skip
         headlines = [headline for headline in HEADLINES if headline.file == name]
         if found is None or not headlines:

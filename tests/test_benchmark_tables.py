@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+from benchmarks import run_all
+from benchmarks.lib import headlines
+from benchmarks.lib.paths import ROOT
+from benchmarks.pages import figure_data, readme_numbers
 
 
-@pytest.fixture
-def script(monkeypatch):
-    """Imports a script of the benchmarks folder."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-    def load(name: str):
-        for known in ("headlines", "readme_numbers", "run_all", "figure_data"):
-            sys.modules.pop(known, None)
-        return importlib.import_module(name)
-
-    yield load
-    for known in ("headlines", "readme_numbers", "run_all", "figure_data"):
-        sys.modules.pop(known, None)
-
-
-def test_every_headline_is_in_its_result(script) -> None:
-    headlines = script("headlines")
+def test_every_headline_is_in_its_result() -> None:
     for headline in headlines.HEADLINES:
         found = headlines.document(headline.file)
         if found is not None:
@@ -35,8 +20,7 @@ def test_every_headline_is_in_its_result(script) -> None:
             assert found["environment"]["command"].startswith("python ")
 
 
-def test_every_script_is_in_the_table(script) -> None:
-    run_all = script("run_all")
+def test_every_script_is_in_the_table() -> None:
     names = run_all.script_names()
     rows = run_all.summary(names)
     assert {row["benchmark"] for row in rows} == set(names)
@@ -45,8 +29,8 @@ def test_every_script_is_in_the_table(script) -> None:
         run_all.script_names(["no_such_benchmark"])
 
 
-def test_readme_block_is_written_and_drift_is_found(script, tmp_path, monkeypatch, capsys) -> None:
-    numbers = script("readme_numbers")
+def test_readme_block_is_written_and_drift_is_found(tmp_path, monkeypatch, capsys) -> None:
+    numbers = readme_numbers
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{numbers.BEGIN}\n{numbers.END}\nafter\n")
     monkeypatch.setattr(sys, "argv", ["readme_numbers.py", "--readme", str(readme)])
@@ -54,7 +38,7 @@ def test_readme_block_is_written_and_drift_is_found(script, tmp_path, monkeypatc
     text = readme.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "`python benchmarks/event_engine.py`" in text
+    assert "`python benchmarks/speed/event_engine.py`" in text
     monkeypatch.setattr(sys, "argv", ["readme_numbers.py", "--check", "--readme", str(readme)])
     numbers.main()
     readme.write_text(text.replace("187,015", "187,016"))
@@ -66,10 +50,10 @@ def test_readme_block_is_written_and_drift_is_found(script, tmp_path, monkeypatc
     assert "numbers are those" in capsys.readouterr().out
 
 
-def test_figure_data_keeps_what_figures_need(script, capsys) -> None:
-    data = script("figure_data").collect()
+def test_figure_data_keeps_what_figures_need(capsys) -> None:
+    data = figure_data.collect()
     assert data["schedule_figure"]["groups"] == [[1, 2], [3, 4], [5, 6], [7, 8]]
     for name, entry in data.items():
         if name != "note":
-            assert (BENCHMARKS.parent / entry["from"]).is_file()
+            assert (ROOT / entry["from"]).is_file()
     capsys.readouterr()

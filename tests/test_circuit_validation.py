@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
-from pathlib import Path
 
 import jax
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import macro_descriptions
-import macro_parts
-import macro_review
-import validate_macros
-import validate_zigzag
-
+from benchmarks.lib import macro_descriptions, macro_parts, macro_review
+from benchmarks.validation import validate_macros, validate_zigzag
 from pimjax.circuit import Macro, predict_macro
 from pimjax.errors import ConfigError
 

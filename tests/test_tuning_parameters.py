@@ -15,7 +15,6 @@ from pimjax.numerics.quality import product_quality_db
 from pimjax.numerics.settings import Crossbar
 from pimjax.tuning import load_tune_config, make_problem
 from pimjax.tuning.evaluate import evaluate
-from pimjax.tuning.learned_grouping import learn_groups, sinkhorn, soft_makespan
 from pimjax.tuning.measures import BASE, MEASURES, row, value_of
 from pimjax.tuning.parameters import apply, leaf_names, make_box, relaxed, snap, unit_at, values_at
 from pimjax.tuning.quality import sqnr_db
@@ -158,27 +157,3 @@ def test_perplexity_may_be_a_limit(monkeypatch) -> None:
     assert (found.excess == 0).tolist() == [False, False, False, True, True]
     with pytest.raises(ConfigError, match="set quality: perplexity"):
         load_tune_config(run | {"quality": "sqnr"})
-
-
-def test_sinkhorn_is_doubly_stochastic() -> None:
-    logits = jax.random.normal(jax.random.key(0), (12, 4))
-    plan = sinkhorn(logits, jnp.full(4, 3.0), jnp.float32(1.0))
-    np.testing.assert_allclose(plan.sum(axis=1), 1.0, rtol=1e-5)
-    np.testing.assert_allclose(plan.sum(axis=0), 3.0, rtol=1e-3)
-
-
-def test_soft_makespan_is_finite_on_boundaries() -> None:
-    plan = sinkhorn(jnp.zeros((4, 2)), jnp.full(2, 2.0), jnp.float32(1.0))
-    for loads in (jnp.zeros((3, 4)), jnp.ones((3, 4)), jnp.zeros((3, 4)).at[0, 0].set(5.0)):
-        value, slope = jax.value_and_grad(soft_makespan)(plan, loads)
-        assert np.isfinite(value)
-        assert np.isfinite(slope).all()
-
-
-def test_learned_groups_have_equal_sizes_and_balance() -> None:
-    loads = np.random.default_rng(0).poisson(5.0, (6, 12)) * np.array([4, 1, 1, 1, 4, 1, 1, 1, 4, 1, 1, 1])
-    groups = learn_groups(loads, 3, steps=120)
-    assert np.bincount(groups).tolist() == [4, 4, 4]
-    learned, neighbours = ((loads @ np.eye(3)[g]).max(axis=1).mean() for g in (groups, np.arange(12) * 3 // 12))
-    assert learned <= neighbours
-    assert len(set(groups[[0, 4, 8]])) == 3  # the three hot experts are kept apart

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from generators.results import at, load, machine, table
+from generators.results import at, load, machine, script_of, table
 
 SETS = ("none", "kv", "go", "kv+go", "kv+go, thresholds")
 
 
 def _missing(name: str) -> str:
-    return f"Not measured yet: `python benchmarks/{name}.py` writes this table.\n"
+    return f"Not measured yet: `python {script_of(name)}` writes this table.\n"
 
 
 def gap() -> str:

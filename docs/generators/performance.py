@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from generators.results import RESULTS, load, machine, shown, table
+from benchmarks.lib.device_lines import LINES
+from benchmarks.lib.paths import ROOT
+from generators.results import load, machine, script_of, shown, table
 
 #: Result file -> heading. Files that are not there yet are named as not measured.
 FILES = {
@@ -35,6 +36,34 @@ def summary_table() -> str:
     return table(("benchmark", "what", "result", "device", "date"), rows)
 
 
+def device_table() -> str:
+    """What one accelerator does: every line of `benchmarks/device_check.py`; where there is none, each says so."""
+    document = load("device_check_gpu")
+    found = document["lines"] if document else {}
+    rows: list[tuple[Any, ...]] = []
+    for name, line in LINES.items():
+        measured = found.get(name, {})
+        for entry, value in measured.get("entries", {}).items():
+            share = value.get("roofline_fraction")
+            bound = "-" if share is None else f"{shown(100 * share, 2)} % ({value['bound_by']})"
+            rate = f"{shown(value['per_s'], 3)} {line.unit} per s"
+            rows.append(
+                (
+                    line.about,
+                    _words(entry),
+                    value["items"],
+                    _time(value["median_s"]),
+                    rate,
+                    _time(value["compile_s"]),
+                    bound,
+                )
+            )
+        if not measured.get("entries") or "error" in measured:
+            rows.append((line.about, measured.get("error", "not measured"), *[None] * 5))
+    head = ("line", "what", "size", "time", "rate", "compile", "of the bound")
+    return table(head, rows) + "\n" + (machine("device_check_gpu") if document else machine("device_check"))
+
+
 def performance_tables() -> str:
     """One section per benchmark."""
     parts = []
@@ -49,9 +78,7 @@ def performance_tables() -> str:
 
 def _about(name: str) -> str:
     """First sentence of the script."""
-    script = Path(RESULTS.parent) / f"{name}.py"
-    if not script.is_file():
-        return ""
+    script = ROOT / script_of(name)
     text = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
     return f"{text.splitlines()[0]}" if text else ""
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.lib.paths import COMMITTED as RESULTS
+from benchmarks.lib.scripts import script_of
 
 
 @functools.cache
@@ -59,7 +63,7 @@ def machine(name: str) -> str:
     """One line on how and where a result was made."""
     document = load(name)
     if document is None:
-        return f"*Not measured yet: `python benchmarks/{name}.py`.*\n"
+        return f"*Not measured yet: `python {script_of(name)}`.*\n"
     facts = document["environment"]
     threads = document.get("threads", facts["cpu_threads_allowed"])
     where = f"{facts['devices']} x {facts['device']}"

@@ -7,7 +7,7 @@ from typing import Any
 from generators.results import RESULTS, at, load, machine, shown, table
 
 #: Figures of benchmarks/results that pages show; copied to generated/images.
-FIGURES = ("perplexity_study.png", "tune_proof.svg")
+FIGURES = ("perplexity_study.png", "tune_proof.png")
 
 
 def figure(name: str, caption: str) -> str:
@@ -82,7 +82,7 @@ def tune_proof() -> str:
     )  # fmt: skip
     return "\n".join(
         [
-            figure("tune_proof.svg", "Best objective against evaluations, four methods"),
+            figure("tune_proof.png", "Best objective against evaluations, four methods"),
             f"Evaluations to within 1 % of the optimum, median of {document['seeds']} seeds; a gradient counts as "
             f"{document['gradient_counts_as']} evaluations, and so does that of every limit at the same point; a dash: never "
             f"within the budget of {_budgets(document['problems'], 'gradient')} evaluations (TPE, which is slow itself: "

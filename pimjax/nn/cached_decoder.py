@@ -4,7 +4,7 @@ What the caches preserve. Keys and values of old tokens never change, and the ga
 the experts that expert choice on the longer sequence would give it. So a decode equals one forward pass with the
 admissions ``A*`` (the prompt's sets, then each token's own), at any depth. What they do not preserve: expert choice is
 not causal. A deep stack recomputed on the longer prefix moves old tokens between experts, which changes old rows and,
-in deeper layers, the newest one; ``benchmarks/expert_choice_gap.py`` measures by how much. In one layer there is no
+in deeper layers, the newest one; ``benchmarks/studies/expert_choice_gap.py`` measures by how much. In one layer there is no
 difference. Inside the prompt the choice looks ahead unless the prompt is one token.
 """
 

@@ -30,7 +30,7 @@ def default_traces(
 ) -> RoutingTrace:
     """Recorded requests, stacked ``[R, ...]``: 12 requests of 128 to 256 tokens, 3 layers, 16 experts, k = 4.
 
-    Made by ``benchmarks/train_language_models.py`` from held-out help topics of Python; seeds and hashes are in
+    Made by ``benchmarks/studies/train_language_models.py`` from held-out help topics of Python; seeds and hashes are in
     ``metadata``. Under "token_choice" only the scores of chosen experts are kept (others 0); "expert_choice" was
     recorded with the causal rule at every position and keeps all scores.
 

@@ -3,7 +3,7 @@
 Gao & Yang (ISCAS 2026, arXiv 2602.10254) give slots per token and loads per token of LLaMA-MoE-4/16 on C4 text for five
 groupings and two schedules. The makespans fix how unequal the experts are; the compact loads, close to 4, ask for long
 sequences; the rescheduled loads ask for tokens that differ from their predecessors. The numbers below were found by
-``benchmarks/fit_paper_trace.py`` and its result file shows how close they come.
+``benchmarks/studies/fit_paper_trace.py`` and its result file shows how close they come.
 """
 
 from __future__ import annotations

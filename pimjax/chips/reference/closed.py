@@ -7,7 +7,7 @@ release and i the interval of releases (one MVM), a phase of n > 1 tokens takes
 
 The term with h is the time that units idle while all tokens are at their tiles or in single operations: bursts of
 early tokens hold back the singles of later ones, so tokens march in groups. Its shape has three constants per kind of
-phase, fitted to the event engine (`python benchmarks/reference_error.py --fit` repeats the fit). One token takes r + h.
+phase, fitted to the event engine (`python benchmarks/validation/reference_error.py --fit` repeats the fit). One token takes r + h.
 
 Differentiable in every duration and in the number of units; homogeneous in the durations.
 """

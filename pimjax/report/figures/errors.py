@@ -19,7 +19,7 @@ _FLOOR = 1e-5
 def draw(figure: Any, page: bool) -> None:
     """Fill an empty figure."""
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1)) if page else figure.subplots(2, 1)
-    found = study("multiplexed_error", "benchmarks/multiplexed_error.py")
+    found = study("multiplexed_error", "benchmarks/validation/multiplexed_error.py")
     for mode, entry in found["modes"].items():
         for fidelity in ("fluid", "closed"):
             if fidelity in entry:
@@ -38,7 +38,7 @@ def draw(figure: Any, page: bool) -> None:
         ncols=3 if page else 1,
         handlelength=3,
     )
-    sets = study("reference_error", "benchmarks/reference_error.py")["sets"]
+    sets = study("reference_error", "benchmarks/validation/reference_error.py")["sets"]
     chosen = {"published": "published scale", "small": "small models"}
     statistics = (("mean_percent", "mean"), ("p95_percent", "95 %"), ("p99_percent", "99 %"), ("max_percent", "max"))
     for column, (name, label) in enumerate(chosen.items()):

@@ -15,7 +15,7 @@ _MODEL = "GPT-OSS-20B"
 
 def draw(figure: Any, page: bool) -> None:
     """Fill an empty figure."""
-    found = study("loads", "benchmarks/contention_study.py")["models"][_MODEL]
+    found = study("loads", "benchmarks/studies/contention_study.py")["models"][_MODEL]
     sizes = sorted(int(size) for size in found)
     left, right = figure.subplots(1, 2) if page else figure.subplots(2, 1)
     bound = [found[str(size)]["packed"]["loads"] / found[str(size)]["packed"].get("over_bound", 1.0) for size in sizes]

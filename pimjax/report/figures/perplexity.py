@@ -16,7 +16,7 @@ _WORST = 12.0
 
 def draw(figure: Any, page: bool) -> None:
     """Fill an empty figure."""
-    found = study("perplexity", "benchmarks/perplexity_study.py")
+    found = study("perplexity", "benchmarks/studies/perplexity_study.py")
     panels = figure.subplots(1, 2, sharey=True) if page else figure.subplots(2, 1)
     for axes, (key, label) in zip(
         panels, (("tile_energy_nj", "energy of a tile [nJ]"), ("tile_area_mm2", "area of a tile [mm2]")), strict=True

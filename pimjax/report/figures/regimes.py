@@ -17,7 +17,7 @@ _LETTERS = {"token_wise": "T", "compact": "C", "reschedule": "R", "packed": "P"}
 
 def draw(figure: Any, page: bool) -> None:
     """Fill an empty figure."""
-    draw_rows(figure, page, study("regimes", "benchmarks/worth_study.py")["rows"])
+    draw_rows(figure, page, study("regimes", "benchmarks/studies/worth_study.py")["rows"])
 
 
 def draw_rows(figure: Any, page: bool, rows: list[dict[str, Any]]) -> None:

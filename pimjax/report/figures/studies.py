@@ -1,4 +1,4 @@
-"""Results of studies that ship with the package (made by benchmarks/figure_data.py from committed benchmark results)."""
+"""Results of studies that ship with the package (made by benchmarks/pages/figure_data.py from committed benchmark results)."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def study(name: str, script: str) -> dict[str, Any]:
     if found is None:
         raise StudyMissingError(
             f"this figure needs the results of {script}, which this version of pimjax does not ship; in a checkout run "
-            f"`python {script}`, then `python benchmarks/figure_data.py`"
+            f"`python {script}`, then `python benchmarks/pages/figure_data.py`"
         )
     return found

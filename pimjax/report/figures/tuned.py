@@ -18,7 +18,7 @@ _MEASURES = (("latency_ns", "latency", "blue"), ("energy_nj", "energy", "orange"
 
 def cases() -> dict[str, dict[str, Any]]:
     """Base and tuned measures of the paper's chips by the event engine, from the committed study."""
-    found = study("tuned", "benchmarks/tune_case_study.py")["cases"]
+    found = study("tuned", "benchmarks/studies/tune_case_study.py")["cases"]
     return {name: case for name, case in found.items() if name.startswith("paper_multiplexed")}
 
 

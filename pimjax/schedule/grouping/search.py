@@ -4,7 +4,7 @@ Experts are hot in different requests, so balancing the summed loads is not enou
 own largest group load. The objective is the mean over requests of a smooth maximum (a norm) of the group loads, each
 in units of the makespan that the request has before the search, so that short requests count as much as long ones. A
 norm near the maximum (64) for pairs, where one hot expert sets the makespan of a request, and a milder one (16) for
-larger groups, whose loads average out. How much of the gain is owed to that choice: benchmarks/grouping_constants.py.
+larger groups, whose loads average out. How much of the gain is owed to that choice: benchmarks/studies/grouping_constants.py.
 
 All swaps are priced at once, and after a swap only those that touch its two groups anew; the best is taken until none
 helps. Then two random swaps kick the grouping out of its local optimum (iterated local search), again and again, and

@@ -20,7 +20,7 @@ most four more (or half the limit) may be begun, tokens already begun come first
 compact one, never the token-wise one.
 
 On balanced groups of four, where the bound itself is often out of reach, the loads are about half a percent above the
-optimum of a relaxed problem that no schedule can beat (`benchmarks/packing_optimum.py`); a bonus of `left` instead of
+optimum of a relaxed problem that no schedule can beat (`benchmarks/studies/packing_optimum.py`); a bonus of `left` instead of
 `left / 2` keeps fewer tokens open and loads more.
 """
 

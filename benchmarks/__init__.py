@@ -1,0 +1,1 @@
+"""Scripts behind every published number, by what they are for; what they share is in `lib`."""

@@ -1,0 +1,1 @@
+"""What the scripts share: the harness, problems, descriptions, headline numbers."""
