@@ -50,7 +50,7 @@ FLOORS = {"fluid": 3_000, "closed": 1_000_000}
 KEPT_BYTES, GRADIENT_RATIO = 32 * 1024, 6.0
 
 
-def points(batch: int) -> tuple[Any, config.Capacity]:
+def points(batch: int) -> tuple[Any, pimjax.Capacity]:
     """Published designs `[batch]` whose costs and unit counts differ, on the device."""
     design, capacity = pimjax.build(pimjax.reference_config())
     rng = np.random.default_rng(SEED)
@@ -70,7 +70,7 @@ def kept_bytes(gradient_of: Callable[[Any], Any], values: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(backward))
 
 
-def programs(fidelity: str, capacity: config.Capacity) -> dict[str, Callable[[Any], Any]]:
+def programs(fidelity: str, capacity: pimjax.Capacity) -> dict[str, Callable[[Any], Any]]:
     """Unbatched functions of a design."""
     cost = functools.partial(reference_cost, capacity=capacity, fidelity=fidelity)  # type: ignore[arg-type]
 

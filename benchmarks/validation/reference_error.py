@@ -97,14 +97,14 @@ def event_latencies(runs: list[dict[str, Any]]) -> np.ndarray:
     """float64 [N] ns."""
     latencies = []
     for run in runs:
-        parameters = reference_parameters(config.reference_config(**run))
+        parameters = reference_parameters(pimjax.reference_config(**run))
         latencies.append(simulate(parameters, seed=run["seed"], with_memory=False, compiled=compiled()).latency_ns)
     return np.array(latencies)
 
 
 def fast_latencies(runs: list[dict[str, Any]], fidelity: Any) -> tuple[np.ndarray, np.ndarray]:
     """Latency and the attention's exact part of it, float64 [N] ns, one compiled program."""
-    design, capacity = config.build([config.reference_config(**run) for run in runs])
+    design, capacity = pimjax.build([pimjax.reference_config(**run) for run in runs])
     cost = functools.partial(reference_cost, capacity=capacity, fidelity=fidelity, critical=False)
     with jax.enable_x64(True):
         run = jax.jit(jax.vmap(lambda point: (cost(point).latency_ns, cost(point).busy_ns[..., list(ATTENTION)].sum())))
@@ -161,7 +161,7 @@ def fit() -> None:
     runs += [draw_published(rng) | {"layers": 2, "start_len": int(rng.integers(2, 20))} for _ in range(100)]
     runs += [draw_small(rng) for _ in range(150)]
     exact = event_latencies(runs)
-    design, capacity = config.build([config.reference_config(**run) for run in runs])
+    design, capacity = pimjax.build([pimjax.reference_config(**run) for run in runs])
     kinds = tuple(closed.IDLE_SHAPE)
     cost = functools.partial(reference_cost, capacity=capacity, fidelity="closed", critical=False)
 
