@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pimjax.cache.capacity import capacity_law as capacity_law
     from pimjax.cache.gate_output import gate_output_request as gate_output_request
     from pimjax.cache.hierarchy import hit_rate_curve as hit_rate_curve
-    from pimjax.chips.multiplexed import schedule_inputs as schedule_inputs
     from pimjax.chips.run_cost import COMPONENTS as COMPONENTS
     from pimjax.chips.run_cost import OP_KINDS as OP_KINDS
     from pimjax.circuit.tile import parametric_tile as parametric_tile
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from pimjax.estimation.uncertainty import uncertainty as uncertainty
     from pimjax.numerics import Crossbar as Crossbar
     from pimjax.numerics import crossbar_mvm as crossbar_mvm
+    from pimjax.runs.inputs import schedule_inputs as schedule_inputs
     from pimjax.schedule import GROUPING_STRATEGIES as GROUPING_STRATEGIES
     from pimjax.schedule import IDLE as IDLE
     from pimjax.schedule import deal_copies as deal_copies
@@ -91,7 +91,7 @@ _HOME = {
     "uncertainty": "pimjax.estimation.uncertainty",
     "estimate_batch": "pimjax.batch",
     "tune": "pimjax.tuning",
-    "schedule_inputs": "pimjax.chips.multiplexed",
+    "schedule_inputs": "pimjax.runs.inputs",
     "SchedulePlan": "pimjax.schedule.table",
     "copy_hottest": "pimjax.schedule.copies",
     "count_coactivation": "pimjax.schedule.grouping.group_experts",

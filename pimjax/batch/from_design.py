@@ -114,7 +114,7 @@ def _config(lane: Design, given: Config | None) -> Config:
             "grouping": plan_section.GROUPINGS[max(0, int(plan.grouping))],
             "group_of_expert": tuple(int(g) for g in groups) if is_explicit else None,
             "copies": int(plan.copies),
-            "policy": plan_section.POLICIES[int(plan.policy)],
+            "policy": list(plan_section.POLICIES)[int(plan.policy)],
             "max_open_tokens": int(plan.max_open_tokens) or None,
             "window_tokens": int(plan.window_tokens) or None,
             "share": plan_section.SHARE_KINDS[int(plan.share)],

@@ -10,15 +10,16 @@ import numpy as np
 
 from pimjax import status as status_bits
 from pimjax.array_typing import HostArray
-from pimjax.chips.multiplexed.routing import RunRouting, run_routing
 from pimjax.config.build import Capacity, capacity_of
 from pimjax.config.config import Config
 from pimjax.config.gpu import GpuConfig, load_gpu
 from pimjax.errors import ConfigError
-from pimjax.estimation.generation_lanes import LaneCosts, lane_configs, lane_schedules, piece_edges, run_lanes
+from pimjax.estimation.generation_lanes import LaneCosts, lane_configs, piece_edges, run_lanes
 from pimjax.estimation.gpu import GpuRun, gpu_run
 from pimjax.estimation.kernel import KERNEL_FIDELITIES
-from pimjax.estimation.routing import resolve
+from pimjax.runs.inputs import inputs_of_parts
+from pimjax.runs.requests import resolve
+from pimjax.runs.routing import RunRouting, run_routing
 from pimjax.trace.routing import RoutingTrace
 
 #: Cache sets of the paper's figure: which of the two caches a run has.
@@ -157,7 +158,7 @@ def estimate_generation(
     for _, run, routing in resolved:
         parts = lane_configs(run, edges)
         lanes += parts
-        schedules += lane_schedules(run, routing, parts, edges, fidelity=fidelity, capacity=capacity)
+        schedules += inputs_of_parts(run, routing, parts, edges, fidelity=fidelity, capacity=capacity)
     costs = _run_split(lanes, schedules, fidelity, len(edges) + 1)
     devices = {name: load_gpu(name) for name in gpus}
     cases = []
