@@ -8,11 +8,18 @@ from hypothesis import strategies as st
 from oracles import schedule as oracle
 
 from pimjax.schedule import IDLE, POLICIES, schedule_intervals, schedule_slots
+from pimjax.schedule import slots as slots_module
 from pimjax.schedule.load_matrix import host_loads
 from pimjax.schedule.policies.reschedule_host import delays
 from pimjax.schedule.slots import _place, place_on_host
 
 TOKENS, EXPERTS, GROUPS = 48, 8, 4
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """As in a new process: nothing has been placed yet."""
+    monkeypatch.setattr(slots_module, "_spent", {})
 
 
 @settings(max_examples=60)
@@ -55,12 +62,23 @@ def test_the_host_compiles_nothing(name, monkeypatch):
     np.testing.assert_array_equal(slots, oracle.schedule_slots(choices, np.arange(8) // 2, name, 4, 64))
 
 
-def test_a_long_packed_schedule_is_compiled_and_the_same(monkeypatch):
+def test_packed_is_compiled_once_the_host_has_taken_as_long_and_is_the_same(monkeypatch):
     rng = np.random.default_rng(4)
     loads = host_loads(rng.random((30, 8)) < 0.4, np.arange(8) // 2, 4)
-    alone = place_on_host(POLICIES["packed"], loads)
-    compiled = place_on_host(POLICIES["packed"], loads, passes=10**9)
-    jax.tree.map(np.testing.assert_array_equal, alone, compiled)
+    policy, compiled = POLICIES["packed"], []
+
+    def counting(*arguments, **options):
+        compiled.append(options)
+        return _place(*arguments, **options)
+
+    monkeypatch.setattr(slots_module, "_place", counting)
+    alone = place_on_host(policy, loads)
+    assert not compiled
+    jax.tree.map(np.testing.assert_array_equal, alone, place_on_host(policy, loads, passes=10**9))
+    assert len(compiled) == 1
+    slots_module._spent[policy] = 1e12
+    jax.tree.map(np.testing.assert_array_equal, alone, place_on_host(policy, loads))
+    assert len(compiled) == 2
 
 
 @pytest.mark.parametrize("skew", [1.0, 30.0])

@@ -84,7 +84,11 @@ def registered():
 def cases(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     choices = rng.random((TOKENS, EXPERTS)) < draw(st.sampled_from([0.1, 0.4, 0.9])) * 2 * rng.random(EXPERTS)
-    return choices, rng.integers(0, draw(st.integers(1, GROUPS)), EXPERTS).astype(np.int32), draw(st.integers(1, TOKENS))
+    return (
+        choices,
+        rng.integers(0, draw(st.integers(1, GROUPS)), EXPERTS).astype(np.int32),
+        draw(st.integers(1, TOKENS)),
+    )
 
 
 @settings(max_examples=25)
@@ -166,7 +170,9 @@ def test_host_and_device_count_the_same_and_every_slot(name, hold):
     assert host.profile[1].sum() == routing.prompt.sum()
 
 
-@pytest.mark.parametrize("workload", [{}, {"generated_tokens": 4}, {"generated_tokens": 4, "batch_size": 2, "kv_cache": True}])
+@pytest.mark.parametrize(
+    "workload", [{}, {"generated_tokens": 4}, {"generated_tokens": 4, "batch_size": 2, "kv_cache": True}]
+)
 def test_inputs_of_one_run_and_of_many_are_the_same(workload):
     config = configuration("late", workload=workload)
     traces = [trace_of(seed=seed) for seed in range(7)]
@@ -238,7 +244,7 @@ def test_a_bound_that_is_too_small_is_named():
     ps.register_policy(short)
     try:
         choices, groups = np.random.default_rng(2).random((3, 40, 8)) < 0.5, np.tile(np.arange(8) // 2, (3, 1))
-        with pytest.raises(ScheduleError, match="'short' took .* makespan_bound"):
+        with pytest.raises(ScheduleError, match=r"'short' took .* makespan_bound"):
             ps.schedule_slots(choices[0], groups[0], policy="short", num_groups=4)
         with pytest.raises(ScheduleError, match="makespan_bound"):
             count_passes(PlanConfig(policy="short"), [Pass(choices, groups, 4)], groups=4)
@@ -257,5 +263,5 @@ def test_registration_is_checked():
     assert configuration("one_by_one", barrier=False).plan.barrier is False
     with pytest.raises(ConfigError, match="only packed limits open tokens"):
         configuration("late", max_open_tokens=3)
-    with pytest.raises(ConfigError, match="plan.policy: 'later' is not accepted; allowed: .*'late'"):
+    with pytest.raises(ConfigError, match=r"plan.policy: 'later' is not accepted; allowed: .*'late'"):
         configuration("later")

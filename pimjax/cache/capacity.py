@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import numpy as np
 from flax import struct
 
-from pimjax.array_typing import Array, ArrayLike
+from pimjax.array_typing import Array, ArrayLike, HostArray
 from pimjax.config.workload import CAPACITY_RULES
 from pimjax.errors import ConfigError
 from pimjax.schedule.arrays import namespace
@@ -27,11 +26,11 @@ class CapacityLaw:
       rule: index into :data:`pimjax.config.workload.CAPACITY_RULES`.
     """
 
-    num_experts: jax.Array
-    top_k: jax.Array
-    prompt_tokens: jax.Array
-    max_tokens: jax.Array
-    rule: jax.Array
+    num_experts: Array | HostArray
+    top_k: Array | HostArray
+    prompt_tokens: Array | HostArray
+    max_tokens: Array | HostArray
+    rule: Array | HostArray
 
 
 def capacity_law(

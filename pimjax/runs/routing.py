@@ -199,7 +199,7 @@ def _admissions(config: Config, scores: HostArray) -> tuple[HostArray, HostArray
     """Decode steps: admitted bool [B, L, N-1, E] and lists that take the score, float [B, L, N-1]."""
     prompt, law = config.workload.num_prompt_tokens, _law(config)
     lengths = np.arange(prompt + 1, scores.shape[2] + 1, dtype=np.int32)
-    return admissions(scores, prompt, capacity_at(law, lengths), int(largest_capacity(law)))
+    return admissions(scores, prompt, np.asarray(capacity_at(law, lengths)), int(largest_capacity(law)))
 
 
 def _mean_taken(config: Config) -> HostArray:

@@ -16,6 +16,9 @@ from pimjax.schedule.placement import IDLE, Placement, place_intervals, place_ta
 from pimjax.schedule.policies.policy import Policy
 from pimjax.schedule.request import resolve
 
+_COMPILE_NS = 0.5e9  # what compiling the kernel of a policy takes, or less
+_spent: dict[Policy, float] = {}  # ns that slow NumPy twins have taken in this process
+
 
 def schedule_slots(
     choices: Any,
@@ -124,8 +127,8 @@ def place_on_host(
         policy: the policy.
         loads: int32 `[G, T]`, every token in use.
         max_open_tokens: limit of tokens begun and not finished, or None.
-        passes: passes that will be placed in all, for a policy whose kernel is faster once it is compiled; default
-            those of `loads`.
+        passes: passes that will be placed in all, for a policy whose kernel is faster once it is compiled: many are
+            then compiled at once; default those of `loads`.
 
     Returns:
         NumPy placement with S the makespan.
@@ -145,9 +148,20 @@ def place_on_host(
     if policy.host_intervals is not None:
         start, stop = policy.host_intervals(loads, tokens, int(loads.sum()))
         return place_intervals(start, stop, int(np.where(stop > start, stop, 0).max()))
-    if policy.host_place is not None and (policy.host_pays is None or policy.host_pays(passes, tokens)):
+    if policy.host_place is not None and _sooner(policy, passes, int(loads.sum()), tokens):
         return place_table(policy.host_place(loads, max_open_tokens), tokens)
     return _placed(policy, loads, max_open_tokens)
+
+
+def _sooner(policy: Policy, passes: int, own: int, tokens: int) -> bool:
+    """Whether to use a slow NumPy twin once more: never for longer, in all, than what compiling takes."""
+    if policy.host_ns is None:
+        return True
+    spent = _spent.get(policy, 0.0)
+    if spent + policy.host_ns(passes, tokens) > _COMPILE_NS:
+        return False
+    _spent[policy] = spent + policy.host_ns(own, tokens)
+    return True
 
 
 def _placed(policy: Policy, loads: HostArray, max_open_tokens: Any) -> Placement:

@@ -34,7 +34,7 @@ from jax import lax
 from pimjax.array_typing import Array
 from pimjax.schedule.load_matrix import longest_queue, one_after_another
 from pimjax.schedule.placement import IDLE, Placement
-from pimjax.schedule.policies.packed_host import RESERVE, host_pays, host_place_packed
+from pimjax.schedule.policies.packed_host import RESERVE, host_ns, host_place_packed
 from pimjax.schedule.policies.policy import Policy
 
 _WORD_BITS = 32
@@ -236,7 +236,7 @@ PACKED = Policy(
     place=place_packed,
     cost=_cost,
     host_place=host_place_packed,
-    host_pays=host_pays,
+    host_ns=host_ns,
     limits_open_tokens=True,
 )
 

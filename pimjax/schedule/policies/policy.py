@@ -39,7 +39,8 @@ class Policy:
         host_intervals: NumPy twin of `intervals`; may be the same function, if it runs on both. Without one the host
             compiles the kernel: a second for a policy that is used once.
         host_place: NumPy twin of `place`: `(loads, max_open_tokens) -> int32 [G, S]`, S the makespan.
-        host_pays: `(passes, tokens) -> bool`, whether `host_place` is sooner than compiling; None: always.
+        host_ns: `(passes, tokens) -> ns` that `host_place` takes, if that is more than a compiled kernel: once as much
+            has gone by as compiling takes, the host compiles. None: the twin is always used.
         needs_barrier: slots can only begin when the whole window is routed.
         limits_open_tokens: `plan.max_open_tokens` has a meaning.
     """
@@ -51,7 +52,7 @@ class Policy:
     cost: Callable[..., tuple[Any, Any]] | None = None
     host_intervals: Callable[..., tuple[Any, Any]] | None = None
     host_place: Callable[..., HostArray] | None = None
-    host_pays: Callable[[int, int], bool] | None = None
+    host_ns: Callable[[int, int], float] | None = None
     needs_barrier: bool = True
     limits_open_tokens: bool = False
 
