@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pimjax.batch import estimate_batch as estimate_batch
     from pimjax.cache.capacity import capacity_law as capacity_law
     from pimjax.cache.gate_output import gate_output_request as gate_output_request
-    from pimjax.chips.multiplexed import schedule_inputs as schedule_inputs
     from pimjax.chips.reference.authors_inputs import reference_config as reference_config
     from pimjax.chips.run_cost import COMPONENTS as COMPONENTS
     from pimjax.chips.run_cost import OP_KINDS as OP_KINDS
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from pimjax.numerics import Crossbar as Crossbar
     from pimjax.numerics import crossbar_mvm as crossbar_mvm
     from pimjax.registry import CHIPS as CHIPS
+    from pimjax.runs.inputs import schedule_inputs as schedule_inputs
     from pimjax.schedule import GROUPING_STRATEGIES as GROUPING_STRATEGIES
     from pimjax.schedule import IDLE as IDLE
     from pimjax.schedule import deal_copies as deal_copies
@@ -71,7 +71,7 @@ _HOME = {
     "schedule_slots": "pimjax.schedule",
     "schedule_intervals": "pimjax.schedule",
     "schedule_table": "pimjax.schedule",
-    "schedule_inputs": "pimjax.chips.multiplexed",
+    "schedule_inputs": "pimjax.runs.inputs",
     "capacity_law": "pimjax.cache.capacity",
     "gate_output_request": "pimjax.cache.gate_output",
     "estimate": "pimjax.estimation",
@@ -90,7 +90,20 @@ _HOME = {
     "TraceError": "pimjax.errors",
 }
 #: Namespaces: everything else that is public.
-_MODULES = ("batch", "cache", "chips", "circuit", "event", "nn", "numerics", "schedule", "sweep", "trace", "tuning")
+_MODULES = (
+    "batch",
+    "cache",
+    "chips",
+    "circuit",
+    "event",
+    "nn",
+    "numerics",
+    "runs",
+    "schedule",
+    "sweep",
+    "trace",
+    "tuning",
+)
 #: Names that stood at the top level before they moved into their namespaces; older scripts still find them.
 _MOVED = {
     "default_trace": "pimjax.trace",

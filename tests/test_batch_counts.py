@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from pimjax.batch.columns import build_row, common_capacity, resolved
-from pimjax.batch.pass_counts import Pass, can_count, count_passes
-from pimjax.chips.multiplexed import schedule_inputs
-from pimjax.chips.multiplexed.routing import run_routing
-from pimjax.chips.multiplexed.run_passes import count_pass
 from pimjax.config import load_config
 from pimjax.config.plan import PlanConfig
 from pimjax.errors import CapacityError
+from pimjax.runs import run_routing, schedule_inputs
+from pimjax.runs.count_many import Pass, can_count, count_passes
+from pimjax.runs.counts import count_pass
 from pimjax.schedule import schedule_summary
 from pimjax.trace import generate_traces
 from pimjax.trace.routing import RoutingTrace

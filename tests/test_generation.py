@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 
 from pimjax.chips.multiplexed import multiplexed_cost, simulate
-from pimjax.chips.multiplexed.routing import run_routing
 from pimjax.config import build, load_config
 from pimjax.config.gpu import load_gpu
 from pimjax.errors import ConfigError
 from pimjax.estimation.generation import CACHE_SETS, estimate_generation
-from pimjax.estimation.generation_lanes import lane_configs, lane_schedules, piece_edges
+from pimjax.estimation.generation_lanes import lane_configs, piece_edges
 from pimjax.estimation.gpu import gpu_run
-from pimjax.estimation.routing import resolve
+from pimjax.runs import inputs_of_parts, resolve, run_routing
 
 SMALL = {
     "model.routing": "expert_choice",
@@ -88,7 +87,7 @@ def test_program_does_not_grow_with_length(caches):
         config, requests = resolve(load_config("paper_multiplexed", SMALL | changes), None)
         edges = piece_edges(tokens - 1, 2)
         design, capacity = build(config)
-        schedules = lane_schedules(
+        schedules = inputs_of_parts(
             config, run_routing(config, requests), lane_configs(config, edges), edges, fidelity="closed", capacity=capacity
         )  # fmt: skip
         kernel = partial(multiplexed_cost, capacity=capacity, fidelity="closed", critical=False)

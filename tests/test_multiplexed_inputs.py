@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pimjax.cache.capacity import capacity_law
+from pimjax.cache.capacity import capacity_at, capacity_law, largest_capacity
 from pimjax.cache.gate_output import gate_output_request
-from pimjax.chips.multiplexed.routing import run_routing, with_prompt
-from pimjax.chips.multiplexed.schedule_inputs import LENGTH_SAMPLES, sample_lengths, schedule_inputs
-from pimjax.chips.multiplexed.windows import layer_windows, open_peak, slot_loads, token_span
-from pimjax.config import load_config
+from pimjax.config import build, load_config
 from pimjax.errors import TraceError
-from pimjax.schedule import IDLE, schedule_summary
+from pimjax.runs import cache_use, run_routing, schedule_inputs, with_prompt
+from pimjax.runs.counts import count_windows
+from pimjax.runs.expert_choice import admissions, chosen_sets
+from pimjax.runs.passes import LENGTH_SAMPLES, sample_lengths
+from pimjax.runs.windows import layer_windows, slot_loads
+from pimjax.schedule import IDLE, POLICIES, schedule_summary
+from pimjax.trace.routers import expert_choice
 from pimjax.trace.routing import RoutingTrace
 
 
@@ -29,18 +33,27 @@ def test_slot_loads_equal_a_plain_count(slots, groups, seed, hold):
     assert slot_loads(token, input_hold=hold).tolist() == expected
 
 
-@pytest.mark.parametrize("policy", ["token_wise", "compact", "reschedule", "packed"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_counts_equal_the_schedule_summary(policy):
     rng = np.random.default_rng(2)
     choices, groups = rng.random((13, 8)) < 0.35, np.arange(8) // 2
     summary = schedule_summary(choices, groups, policy=policy, num_groups=4)
     table = layer_windows(choices, groups, policy=policy, num_groups=4)
-    span = token_span(table)
-    assert len(table.loads) == int(summary.makespan)
-    assert table.loads.sum() == int(summary.loads)
-    assert np.bincount(table.loads[1:], minlength=5).tolist() == np.asarray(summary.load_hist).tolist()
-    assert open_peak(span, len(table.loads)) == int(summary.open_max)
-    assert span.passes.tolist() == choices.sum(axis=1).tolist()
+    counts = count_windows(table, hold=False)
+    assert len(table.loads) == int(counts["makespan"]) == int(summary.makespan)
+    assert table.loads.sum() == int(counts["loads"]) == int(summary.loads)
+    assert counts["load_hist"].tolist() == np.asarray(summary.load_hist).tolist()
+    assert int(counts["open_max"]) == int(summary.open_max)
+    assert int(counts["passes"]) == choices.sum()
+
+
+def test_the_first_slot_of_a_later_window_loads_nothing_that_stretches_it():
+    choices = np.ones((4, 2), bool)
+    table = layer_windows(choices, np.arange(2), policy="compact", num_groups=2, window_tokens=2)
+    counts = count_windows(table, hold=False, profile=True)
+    assert counts["load_hist"].tolist() == [1, 2, 0]
+    assert counts["tail_loads"].tolist()[:4] == [1, 0, 1, 0]
+    assert counts["profile"][5].tolist() == [1, 0, 1, 0]
 
 
 def test_windows_cover_all_tokens_once():
@@ -53,7 +66,7 @@ def test_windows_cover_all_tokens_once():
         used = used[used != IDLE]
         assert used.min() >= table.first_token[index]
         assert used.max() < table.first_token[index + 1]
-    assert token_span(table).passes.tolist() == choices.sum(axis=1).tolist()
+    assert np.bincount(table.token[table.token != IDLE], minlength=11).tolist() == choices.sum(axis=1).tolist()
 
 
 @given(st.integers(1, 500), st.integers(0, 400), st.floats(-3, 3), st.floats(-3, 3))
@@ -89,6 +102,53 @@ def test_expert_choice_takes_the_admissions_of_the_cache():
         assert routing.steps[0, layer].tolist() == np.asarray(wanted.admitted).tolist()
         assert routing.taken[0, layer].tolist() == np.asarray(wanted.taken).sum(axis=-1).tolist()
     assert routing.prompt[0].sum(axis=1).tolist() == [[2] * 8] * 2  # C(8) = 2 tokens for every expert
+
+
+@given(st.integers(0, 10**6), st.integers(1, 30), st.integers(0, 20), st.sampled_from(["growing", "frozen", "fixed"]))
+def test_admissions_are_those_of_the_kernels(seed, prompt, steps, rule):
+    rng = np.random.default_rng(seed)
+    scores = rng.choice([-np.inf, 0.0, 1e-7, 0.1, 0.3, 0.30001, 0.7], size=(2, 50, 4)).astype(np.float32)
+    law = capacity_law(4, 2, max_tokens=60, prompt_tokens=prompt, rule=rule)
+    lengths = np.arange(prompt + 1, prompt + steps + 1, dtype=np.int32)
+    made = admissions(scores[:, : prompt + steps], prompt, capacity_at(law, lengths), int(largest_capacity(law)))
+    sets = chosen_sets(scores[:, :prompt], int(capacity_at(law, prompt)))
+    for layer in range(2):
+        wanted = decoded(scores[layer], law)
+        np.testing.assert_array_equal(made.admitted[layer], np.asarray(wanted.admitted)[:steps])
+        np.testing.assert_array_equal(made.taken[layer], np.asarray(wanted.taken).sum(axis=-1)[:steps])
+        np.testing.assert_array_equal(sets[layer], np.asarray(chosen(scores[layer], law))[:prompt])
+
+
+@jax.jit
+def decoded(scores, law):
+    return gate_output_request(scores, law, steps=20, size=60)
+
+
+@jax.jit
+def chosen(scores, law):
+    return expert_choice(scores, capacity_at(law, law.prompt_tokens), num_tokens=law.prompt_tokens)
+
+
+def test_long_decodes_are_compared_in_blocks(monkeypatch):
+    rng = np.random.default_rng(1)
+    scores = rng.random((3, 90, 5)).astype(np.float16)
+    capacity = np.arange(60) // 3 + 4
+    whole = admissions(scores, 30, capacity, 25)
+    monkeypatch.setattr("pimjax.runs.expert_choice._BLOCK", 7)
+    jax.tree.map(np.testing.assert_array_equal, whole, admissions(scores, 30, capacity, 25))
+
+
+@pytest.mark.parametrize("routing", ["token_choice", "expert_choice"])
+@pytest.mark.parametrize("kv", [False, True])
+@pytest.mark.parametrize("go", ["none", "full", "threshold", "authors"])
+def test_cache_flags_of_a_configuration_are_those_of_its_design(routing, kv, go):
+    config = config_for(model={"routing": routing}, workload={"kv_cache": kv, "go_cache": go})
+    design, _ = build(config)
+    flags = [bool(flag) for flag in cache_use(config)]
+    assert flags == [bool(flag) for flag in cache_use(design)]
+    assert flags == [bool(flag) for flag in jax.jit(cache_use)(design)]
+    stacked = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), design)
+    assert flags == [bool(flag[1]) for flag in cache_use(stacked)]
 
 
 def test_recomputed_prefix_is_expert_choice_of_the_prefix():

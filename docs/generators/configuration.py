@@ -76,7 +76,7 @@ def _rows(section: type[Section]) -> Iterator[tuple[str, ...]]:
         spread = " to ".join(f"{bound:g}" for bound in facts["spread"]) if facts["spread"] else ""
         yield (
             f"`{key}`",
-            _type(info.annotation),
+            "choice" if _registered(info) else _type(info.annotation),
             facts["unit"],
             "required" if info.is_required() else f"`{_default(info)}`",
             _allowed(info),
@@ -110,7 +110,7 @@ def _type(annotation: Any) -> str:
 
 def _allowed(info: FieldInfo) -> str:
     choices = [value for part in _values(info) if typing.get_origin(part) is Literal for value in typing.get_args(part)]
-    if choices:
+    if choices := choices or _registered(info):
         return ", ".join(f"`{choice}`" for choice in choices)
     bounds = []
     for constraint in info.metadata:
@@ -118,6 +118,14 @@ def _allowed(info: FieldInfo) -> str:
             f"{word} {getattr(constraint, name):g}" for name, word in _BOUNDS.items() if hasattr(constraint, name)
         ]
     return ", ".join(bounds)
+
+
+def _registered(info: FieldInfo) -> list[Any]:
+    """Values of a choice that users may add to: what its JSON schema lists."""
+    schema: dict[str, Any] = {}
+    if callable(info.json_schema_extra):
+        info.json_schema_extra(schema)
+    return schema.get("enum", [])
 
 
 def _default(info: FieldInfo) -> str:

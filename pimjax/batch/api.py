@@ -24,7 +24,6 @@ from pimjax.batch.columns import (
     request_axes,
     requests_of,
     same_counts,
-    stack_columns,
     variant_key,
 )
 from pimjax.batch.engine import Compiled, Tile, TileShape, Timings, first_shape, padded, pipelined, tiles, with_halving
@@ -36,6 +35,7 @@ from pimjax.config.config import Config
 from pimjax.errors import ConfigError, TraceError
 from pimjax.estimation.kernel import KERNEL_FIDELITIES
 from pimjax.estimation.result import NAMED, Estimate
+from pimjax.runs.reshape import stacked
 from pimjax.trace.routing import RoutingTrace
 
 PRECISIONS = ("float32", "float64")
@@ -213,7 +213,7 @@ class _Bucket:
                 row = build_row(first, list(mine.values()), program.fidelity, capacity, layers=self.num_layers)
                 made.update({(v, key): column for key, column in zip(mine, row, strict=True)})
             parts = [made[int(v), id(request)] for v, request in zip(self.variant, requests, strict=True)]
-            self.columns = stack_columns(same_counts(parts, CHIPS[program.chip_model]))
+            self.columns = stacked(same_counts(parts, CHIPS[program.chip_model]))
         else:
             self.columns, common = factored(build_columns(firsts, requests, program.fidelity, capacity))
         timings.schedules_s += time.perf_counter() - begin

@@ -14,19 +14,15 @@ import jax
 import numpy as np
 from flax import struct
 
-from pimjax.batch.pass_counts import Pass, can_count, count_passes
 from pimjax.chips import CHIPS, Chip
-from pimjax.chips.multiplexed.routing import run_routing
-from pimjax.chips.multiplexed.run_passes import PassCounts, count_pass, run_passes
-from pimjax.chips.multiplexed.schedule import MultiplexedSchedule, PassWindows
-from pimjax.chips.multiplexed.schedule_inputs import check_capacity, inputs_from_counts
 from pimjax.config.build import Capacity, Design, capacity_of
 from pimjax.config.config import Config
 from pimjax.errors import TraceError
+from pimjax.runs.requests import resolve
+from pimjax.runs.reshape import stacked
 from pimjax.trace.routing import RoutingTrace
 
 _BLOCK = 64  # requests whose routing is in memory together
-_FEW = 12  # so few schedules are made on the host: compiling for many takes longer
 
 
 @struct.dataclass
@@ -39,7 +35,7 @@ class Columns:
     request: Any  # int32, position among the requests
     prompt_tokens: Any  # int32; None: the design's, for every request
     max_context_tokens: Any  # int32
-    schedule: Any  # MultiplexedSchedule, or None (reference chip)
+    schedule: Any  # what the chip's kernel needs of the routing, or None
 
     def applied_to(self, design: Design) -> Design:
         """The design with the request's lengths (unbatched)."""
@@ -59,8 +55,6 @@ def resolved(config: Config, trace: RoutingTrace | None) -> tuple[Config, Routin
     """
     if not CHIPS[config.chip_model].takes_routing:
         return config, None
-    from pimjax.estimation.routing import resolve
-
     return resolve(config, trace)
 
 
@@ -169,98 +163,13 @@ def build_row(
     return found
 
 
-def schedules_of(
-    pairs: Sequence[tuple[Config, RoutingTrace | None]], fidelity: str, capacity: Capacity, layers: int | None
-) -> list[MultiplexedSchedule]:
-    """Schedules of requests whose configurations differ in their lengths alone, layer axes cut to `layers`."""
-    return [_trimmed(made, layers) for made in _schedules(pairs, fidelity, capacity)]
-
-
-def _schedules(
-    pairs: Sequence[tuple[Config, RoutingTrace | None]], fidelity: str, capacity: Capacity
-) -> list[MultiplexedSchedule]:
-    runs = []
-    for config, trace in pairs:
-        assert trace is not None
-        routing = run_routing(config, trace)
-        check_capacity(config, routing, capacity)
-        runs.append((config, routing, run_passes(config, routing)))
-    plan, groups = pairs[0][0].plan, capacity.max_groups
-    shared_links = pairs[0][0].hardware.out_links is not None
-    counted: dict[tuple[int, int], PassCounts] = {}
-    ahead: dict[bool, list[tuple[int, int]]] = {True: [], False: []}  # with a profile, without
-    jobs = sum(len(choices) for _, _, passes in runs for choices in passes.all)
-    for run, (config, routing, passes) in enumerate(runs):
-        for index, choices in enumerate(passes.all):
-            profile = fidelity == "fluid" and index == 0
-            if jobs >= _FEW and can_count(plan, choices.shape[1]):
-                ahead[profile].append((run, index))
-            else:
-                counted[run, index] = count_pass(config, routing, choices, groups=groups, profile=profile)
-    for profile, places in ahead.items():
-        wanted = [
-            Pass(runs[run][2].all[index], runs[run][1].group_of_expert, runs[run][1].num_groups)
-            for run, index in places
-        ]
-        made = count_passes(plan, wanted, groups=groups, profile=profile, shared_links=shared_links)
-        counted.update(zip(places, made, strict=True))
-    return [
-        inputs_from_counts(
-            config,
-            routing,
-            passes,
-            [counted[run, index] for index in range(len(passes.all))],
-            fidelity=fidelity,
-            capacity=capacity,
-        )
-        for run, (config, routing, passes) in enumerate(runs)
-    ]
-
-
-def _trimmed(schedule: MultiplexedSchedule, layers: int | None) -> MultiplexedSchedule:
-    """Layer axes cut to `layers`: capacities are powers of two, models are not, and every layer costs time."""
-    if layers is None:
-        return schedule
-
-    def cut(tree: Any, axis: int = 0) -> Any:
-        return jax.tree.map(lambda leaf: leaf[(slice(None),) * axis + (slice(layers),)], tree)
-
-    def windows(part: PassWindows, axis: int = 0) -> PassWindows:
-        return dataclasses.replace(cut(dataclasses.replace(part, tokens=None), axis), tokens=part.tokens)
-
-    steps = schedule.token_steps
-    return dataclasses.replace(
-        schedule,
-        **{name: cut(getattr(schedule, name)) for name in ("is_moe", "is_windowed", "group_sizes", "taken")},
-        prompt=windows(schedule.prompt),
-        prompt_profile=cut(schedule.prompt_profile),
-        step=windows(schedule.step),
-        token_steps=dataclasses.replace(steps, share=cut(steps.share), begins=cut(steps.begins)),
-        recomputed=windows(schedule.recomputed, 1),
-    )
-
-
-def stack_columns(parts: Sequence[Columns]) -> Columns:
-    """Columns with a new leading axis; leaves of different lengths are padded with zeros at the end."""
-
-    def stack(*leaves: Any) -> np.ndarray:
-        arrays = [np.asarray(leaf) for leaf in leaves]
-        shape = np.max([array.shape for array in arrays], axis=0) if arrays[0].ndim else ()
-        out = np.zeros((len(arrays), *map(int, shape)), arrays[0].dtype)
-        for index, array in enumerate(arrays):
-            out[(index, *(slice(size) for size in array.shape))] = array
-        return out
-
-    return jax.tree.map(stack, *parts)
-
-
 def build_columns(
     variants: Sequence[Config], traces: Sequence[RoutingTrace | None], fidelity: str, capacity: Capacity
 ) -> Columns:
     """Columns of all variants and requests, leaves `[V, R, ...]`; layer axes as long as the deepest variant."""
     layers = deepest(variants)
-    rows = [stack_columns(build_row(config, traces, fidelity, capacity, layers=layers)) for config in variants]
-    return stack_columns(same_counts(rows, CHIPS[variants[0].chip_model]))
+    rows = [stacked(build_row(config, traces, fidelity, capacity, layers=layers)) for config in variants]
+    return stacked(same_counts(rows, CHIPS[variants[0].chip_model]))
 
 
 def deepest(variants: Sequence[Config]) -> int:
@@ -276,25 +185,6 @@ def same_counts(parts: Sequence[Columns], chip: Chip) -> list[Columns]:
     """Columns with the same leaves, whatever their runs needed."""
     alike = chip.alike([part.schedule for part in parts])
     return [dataclasses.replace(part, schedule=one) for part, one in zip(parts, alike, strict=True)]
-
-
-def same_schedules(schedules: Sequence[MultiplexedSchedule]) -> list[MultiplexedSchedule]:
-    """Schedules with the same leaves: where some have shared return links, all count slots by (loads, busy groups).
-
-    Without shared links a slot takes as long however many groups are busy: all slots stand at 0 busy groups.
-    """
-    if all(one.prompt.busy_hist is None for one in schedules):
-        return list(schedules)
-
-    def counted(windows: PassWindows) -> PassWindows:
-        if windows.busy_hist is not None:
-            return windows
-        loads = np.asarray(windows.load_hist)
-        joint = np.zeros((*loads.shape, loads.shape[-1]), loads.dtype)
-        joint[..., 0] = loads
-        return dataclasses.replace(windows, busy_hist=joint)
-
-    return [dataclasses.replace(one, prompt=counted(one.prompt), step=counted(one.step)) for one in schedules]
 
 
 def factored(columns: Columns) -> tuple[Columns, tuple[bool, ...]]:

@@ -22,7 +22,7 @@ from pimjax.batch.trace_source import TraceSource
 from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, capacity_of
 from pimjax.config.config import Config
-from pimjax.errors import TraceError
+from pimjax.runs.requests import with_longest
 
 
 class Worker:
@@ -164,15 +164,7 @@ def _capacity(configs: list[Config], source: TraceSource) -> Capacity:
     for config in configs:
         if CHIPS[config.chip_model].takes_routing and config.workload.prompt_tokens is None:
             if source.requests:
-                longest = max(request.num_tokens for request in source.requests)
-                prompt = longest - (config.workload.generated_tokens - 1)
-                if prompt < 1:
-                    raise TraceError(
-                        f"no trace has more than {longest} tokens but workload.generated_tokens is "
-                        f"{config.workload.generated_tokens}: no token is left for the prompt"
-                    )
-                workload = config.workload.model_copy(update={"prompt_tokens": prompt})
-                config = config.model_copy(update={"workload": workload})
+                config = with_longest(config, max(request.num_tokens for request in source.requests))
             else:
                 config = resolved(config, None)[0]
         mine = capacity_of(config)

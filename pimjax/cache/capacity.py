@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from pimjax.array_typing import Array, ArrayLike
+from pimjax.array_typing import Array, ArrayLike, HostArray
 from pimjax.config.workload import CAPACITY_RULES
 from pimjax.errors import ConfigError
+from pimjax.schedule.arrays import namespace
 from pimjax.trace.routers import expert_capacity
 
 
@@ -27,17 +26,17 @@ class CapacityLaw:
       rule: index into :data:`pimjax.config.workload.CAPACITY_RULES`.
     """
 
-    num_experts: jax.Array
-    top_k: jax.Array
-    prompt_tokens: jax.Array
-    max_tokens: jax.Array
-    rule: jax.Array
+    num_experts: Array | HostArray
+    top_k: Array | HostArray
+    prompt_tokens: Array | HostArray
+    max_tokens: Array | HostArray
+    rule: Array | HostArray
 
 
 def capacity_law(
     num_experts: int, top_k: int, *, max_tokens: int, prompt_tokens: int = 1, rule: str = "growing"
 ) -> CapacityLaw:
-    """A checked :class:`CapacityLaw` from host numbers.
+    """A checked :class:`CapacityLaw` from host numbers; NumPy leaves.
 
     Args:
       num_experts: ``E``.
@@ -50,7 +49,7 @@ def capacity_law(
       ConfigError: a number is out of range or `rule` is unknown.
 
     >>> law = capacity_law(16, 4, max_tokens=64)
-    >>> capacity_at(law, jnp.array([1, 4, 5, 9])).tolist()
+    >>> capacity_at(law, np.array([1, 4, 5, 9])).tolist()
     [1, 1, 2, 3]
     """
     if rule not in CAPACITY_RULES:
@@ -62,7 +61,7 @@ def capacity_law(
     if top_k * max_tokens + num_experts >= 2**31:
         raise ConfigError(f"top_k x max_tokens is {top_k * max_tokens}; it must stay below 2**31")
     numbers = (num_experts, top_k, prompt_tokens, max_tokens, CAPACITY_RULES.index(rule))
-    return CapacityLaw(*(jnp.asarray(number, jnp.int32) for number in numbers))
+    return CapacityLaw(*(np.asarray(number, np.int32) for number in numbers))
 
 
 def law_of(model: Any, workload: Any) -> CapacityLaw:
@@ -77,7 +76,7 @@ def law_of(model: Any, workload: Any) -> CapacityLaw:
 
 
 def capacity_at(law: CapacityLaw, num_tokens: ArrayLike) -> Array:
-    """``C(L)``: tokens that each expert takes out of the first ``L``.
+    """``C(L)``: tokens that each expert takes out of the first ``L``. NumPy unless an argument is a JAX array.
 
     Under "growing" and "fixed" it grows by 0 or 1 per token; with ``L <= E/k`` growing gives 1.
 
@@ -89,7 +88,7 @@ def capacity_at(law: CapacityLaw, num_tokens: ArrayLike) -> Array:
       int32 of the shape of `num_tokens`.
 
     >>> law = capacity_law(4, 2, max_tokens=8, prompt_tokens=4, rule="frozen")
-    >>> capacity_at(law, jnp.array([5, 8])).tolist()
+    >>> capacity_at(law, np.array([5, 8])).tolist()
     [2, 2]
     """
     growing, frozen, fixed = (
@@ -103,8 +102,8 @@ def capacity_at(law: CapacityLaw, num_tokens: ArrayLike) -> Array:
         )
         for rule in CAPACITY_RULES
     )
-    rule = jnp.asarray(law.rule)
-    return jnp.where(rule == 0, growing, jnp.where(rule == 1, frozen, fixed))
+    xp = namespace(growing, law.rule)
+    return xp.where(law.rule == 0, growing, xp.where(law.rule == 1, frozen, fixed))
 
 
 def largest_capacity(law: CapacityLaw) -> Array:

@@ -21,6 +21,7 @@ from pimjax.config.build import Capacity, Design
 from pimjax.config.config import Config
 from pimjax.config.hardware import HardwareSection
 from pimjax.errors import ConfigError
+from pimjax.runs.routing import RunRouting
 from pimjax.trace.routing import RoutingTrace
 
 
@@ -113,15 +114,23 @@ class Chip:
     def inputs_of_parts(
         self,
         config: Config,
-        requests: RoutingTrace | None,
+        routing: RunRouting | None,
         parts: Sequence[Config],
         edges: Any,
         *,
         fidelity: str,
         capacity: Capacity,
     ) -> list[Any]:
-        """`inputs` of the whole run, its prefill, and each piece of its decode phase (see estimation/generation)."""
-        return [self.inputs(part, requests, fidelity=fidelity, capacity=capacity) for part in parts]
+        """`inputs` of the whole run, its prefill, and each piece of its decode phase (see estimation/generation).
+
+        Args:
+            config: the whole run.
+            routing: of the whole run; None where `takes_routing` is False.
+            parts: configurations of the whole, the prefill and each piece.
+            edges: int `[K + 1]`, decode steps at which the pieces begin and end.
+            fidelity, capacity: as :meth:`inputs`.
+        """
+        return [self.inputs(part, None, fidelity=fidelity, capacity=capacity) for part in parts]
 
     def alike(self, inputs: Sequence[Any]) -> list[Any]:
         """Inputs of different runs with the same leaves and shapes, so that they can be stacked."""

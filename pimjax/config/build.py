@@ -168,7 +168,7 @@ def needs_barrier(config: Config) -> bool:
                 "use null or true"
             )
         return config.plan.barrier
-    return config.model.routing == "expert_choice" or config.plan.policy != "token_wise"
+    return config.model.routing == "expert_choice" or plan_section.POLICIES[config.plan.policy].needs_barrier
 
 
 def _build_one(config: Config, capacity: Capacity) -> Design:
@@ -267,7 +267,7 @@ def _plan(config: Config, capacity: Capacity) -> Plan:
         whole_ns=_flag(plan.whole_ns),
         tile=_whole(plan_section.TILE_KINDS.index(plan.tile)),
         adc=_whole(plan_section.ADC_KINDS.index(plan.adc)),
-        policy=_whole(plan_section.POLICIES.index(plan.policy)),
+        policy=_whole(list(plan_section.POLICIES).index(plan.policy)),
         grouping=_whole(_grouping(config)),
         max_open_tokens=_whole(plan.max_open_tokens or 0),
     )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 from flax import struct
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from pimjax.config.base import Section, option
+from pimjax.schedule.policies import POLICIES
 
-POLICIES = ("token_wise", "compact", "reschedule", "packed")
 SHARE_KINDS = ("position", "pair", "none")
 ACCUMULATE_KINDS = ("local", "digital")
 COMBINE_KINDS = ("digital", "inline")
@@ -23,6 +23,10 @@ GROUPINGS = ("uniform", "sorted", "snake", "balanced", "coactivation")  # strate
 ADC_KINDS = ("survey", "zigzag", "hermes", "table")
 
 
+def _policy_names(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(POLICIES)
+
+
 class PlanConfig(Section):
     """Host description of grouping, scheduling and model options (all data in compiled programs but `policy`)."""
 
@@ -32,7 +36,9 @@ class PlanConfig(Section):
         None, about="Explicit group of each expert (or copy); overrides grouping", strict=False
     )
     copies: int = option(0, about="Duplicates of the hottest experts in spare crossbars", ge=0, le=16_384)
-    policy: Literal["token_wise", "compact", "reschedule", "packed"] = option("reschedule", about="Schedule policy")
+    policy: str = option(
+        "reschedule", about="Schedule policy; pimjax.schedule.register_policy adds one", json_schema_extra=_policy_names
+    )
     max_open_tokens: int | None = option(
         None, about="packed: most tokens begun and not finished at once; null: no limit", ge=1, le=2_097_152
     )
@@ -59,16 +65,27 @@ class PlanConfig(Section):
     )
     adc: Literal["survey", "zigzag", "hermes", "table"] = option("hermes", about="ADC model of the parametric tile")
 
+    @field_validator("policy")
+    @classmethod
+    def _known_policy(cls, name: str) -> str:
+        if name not in POLICIES:
+            raise ValueError(f"plan.policy: {name!r} is not accepted; allowed: {', '.join(map(repr, POLICIES))}")
+        return name
+
     @model_validator(mode="after")
     def _consistent(self) -> PlanConfig:
-        if self.barrier is False and self.policy != "token_wise":
+        policy = POLICIES[self.policy]
+        if self.barrier is False and policy.needs_barrier:
+            able = " and ".join(one.name for one in POLICIES.values() if not one.needs_barrier)
             raise ValueError(
                 f"plan.barrier is false but plan.policy is '{self.policy}', which needs the whole window's routing: "
-                "only token_wise may start without a barrier"
+                f"only {able} may start without a barrier"
             )
-        if self.max_open_tokens is not None and self.policy != "packed":
+        if self.max_open_tokens is not None and not policy.limits_open_tokens:
+            able = " and ".join(one.name for one in POLICIES.values() if one.limits_open_tokens)
             raise ValueError(
-                f"plan.max_open_tokens is {self.max_open_tokens} but plan.policy is '{self.policy}': only packed limits open tokens"
+                f"plan.max_open_tokens is {self.max_open_tokens} but plan.policy is '{self.policy}': only {able} limits "
+                "open tokens"
             )
         return self
 
@@ -99,6 +116,6 @@ class Plan:
     whole_ns: jax.Array
     tile: jax.Array  # index into TILE_KINDS
     adc: jax.Array  # index into ADC_KINDS
-    policy: jax.Array  # index into POLICIES
+    policy: jax.Array  # index into the names in POLICIES
     grouping: jax.Array  # index into GROUPINGS; -1: `group_of_expert` was given
     max_open_tokens: jax.Array  # 0: no limit

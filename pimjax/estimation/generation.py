@@ -11,7 +11,6 @@ import numpy as np
 from pimjax import status as status_bits
 from pimjax.array_typing import HostArray
 from pimjax.chips import CHIPS
-from pimjax.chips.multiplexed.routing import run_routing
 from pimjax.config.build import Capacity, capacity_of
 from pimjax.config.config import Config
 from pimjax.config.gpu import GpuConfig, load_gpu
@@ -19,7 +18,8 @@ from pimjax.errors import ConfigError
 from pimjax.estimation.generation_lanes import LaneCosts, lane_configs, piece_edges, run_lanes
 from pimjax.estimation.gpu import GpuRun, gpu_run
 from pimjax.estimation.kernel import KERNEL_FIDELITIES
-from pimjax.estimation.routing import resolve
+from pimjax.runs.requests import resolve
+from pimjax.runs.routing import RunRouting, run_routing
 from pimjax.trace.routing import RoutingTrace
 
 #: Cache sets of the paper's figure: which of the two caches a run has.
@@ -151,16 +151,20 @@ def estimate_generation(
     ]
     capacity = _union([capacity_of(run) for _, run, _ in resolved])
     lanes, inputs = [], []
+    routed: dict[tuple[int, int], RunRouting | None] = {}
     for _, run, requests in resolved:
+        key = (run.plan.group_size, run.workload.batch_size)  # caches do not change who visits whom
+        if key not in routed:
+            routed[key] = None if requests is None else run_routing(run, requests)
         parts = lane_configs(run, edges)
         lanes += parts
-        inputs += chip.inputs_of_parts(run, requests, parts, edges, fidelity=fidelity, capacity=capacity)
+        inputs += chip.inputs_of_parts(run, routed[key], parts, edges, fidelity=fidelity, capacity=capacity)
     costs = _run_split(lanes, inputs, fidelity, len(edges) + 1)
     devices = {name: load_gpu(name) for name in gpus}
     cases = []
-    for i, (name, run, requests) in enumerate(resolved):
-        routing = run_routing(run, requests) if devices else None
-        beside = [(device, gpu_run(run, routing, device)) for device in devices.values()]
+    for i, (name, run, _) in enumerate(resolved):
+        routing = routed[run.plan.group_size, run.workload.batch_size]
+        beside = [(device, gpu_run(run, routing, device)) for device in devices.values() if routing is not None]
         cases.append(_case(name, run, edges, LaneCosts(*(leaf[i] for leaf in costs)), beside))
     return cases
 

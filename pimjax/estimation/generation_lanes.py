@@ -7,7 +7,6 @@ the number of tokens: a piece is a run of its own that starts with a longer prom
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
@@ -18,12 +17,9 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.chips import CHIPS, Chip
-from pimjax.chips.multiplexed import MultiplexedSchedule
-from pimjax.chips.multiplexed.routing import RunRouting
-from pimjax.chips.multiplexed.schedule_inputs import inputs_from_routing
-from pimjax.chips.multiplexed.traffic import cache_use
 from pimjax.config.build import Capacity, build
 from pimjax.config.config import Config
+from pimjax.runs import reshape
 
 
 class LaneCosts(NamedTuple):
@@ -67,61 +63,13 @@ def lane_configs(config: Config, edges: HostArray) -> list[Config]:
     ]
 
 
-def lane_schedules(
-    config: Config, routing: RunRouting, lanes: Sequence[Config], edges: HostArray, *, fidelity: str, capacity: Capacity
-) -> list[MultiplexedSchedule]:
-    """Schedules of :func:`lane_configs`, all of one shape; recomputed prefixes are sampled once for all lanes."""
-    whole = inputs_from_routing(config, routing, fidelity=fidelity, capacity=capacity)
-    none = np.zeros_like(whole.weights)
-    recomputes = bool(cache_use(build(config)[0]).experts_all)
-    # pyrefly: ignore[missing-attribute]
-    schedules = [whole, whole.replace(weights=none)]
-    first = config.workload.num_prompt_tokens + 1
-    for lane, begin, end in zip(lanes[2:], edges[:-1], edges[1:], strict=True):
-        if recomputes:
-            weights = sample_weights(whole.lengths, np.arange(first + begin, first + end))
-            schedules.append(whole.replace(weights=weights))  # pyrefly: ignore[missing-attribute]
-            continue
-        part = dataclasses.replace(
-            routing, steps=routing.steps[:, :, begin:end], taken=routing.taken[:, :, begin:end], config=lane
-        )
-        piece = inputs_from_routing(lane, part, fidelity="closed", capacity=capacity)
-        schedules.append(
-            whole.replace(  # pyrefly: ignore[missing-attribute]
-                step=piece.step, token_steps=piece.token_steps, taken=piece.taken, lengths=piece.lengths,
-                weights=piece.weights,
-            )
-        )  # fmt: skip
-    return schedules
-
-
-def sample_weights(lengths: HostArray, every: HostArray) -> HostArray:
-    """How much each sampled length stands for when costs at the lengths `every` are interpolated between samples.
-
-    `lengths` ascend; repeated ones (padding) get nothing.
-
-    >>> sample_weights(np.array([33.0, 35.0, 37.0, 37.0]), np.array([33, 34, 36])).tolist()
-    [1.5, 1.0, 0.5, 0.0]
-    """
-    known, place = np.unique(lengths, return_index=True)
-    out = np.zeros(len(lengths))
-    if len(known) == 1:
-        out[place[0]] = len(every)
-        return out
-    right = np.clip(np.searchsorted(known, every), 1, len(known) - 1)
-    part = (every - known[right - 1]) / (known[right] - known[right - 1])
-    np.add.at(out, place[right], part)
-    np.add.at(out, place[right - 1], 1 - part)
-    return out
-
-
 def run_lanes(lanes: Sequence[Config], inputs: Sequence[Any], *, fidelity: str) -> LaneCosts:
     """All lanes in one compiled call, in float64. Their inputs may differ in the length of their slot profiles."""
     chip = CHIPS[lanes[0].chip_model]
     design, capacity = build(list(lanes))
     if chip.takes_routing:  # its shapes are those of the inputs: one program for every length
         capacity = Capacity()
-    stacked = _stack(chip.alike(inputs))
+    stacked = reshape.stacked(chip.alike(inputs))
     with jax.enable_x64(True):
         costs = _compiled(capacity, chip, fidelity)(design, stacked)
         return LaneCosts(*(np.asarray(value) for value in costs))
@@ -134,19 +82,3 @@ def _compiled(capacity: Capacity, chip: Chip, fidelity: str) -> Any:
         return cost.latency_ns, cost.component_energy_nj.sum(), cost.component_area_mm2.sum(), cost.status
 
     return jax.jit(jax.vmap(one))
-
-
-def _stack(schedules: Sequence[Any]) -> Any:
-    """Stacked schedules; slot profiles padded with idle slots to the longest."""
-    if all(one is None for one in schedules):
-        return None
-    profiles = [schedule.prompt_profile for schedule in schedules if schedule.prompt_profile is not None]
-    if profiles:
-        size = max(np.shape(profile.loads)[-1] for profile in profiles)
-        pad = [
-            jax.tree.map(lambda leaf: np.pad(leaf, ((0, 0), (0, size - leaf.shape[-1]))), profile)
-            for profile in profiles
-        ]
-        # pyrefly: ignore[missing-attribute]
-        schedules = [one.replace(prompt_profile=profile) for one, profile in zip(schedules, pad, strict=True)]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *schedules)

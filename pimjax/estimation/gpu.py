@@ -18,12 +18,13 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.cache.capacity import capacity_at, capacity_law
-from pimjax.chips.multiplexed.routing import RunRouting
 from pimjax.chips.multiplexed.traffic import step_traffic
 from pimjax.config.build import build
 from pimjax.config.config import Config
 from pimjax.config.gpu import GpuConfig
 from pimjax.config.model import ModelConfig, attention_weights
+from pimjax.runs.cache_flags import cache_use
+from pimjax.runs.routing import RunRouting
 
 
 class GpuRun(NamedTuple):
@@ -77,7 +78,7 @@ def gpu_run(config: Config, routing: RunRouting, gpu: GpuConfig) -> GpuRun:
 
     Args:
         config: the run; `workload.prompt_tokens` is given. Its cache flags hold here too.
-        routing: experts of every token, from :func:`pimjax.chips.multiplexed.routing.run_routing`.
+        routing: experts of every token, from :func:`pimjax.runs.routing.run_routing`.
         gpu: bandwidth, rate and power.
 
     Returns:
@@ -110,8 +111,8 @@ def gpu_run(config: Config, routing: RunRouting, gpu: GpuConfig) -> GpuRun:
         np.array([1.0 * batch * layers * prompt * row]),
     )
     by_experts = model.routing == "expert_choice"
-    stored = workload.go_cache != "none" and by_experts
-    single = workload.kv_cache and (stored or not by_experts)
+    use = cache_use(config)
+    single, stored = bool(use.reads_kv), bool(use.go_used)
     seen = np.where(windowed[:, None], np.minimum(lengths, model.sliding_window or lengths), lengths)  # [L, D]
     if single:
         tokens, pairs, cached = np.full(steps, 1.0 * batch), batch * seen.sum(axis=0), batch * row * seen.sum(axis=0)

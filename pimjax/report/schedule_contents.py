@@ -8,9 +8,9 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.chips import CHIPS
-from pimjax.chips.multiplexed.routing import run_routing
 from pimjax.config.config import Config
-from pimjax.report.palette import POLICY_COLOURS, POLICY_NAMES, token_colours
+from pimjax.report.palette import OKABE_ITO, POLICY_COLOURS, POLICY_NAMES, token_colours
+from pimjax.runs.routing import run_routing
 from pimjax.schedule import IDLE, POLICIES, schedule_slots
 from pimjax.trace.routing import RoutingTrace
 
@@ -45,8 +45,8 @@ def schedule_contents(config: Config, requests: RoutingTrace) -> dict[str, Any] 
         "moe_layers": config.model.num_moe_layers,
         "simulated": CHIPS[config.chip_model].takes_routing,
         "colours": token_colours(chosen.shape[1]),
-        "policy_colours": POLICY_COLOURS,
-        "policy_names": POLICY_NAMES,
+        "policy_colours": {name: POLICY_COLOURS.get(name, OKABE_ITO["purple"]) for name in POLICIES},
+        "policy_names": {name: POLICY_NAMES.get(name, name) for name in POLICIES},
         "layers": layers,
     }
 

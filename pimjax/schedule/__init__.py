@@ -4,16 +4,16 @@ from pimjax.schedule.copies import copy_hottest, deal_copies
 from pimjax.schedule.cost import ScheduleCost, schedule_cost
 from pimjax.schedule.grouping import GROUPING_STRATEGIES, count_coactivation, group_experts
 from pimjax.schedule.placement import IDLE
-from pimjax.schedule.policies import POLICIES
-from pimjax.schedule.profile import ScheduleProfile, schedule_profile
+from pimjax.schedule.policies import POLICIES, Policy, register_policy
 from pimjax.schedule.slots import schedule_intervals, schedule_slots
-from pimjax.schedule.summary import ScheduleSummary, schedule_summary
+from pimjax.schedule.summary import ScheduleProfile, ScheduleSummary, schedule_profile, schedule_summary
 from pimjax.schedule.table import SchedulePlan, schedule_table
 
 __all__ = [
     "GROUPING_STRATEGIES",
     "IDLE",
     "POLICIES",
+    "Policy",
     "ScheduleCost",
     "SchedulePlan",
     "ScheduleProfile",
@@ -22,6 +22,7 @@ __all__ = [
     "count_coactivation",
     "deal_copies",
     "group_experts",
+    "register_policy",
     "schedule_cost",
     "schedule_intervals",
     "schedule_profile",

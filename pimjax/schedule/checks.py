@@ -24,12 +24,6 @@ def is_concrete(*arrays: Any) -> bool:
     return not any(isinstance(array, jax.core.Tracer) for array in arrays)
 
 
-def check_policy(policy: str, allowed: tuple[str, ...]) -> None:
-    """Raise unless `policy` is one of the allowed names."""
-    if policy not in allowed:
-        raise ScheduleError(f"unknown schedule policy {policy!r}: choose one of {', '.join(allowed)}")
-
-
 def check_shapes(choices: Any, group_of_expert: Any, num_tokens: Any) -> tuple[int, int]:
     """Raise unless `choices` is `[T, E]` and `group_of_expert` is int `[E]`; return T and E."""
     shape, groups = np.shape(choices), np.shape(group_of_expert)
@@ -105,4 +99,4 @@ def _dtype(array: Any) -> np.dtype:
     return np.dtype(getattr(array, "dtype", None) or np.asarray(array).dtype)
 
 
-__all__ = ["check_binary", "check_loads", "check_policy", "check_shapes", "check_size", "check_values", "is_concrete"]
+__all__ = ["check_binary", "check_loads", "check_shapes", "check_size", "check_values", "is_concrete"]

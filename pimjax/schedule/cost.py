@@ -6,14 +6,11 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from pimjax.array_typing import Array
-from pimjax.schedule.load_matrix import compact_makespan, load_matrix, token_wise_makespan
-from pimjax.schedule.policies import INTERVAL_POLICIES
-from pimjax.schedule.policies.packed import pack
-from pimjax.schedule.request import resolve
-from pimjax.schedule.union import union_length
+from pimjax.schedule.load_matrix import load_matrix
+from pimjax.schedule.request import flag_overflow, resolve
 
 
 class ScheduleCost(NamedTuple):
@@ -38,7 +35,8 @@ def schedule_cost(
     Args:
         choices: `[T, E]` bool or 0/1, experts that each token visits.
         group_of_expert: int `[E]`, group of each expert; groups may differ in size.
-        policy: `"token_wise"`, `"compact"`, `"reschedule"` or `"packed"`; static.
+        policy: a name in `pimjax.schedule.POLICIES`: `"token_wise"`, `"compact"`, `"reschedule"`, `"packed"` or one of
+            your own; static.
         num_tokens: rows in use, int `[]`, default T. Later rows are padding: not the same as tokens without experts,
             which the rule of `reschedule` counts.
         num_groups: static, default E. Right for any mix of group sizes; the true number is 2 to 12 times faster.
@@ -53,8 +51,8 @@ def schedule_cost(
 
     Source: policies of Gao & Yang, ISCAS 2026; `packed` is this project's.
 
-    >>> choices = jnp.array([[1, 1, 0, 0], [1, 0, 1, 0]])
-    >>> cost = schedule_cost(choices, jnp.array([0, 0, 1, 1]), policy="compact", num_groups=2)
+    >>> choices = np.array([[1, 1, 0, 0], [1, 0, 1, 0]])
+    >>> cost = schedule_cost(choices, np.array([0, 0, 1, 1]), policy="compact", num_groups=2)
     >>> int(cost.makespan), int(cost.loads)
     (3, 4)
     """
@@ -68,49 +66,17 @@ def schedule_cost(
         max_open_tokens=max_open_tokens,
         needs_slots=False,
     )
-    return _cost(
-        request.choices,
-        request.group_of_expert,
-        request.num_tokens,
-        request.max_open_tokens,
-        jnp.int32(request.max_slots),
-        policy=request.policy,
-        num_groups=request.num_groups,
-    )
+    return _cost(*request[:4], np.int32(request.max_slots), policy=request.policy, num_groups=request.num_groups)
 
 
 @functools.partial(jax.jit, static_argnames=("policy", "num_groups"))
 def _cost(choices, groups, num_tokens, max_open_tokens, limit, *, policy, num_groups):
     loads = load_matrix(choices, groups, num_groups, num_tokens)
     tokens, experts = choices.shape
-    bound = tokens * experts
-    if policy == "token_wise":
-        makespan = transfers = token_wise_makespan(loads)
-    elif policy in INTERVAL_POLICIES:
-        start, stop = INTERVAL_POLICIES[policy](loads, num_tokens, bound)
-        makespan = compact_makespan(loads)
-        transfers = union_length(start, stop, max_start=bound, max_length=experts).sum(dtype=jnp.int32)
-    else:
-        state = pack(loads, max_open_tokens, None, bound)
-        makespan, transfers = state.slot, state.loads
+    makespan, transfers = policy.makespan_and_loads(
+        loads, num_tokens, max_open_tokens, bound=tokens * experts, longest=experts
+    )
     return ScheduleCost(flag_overflow(makespan, choices, groups, num_tokens, num_groups, limit), transfers)
 
 
-def flag_overflow(
-    makespan: Array, choices: Array, groups: Array, num_tokens: Array, num_groups: int, limit: Array
-) -> Array:
-    """The makespan, or -1 where it exceeds `limit` or the input was impossible.
-
-    Impossible: a visited expert whose group id is out of range (unused padding experts may hold -1), or more tokens
-    than rows.
-
-    >>> flags = jnp.array([[True, False]])
-    >>> int(flag_overflow(jnp.int32(9), flags, jnp.array([0, 1]), jnp.int32(1), 2, jnp.int32(8)))
-    -1
-    """
-    lost = choices.astype(bool).any(axis=0) & ((groups < 0) | (groups >= num_groups))
-    possible = ~lost.any() & (num_tokens >= 0) & (num_tokens <= choices.shape[0])
-    return jnp.where(possible & (makespan <= limit), makespan, -1).astype(jnp.int32)
-
-
-__all__ = ["ScheduleCost", "flag_overflow", "schedule_cost"]
+__all__ = ["ScheduleCost", "schedule_cost"]

@@ -6,18 +6,21 @@ and every step of a policy is one vector operation over tokens.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from pimjax.array_typing import Array
+from pimjax.array_typing import Array, HostArray
+from pimjax.schedule.arrays import namespace
 
 _BLOCK = 32  # tokens per block of the running sum: two small matrix products instead of log2(T) passes
 _EXACT_IN_FLOAT32 = 2**24
 
 
 def load_matrix(choices: Array, group_of_expert: Array, num_groups: int, num_tokens: Array) -> Array:
-    """Passes of every token in every group.
+    """Passes of every token in every group. Kernel.
 
     Args:
         choices: `[T, E]` bool or 0/1, the experts that each token visits.
@@ -42,8 +45,27 @@ def load_matrix(choices: Array, group_of_expert: Array, num_groups: int, num_tok
     return jnp.where(real, loads, 0.0).astype(jnp.int32)
 
 
-def running_sum(loads: Array, bound: int) -> Array:
-    """Inclusive running sum over the last axis, exact.
+def host_loads(choices: HostArray, group_of_expert: HostArray, num_groups: int) -> HostArray:
+    """The same in NumPy, for any leading axes; every row is in use.
+
+    Args:
+        choices: `[..., T, E]` bool or 0/1.
+        group_of_expert: int `[..., E]`; experts of id -1 are in no group.
+        num_groups: G.
+
+    Returns:
+        int32 `[..., G, T]`.
+
+    >>> host_loads(np.array([[1, 1, 0], [0, 1, 1]]), np.array([0, 0, 1]), 2).tolist()
+    [[2, 1], [0, 1]]
+    """
+    member = np.asarray(group_of_expert)[..., None, :] == np.arange(num_groups)[:, None]
+    visits = np.swapaxes(np.asarray(choices).astype(np.float32), -1, -2)
+    return np.matmul(member.astype(np.float32), visits).astype(np.int32)
+
+
+def running_sum(loads: Any, bound: int) -> Any:
+    """Inclusive running sum over the last axis, exact. NumPy or JAX.
 
     Args:
         loads: non-negative int32 `[..., T]`.
@@ -56,8 +78,9 @@ def running_sum(loads: Array, bound: int) -> Array:
     [[1, 3, 6]]
     """
     tokens = loads.shape[-1]
-    if bound >= _EXACT_IN_FLOAT32 or tokens <= _BLOCK:
-        return jnp.cumsum(loads, axis=-1, dtype=jnp.int32)
+    xp = namespace(loads)
+    if xp is np or bound >= _EXACT_IN_FLOAT32 or tokens <= _BLOCK:
+        return xp.cumsum(loads, axis=-1, dtype=np.int32)
     blocks = -(-tokens // _BLOCK)
     padding = [(0, 0)] * (loads.ndim - 1) + [(0, blocks * _BLOCK - tokens)]
     padded = jnp.pad(loads, padding).astype(jnp.float32)
@@ -69,22 +92,28 @@ def running_sum(loads: Array, bound: int) -> Array:
     return total[..., :tokens].astype(jnp.int32)
 
 
-def compact_makespan(loads: Array) -> Array:
-    """Slots until the last group is done when every group runs its own queue: the largest column sum.
+def longest_queue(loads: Any, max_open_tokens: Any = None) -> Any:
+    """Slots until the last group is done when every group runs its own queue: the largest sum of a group.
 
-    >>> int(compact_makespan(jnp.array([[2, 1], [0, 1]])))
+    NumPy or JAX; `loads` `[..., G, T]`.
+
+    >>> int(longest_queue(np.array([[2, 1], [0, 1]])))
     3
     """
-    return loads.sum(axis=-1, dtype=jnp.int32).max()
+    del max_open_tokens
+    return loads.sum(axis=-1, dtype=np.int32).max(axis=-1)
 
 
-def token_wise_makespan(loads: Array) -> Array:
+def one_after_another(loads: Any, max_open_tokens: Any = None) -> Any:
     """Slots when tokens follow each other: the sum over tokens of the largest load of a group.
 
-    >>> int(token_wise_makespan(jnp.array([[2, 1], [0, 1]])))
+    NumPy or JAX; `loads` `[..., G, T]`.
+
+    >>> int(one_after_another(np.array([[2, 1], [0, 1]])))
     3
     """
-    return loads.max(axis=0).sum(dtype=jnp.int32)
+    del max_open_tokens
+    return loads.max(axis=-2).sum(axis=-1, dtype=np.int32)
 
 
-__all__ = ["compact_makespan", "load_matrix", "running_sum", "token_wise_makespan"]
+__all__ = ["host_loads", "load_matrix", "longest_queue", "one_after_another", "running_sum"]

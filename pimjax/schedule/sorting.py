@@ -7,11 +7,13 @@ comparators, so up to 128 rows each stage is one whole-array operation; above, X
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from pimjax.array_typing import Array
+from pimjax.schedule.arrays import namespace
 
 _UNROLLED_ROWS = 16
 _STAGED_ROWS = 128
@@ -41,8 +43,8 @@ def sorting_network(size: int) -> tuple[tuple[int, int], ...]:
     return tuple(comparators)
 
 
-def sort_rows(keys: Array) -> list[Array]:
-    """Sort every column ascending.
+def sort_rows(keys: Any) -> list[Any]:
+    """Sort every column ascending. NumPy or JAX.
 
     Args:
         keys: int32 `[G, N]`.
@@ -53,15 +55,17 @@ def sort_rows(keys: Array) -> list[Array]:
     >>> [row.tolist() for row in sort_rows(jnp.array([[3, 1], [2, 5]]))]
     [[2, 1], [3, 5]]
     """
-    rows = keys.shape[0]
+    rows, xp = keys.shape[0], namespace(keys)
     if rows <= _UNROLLED_ROWS:
         ordered = list(keys)
         for low, high in sorting_network(rows):
             ordered[low], ordered[high] = (
-                jnp.minimum(ordered[low], ordered[high]),
-                jnp.maximum(ordered[low], ordered[high]),
+                xp.minimum(ordered[low], ordered[high]),
+                xp.maximum(ordered[low], ordered[high]),
             )
         return ordered
+    if xp is np:
+        return list(np.sort(keys, axis=0))
     return list(_bitonic_sort(keys) if rows <= _STAGED_ROWS else jnp.sort(keys, axis=0))
 
 

@@ -13,8 +13,8 @@ from jax import lax
 
 from pimjax.array_typing import Array, HostArray
 from pimjax.errors import ScheduleError
-from pimjax.schedule.checks import check_policy
-from pimjax.schedule.policies import POLICIES
+from pimjax.schedule.load_matrix import host_loads
+from pimjax.schedule.policies.registry import POLICIES, check_open_limit, policy_of
 from pimjax.schedule.summary import ScheduleSummary, schedule_summary
 
 _LANES = {"cpu": 1, "gpu": 4096, "tpu": 1024}  # schedules in flight: on a CPU one at a time stays in cache
@@ -25,7 +25,7 @@ class SchedulePlan(NamedTuple):
 
     group_of_expert: Any  # int [E], or [L, E] with a map per layer
     policy: str
-    max_open_tokens: int | None = None  # packed only
+    max_open_tokens: int | None = None  # for a policy that limits open tokens
 
 
 def schedule_table(
@@ -137,9 +137,7 @@ def _table(
 
 
 def _map(index: int, plan: SchedulePlan, layers: int, experts: int) -> HostArray:
-    check_policy(plan.policy, POLICIES)
-    if plan.max_open_tokens is not None and plan.policy != "packed":
-        raise ScheduleError(f"plan {index}: max_open_tokens limits the policy 'packed' only, not {plan.policy!r}")
+    check_open_limit(policy_of(plan.policy), plan.max_open_tokens, f"plan {index}: max_open_tokens")
     groups = np.asarray(plan.group_of_expert)
     if groups.shape not in ((experts,), (layers, experts)) or not np.issubdtype(groups.dtype, np.integer):
         raise ScheduleError(
@@ -154,13 +152,10 @@ def _longest(
 ) -> int:
     """Slots of the longest schedule in the table, rounded up to a power of two."""
     real = np.arange(choices.shape[2])[None, :] < num_tokens[:, None]
-    visits = (choices & real[:, None, :, None]).astype(np.float32)
+    visits = choices & real[:, None, :, None]
     longest = 1
     for groups, row in zip(maps, rows, strict=True):
-        member = (groups[:, :, None] == np.arange(num_groups)).astype(np.float32)  # [L, E, G]
-        loads = np.einsum("rlte,leg->rltg", visits, member, optimize=True)
-        in_turn = row.policy == "token_wise" or row.max_open_tokens is not None
-        slots = loads.max(axis=3).sum(axis=2) if in_turn else loads.sum(axis=2).max(axis=2)
+        slots = policy_of(row.policy).makespan_bound(host_loads(visits, groups, num_groups), row.max_open_tokens)
         longest = max(longest, int(slots.max(initial=0)))
     return 1 << (longest - 1).bit_length()
 

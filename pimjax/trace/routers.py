@@ -10,9 +10,11 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pimjax.array_typing import Array, ArrayLike
 from pimjax.errors import TraceError
+from pimjax.schedule.arrays import namespace
 from pimjax.trace.rounding import round_to_float16
 
 CapacityRule = Literal["growing", "frozen", "fixed"]
@@ -55,7 +57,7 @@ def expert_capacity(
     prompt_tokens: ArrayLike = 1,
     max_tokens: ArrayLike | None = None,
 ) -> Array:
-    """Capacity: how many of ``L`` tokens one expert takes.
+    """Capacity: how many of ``L`` tokens one expert takes. NumPy unless an argument is a JAX array.
 
     growing: ``C(L) = min(L, ceil(k L / E))``; frozen: ``C(P)`` of the prompt; fixed: ``min(L, C(L_max))``.
 
@@ -76,20 +78,21 @@ def expert_capacity(
     >>> expert_capacity(jnp.array([1, 4, 5, 9]), 16, 4).tolist()
     [1, 1, 2, 3]
     """
-    length = jnp.asarray(num_tokens, jnp.int32)
+    xp = namespace(num_tokens, num_experts, top_k, prompt_tokens, max_tokens)
+    length, number = xp.asarray(num_tokens, np.int32), xp.asarray(num_experts, np.int32)
 
     def ceiling(tokens: ArrayLike) -> Array:
-        whole = jnp.asarray(tokens, jnp.int32)
-        return jnp.minimum(whole, (jnp.asarray(top_k, jnp.int32) * whole + num_experts - 1) // num_experts)
+        whole = xp.asarray(tokens, np.int32)
+        return xp.minimum(whole, (xp.asarray(top_k, np.int32) * whole + number - 1) // number)
 
     if rule == "growing":
         return ceiling(length)
     if rule == "frozen":
-        return jnp.broadcast_to(ceiling(prompt_tokens), length.shape)
+        return xp.broadcast_to(ceiling(prompt_tokens), length.shape)
     if rule == "fixed":
         if max_tokens is None:
             raise TraceError('capacity rule "fixed" needs max_tokens, the longest sequence')
-        return jnp.minimum(length, ceiling(max_tokens))
+        return xp.minimum(length, ceiling(max_tokens))
     raise TraceError(f"capacity rule is {rule!r}: it must be one of {', '.join(CAPACITY_RULES)}")
 
 

@@ -14,6 +14,7 @@ from pimjax.config.build import Capacity, Design
 from pimjax.config.config import Config
 from pimjax.config.plan import TILE_KINDS
 from pimjax.errors import ConfigError
+from pimjax.runs.routing import RunRouting
 from pimjax.trace.routing import RoutingTrace
 
 MEASURED_CORE = {"mvm_latency_ns": 130.0, "mvm_energy_nj": 12.48, "core_area_mm2": 0.634}
@@ -55,7 +56,7 @@ class MultiplexedChip(Chip):
 
     def inputs(self, config: Config, requests: RoutingTrace | None, *, fidelity: str, capacity: Capacity) -> Any:
         """Counts of the run's routing."""
-        from pimjax.chips.multiplexed.schedule_inputs import schedule_inputs
+        from pimjax.runs.inputs import schedule_inputs
 
         assert requests is not None
         return schedule_inputs(config, requests, fidelity=fidelity, capacity=capacity)
@@ -69,32 +70,32 @@ class MultiplexedChip(Chip):
         layers: int | None = None,
     ) -> list[Any]:
         """Schedules are made on the device, many at once."""
-        from pimjax.batch.columns import schedules_of
+        from pimjax.runs.inputs import inputs_of_many
 
-        return schedules_of(runs, fidelity, capacity, layers)
+        routed = [(config, requests) for config, requests in runs if requests is not None]
+        return inputs_of_many(routed, fidelity=fidelity, capacity=capacity, layers=layers)
 
     def alike(self, inputs: Sequence[Any]) -> list[Any]:
         """Where some runs share return links, all count slots the same way."""
-        from pimjax.batch.columns import same_schedules
+        from pimjax.runs.reshape import alike
 
-        return same_schedules(inputs)
+        return alike(inputs)
 
     def inputs_of_parts(
         self,
         config: Config,
-        requests: RoutingTrace | None,
+        routing: RunRouting | None,
         parts: Sequence[Config],
         edges: Any,
         *,
         fidelity: str,
         capacity: Capacity,
     ) -> list[Any]:
-        """The routing is made once for all parts."""
-        from pimjax.chips.multiplexed.routing import run_routing
-        from pimjax.estimation.generation_lanes import lane_schedules
+        """Recomputed prefixes are sampled once for all parts."""
+        from pimjax.runs.inputs import inputs_of_parts
 
-        assert requests is not None
-        return lane_schedules(config, run_routing(config, requests), parts, edges, fidelity=fidelity, capacity=capacity)
+        assert routing is not None
+        return inputs_of_parts(config, routing, parts, edges, fidelity=fidelity, capacity=capacity)
 
     def cost(self, design: Design, inputs: Any, *, capacity: Capacity, fidelity: str, critical: bool = True) -> RunCost:
         """See :func:`.kernel.multiplexed_cost`."""

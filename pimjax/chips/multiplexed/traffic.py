@@ -30,16 +30,7 @@ from pimjax.cache.traffic import (
     visible_tokens,
 )
 from pimjax.config.build import Design
-from pimjax.config.model import ROUTING_KINDS
-
-
-class CacheUse(NamedTuple):
-    """Which parts of a decode step the caches save; bools."""
-
-    reads_kv: Array  # one query per sequence
-    dense_all: Array  # q/k/v/o, attention and router for the whole prefix
-    experts_all: Array  # experts for the whole prefix
-    go_used: Array  # a gate-output cache exists and counts (expert choice)
+from pimjax.runs.cache_flags import CacheUse, cache_use
 
 
 class Moved(NamedTuple):
@@ -49,21 +40,6 @@ class Moved(NamedTuple):
     kv_written: Array
     go_read: Array  # before the gate
     go_posted: Array  # read or written after it
-
-
-def cache_use(design: Design) -> CacheUse:
-    """The cache flags of a design, resolved for its kind of routing (docs/caches.md).
-
-    >>> from pimjax.config.build import build
-    >>> from pimjax.config.config import Config
-    >>> bool(cache_use(build(Config())[0]).dense_all)
-    True
-    """
-    kv = jnp.asarray(design.workload.kv_cache, bool)
-    by_experts = jnp.asarray(design.model.routing) == ROUTING_KINDS.index("expert_choice")
-    go = (jnp.asarray(design.workload.go_cache) > 0) & by_experts
-    one = kv & (go | ~by_experts)
-    return CacheUse(one, ~one, ~(one | go), go)
 
 
 def _widths(design: Design) -> CacheWidths:
@@ -183,3 +159,15 @@ def dram_is_idle(design: Design, share: ArrayLike) -> Array:
     """Whether a cache lives in DRAM, so that its idle power is paid; bool."""
     flagged = jnp.asarray(design.workload.kv_cache, bool) | (jnp.asarray(design.workload.go_cache) > 0)
     return flagged & (jnp.asarray(share) < 1.0)
+
+
+__all__ = [
+    "CacheUse",
+    "Moved",
+    "cache_use",
+    "dram_is_idle",
+    "prompt_traffic",
+    "resident_bytes",
+    "sram_share",
+    "step_traffic",
+]

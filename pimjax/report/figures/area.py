@@ -55,7 +55,7 @@ def multiplexed() -> dict[str, list[float]]:
     area = np.asarray(result.moe_area_mm2) + np.asarray(result.component_area_mm2)[:, COMPONENT_INDEX["buffers"]]
     passes = np.asarray(result.op_counts)[:, OP_INDEX["expert_pass"]]
     efficiency = (passes / (np.asarray(result.moe_latency_ns) * area)).reshape(len(POLICIES), len(SIZES))
-    gains = efficiency / efficiency[POLICIES.index("token_wise"), 0]
+    gains = efficiency / efficiency[list(POLICIES).index("token_wise"), 0]
     return {policy: gains[row].tolist() for row, policy in enumerate(POLICIES)}
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+from typing import Any
 
-from pimjax.array_typing import Array
-from pimjax.schedule.load_matrix import running_sum
+from pimjax.schedule.load_matrix import longest_queue, running_sum
+from pimjax.schedule.policies.policy import Policy
 
 
-def compact_intervals(loads: Array, num_tokens: Array, bound: int) -> tuple[Array, Array]:
-    """Intervals `[start, stop)` of the compact policy: stop is the running sum of a group's loads.
+def compact_intervals(loads: Any, num_tokens: Any, bound: int) -> tuple[Any, Any]:
+    """Intervals `[start, stop)` of the compact policy: stop is the running sum of a group's loads. NumPy or JAX.
 
     Args:
         loads: int32 `[G, T]`, passes per group and token (padding rows zero).
@@ -19,13 +19,16 @@ def compact_intervals(loads: Array, num_tokens: Array, bound: int) -> tuple[Arra
     Returns:
         int32 `[G, T]` starts and stops.
 
-    >>> start, stop = compact_intervals(jnp.array([[2, 1], [0, 1]]), jnp.int32(2), 4)
+    >>> import numpy as np
+    >>> start, stop = compact_intervals(np.array([[2, 1], [0, 1]]), 2, 4)
     >>> start.tolist(), stop.tolist()
     ([[0, 2], [0, 0]], [[2, 3], [0, 1]])
     """
     del num_tokens
     stop = running_sum(loads, bound)
-    return stop - loads, jnp.asarray(stop)
+    return stop - loads, stop
 
 
-__all__ = ["compact_intervals"]
+COMPACT = Policy("compact", makespan_bound=longest_queue, intervals=compact_intervals, host_intervals=compact_intervals)
+
+__all__ = ["COMPACT", "compact_intervals"]

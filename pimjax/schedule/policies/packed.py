@@ -32,12 +32,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from pimjax.array_typing import Array
+from pimjax.schedule.load_matrix import longest_queue, one_after_another
 from pimjax.schedule.placement import IDLE, Placement
+from pimjax.schedule.policies.packed_host import RESERVE, host_ns, host_place_packed
+from pimjax.schedule.policies.policy import Policy
 
 _WORD_BITS = 32
 _INT32_MAX = 2**31 - 1
 _INT8_MAX = 2**7 - 1
-_RESERVE = 4  # tokens that may still be begun when those already begun start to come first
 
 
 class PackedState(NamedTuple):
@@ -131,7 +133,7 @@ def pack(loads: Array, max_open_tokens: Array | None, num_slots: int | None, bou
         if max_open_tokens is None:
             value = value + jnp.where(begun, left // 2, 0)
         else:
-            reserve = jnp.minimum(max_open_tokens // 2, _RESERVE)
+            reserve = jnp.minimum(max_open_tokens // 2, RESERVE)
             crowded = state.open_tokens >= max_open_tokens - reserve
             value = value + jnp.where(begun, jnp.where(crowded, 2 * bound + 1, left // 2), 0)
             eligible = eligible & (begun | (state.open_tokens < max_open_tokens))
@@ -218,4 +220,24 @@ def place_packed(loads: Array, max_open_tokens: Array | None, num_slots: int, bo
     return Placement(table.T, state.first, state.stop, state.slot)
 
 
-__all__ = ["PackedState", "pack", "place_packed"]
+def _cost(loads: Array, max_open_tokens: Array | None, bound: int) -> tuple[Array, Array]:
+    state = pack(loads, max_open_tokens, None, bound)
+    return state.slot, state.loads
+
+
+def _makespan_bound(loads: Array, max_open_tokens: Array | None = None) -> Array:
+    """A limit of open tokens may make a schedule longer than its longest queue."""
+    return longest_queue(loads) if max_open_tokens is None else one_after_another(loads)
+
+
+PACKED = Policy(
+    "packed",
+    makespan_bound=_makespan_bound,
+    place=place_packed,
+    cost=_cost,
+    host_place=host_place_packed,
+    host_ns=host_ns,
+    limits_open_tokens=True,
+)
+
+__all__ = ["PACKED", "PackedState", "pack", "place_packed"]

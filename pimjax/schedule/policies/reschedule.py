@@ -15,7 +15,9 @@ import numpy as np
 from jax import lax
 
 from pimjax.array_typing import Array
-from pimjax.schedule.load_matrix import running_sum
+from pimjax.schedule.load_matrix import longest_queue, running_sum
+from pimjax.schedule.policies.policy import Policy
+from pimjax.schedule.policies.reschedule_host import host_reschedule_intervals
 
 _SEGMENTS = 4  # the tokens are visited in so many parts: later parts look at shorter vectors
 
@@ -107,4 +109,11 @@ def _visit(
     return (delay, more - (here > delay)), delay
 
 
-__all__ = ["reschedule_delays", "reschedule_intervals"]
+RESCHEDULE = Policy(
+    "reschedule",
+    makespan_bound=longest_queue,
+    intervals=reschedule_intervals,
+    host_intervals=host_reschedule_intervals,
+)
+
+__all__ = ["RESCHEDULE", "reschedule_delays", "reschedule_intervals"]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+from typing import Any
 
-from pimjax.array_typing import Array
-from pimjax.schedule.load_matrix import running_sum
+from pimjax.schedule.load_matrix import one_after_another, running_sum
+from pimjax.schedule.policies.policy import Policy
 
 
-def token_wise_intervals(loads: Array, num_tokens: Array, bound: int) -> tuple[Array, Array]:
-    """Intervals `[start, stop)` of the token-wise policy.
+def token_wise_intervals(loads: Any, num_tokens: Any, bound: int) -> tuple[Any, Any]:
+    """Intervals `[start, stop)` of the token-wise policy. NumPy or JAX.
 
     Token `t` begins when token `t-1` has left every group, so its start is the sum over earlier tokens of the
     largest group load.
@@ -22,14 +22,31 @@ def token_wise_intervals(loads: Array, num_tokens: Array, bound: int) -> tuple[A
     Returns:
         int32 `[G, T]` starts and stops.
 
-    >>> start, stop = token_wise_intervals(jnp.array([[2, 1], [0, 1]]), jnp.int32(2), 4)
+    >>> import numpy as np
+    >>> start, stop = token_wise_intervals(np.array([[2, 1], [0, 1]]), 2, 4)
     >>> start.tolist(), stop.tolist()
     ([[0, 2], [0, 2]], [[2, 3], [0, 3]])
     """
     del num_tokens
     longest = loads.max(axis=0)
-    start = jnp.broadcast_to((running_sum(longest, bound) - longest)[None, :], loads.shape)
+    start = (running_sum(longest, bound) - longest)[None, :] + 0 * loads
     return start, start + loads
 
 
-__all__ = ["token_wise_intervals"]
+def _cost(loads: Any, max_open_tokens: Any, bound: int) -> tuple[Any, Any]:
+    """One token is loaded for each slot."""
+    del bound
+    makespan = one_after_another(loads, max_open_tokens)
+    return makespan, makespan
+
+
+TOKEN_WISE = Policy(
+    "token_wise",
+    makespan_bound=one_after_another,
+    intervals=token_wise_intervals,
+    cost=_cost,
+    host_intervals=token_wise_intervals,
+    needs_barrier=False,  # a token's slots need its own experts alone
+)
+
+__all__ = ["TOKEN_WISE", "token_wise_intervals"]

@@ -1,0 +1,72 @@
+"""Counts of different runs brought to one shape, so that they can be stacked. Host, NumPy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from pimjax.runs.run_counts import PassWindows, RunCounts
+
+
+def trimmed(counts: RunCounts, layers: int | None) -> RunCounts:
+    """Layer axes cut to `layers`: capacities are powers of two, models are not, and every layer costs time."""
+    if layers is None:
+        return counts
+
+    def cut(tree: Any, axis: int = 0) -> Any:
+        return jax.tree.map(lambda leaf: leaf[(slice(None),) * axis + (slice(layers),)], tree)
+
+    def windows(part: PassWindows, axis: int = 0) -> PassWindows:
+        return dataclasses.replace(cut(dataclasses.replace(part, tokens=None), axis), tokens=part.tokens)
+
+    steps = counts.token_steps
+    return dataclasses.replace(
+        counts,
+        **{name: cut(getattr(counts, name)) for name in ("is_moe", "is_windowed", "group_sizes", "taken")},
+        prompt=windows(counts.prompt),
+        prompt_profile=cut(counts.prompt_profile),
+        step=windows(counts.step),
+        token_steps=dataclasses.replace(steps, share=cut(steps.share), begins=cut(steps.begins)),
+        recomputed=windows(counts.recomputed, 1),
+    )
+
+
+def alike(runs: Sequence[RunCounts]) -> list[RunCounts]:
+    """Counts with the same leaves: where some have shared return links, all count slots by (loads, busy groups).
+
+    Without shared links a slot takes as long however many groups are busy: all slots stand at 0 busy groups.
+    """
+    if all(one.prompt.busy_hist is None for one in runs):
+        return list(runs)
+
+    def counted(windows: PassWindows) -> PassWindows:
+        if windows.busy_hist is not None:
+            return windows
+        loads = np.asarray(windows.load_hist)
+        joint = np.zeros((*loads.shape, loads.shape[-1]), loads.dtype)
+        joint[..., 0] = loads
+        return dataclasses.replace(windows, busy_hist=joint)
+
+    return [dataclasses.replace(one, prompt=counted(one.prompt), step=counted(one.step)) for one in runs]
+
+
+def stacked(trees: Sequence[Any]) -> Any:
+    """Trees of one structure with a new leading axis; leaves of different lengths are padded with zeros at the end.
+
+    >>> stacked([np.ones(1), np.ones(2)]).tolist()
+    [[1.0, 0.0], [1.0, 1.0]]
+    """
+
+    def stack(*leaves: Any) -> np.ndarray:
+        arrays = [np.asarray(leaf) for leaf in leaves]
+        shape = np.max([array.shape for array in arrays], axis=0) if arrays[0].ndim else ()
+        out = np.zeros((len(arrays), *map(int, shape)), arrays[0].dtype)
+        for index, array in enumerate(arrays):
+            out[(index, *(slice(size) for size in array.shape))] = array
+        return out
+
+    return jax.tree.map(stack, *trees)
