@@ -103,7 +103,12 @@ class OptimiserConfig(Section):
         0.5, about="Part of the steps after which rounding to legal hardware sets in", ge=0, le=1
     )
     cutting_steps: int = option(25, about="Most points that cutting planes visit from one start", ge=0)
-    polished_starts: int = option(3, about="Best starts that are finished", ge=1)
+    polished_starts: int = option(
+        3, about="Starts that are finished; at least the best of every combination of choices", ge=1
+    )
+    budget: int = option(
+        50_000, about="Evaluations (a gradient counts as 4) after which no further combination is finished", ge=1
+    )
     polish_sweeps: int = option(30, about="Most sweeps over the neighbours of one start", ge=0)
     last_mile_steps: int = option(30, about="Iterations of L-BFGS-B on the continuous parameters of the best", ge=0)
 
@@ -125,7 +130,12 @@ class TuneConfig(Section):
         "none",
         about="sqnr: signal-to-noise ratio [dB] of the crossbar product; perplexity: measured, of a small language model",
     )
-    optimiser: OptimiserConfig = option(OptimiserConfig(), about="How")
+    method: Literal["auto", "gradients", "model"] = option(
+        "auto",
+        about="model: a regression of all costs over listed legal points; auto: that where all numbers have levels, the "
+        "points are at most 65,536 and no optimiser.steps are asked for",
+    )
+    optimiser: OptimiserConfig = option(OptimiserConfig(), about="How gradients are followed")
     starts: int = option(16, about="Starting points, dealt to the combinations of choices", ge=1)
     seed: int = option(0, about="Seed of the starting points", ge=0)
 
