@@ -92,7 +92,7 @@ def draw(seed: int) -> dict[str, Any]:
         chosen = generator.permutation(others)[:2]
         limits = [(str(name), float(generator.uniform(0.25, 0.6))) for name in chosen]
     return {
-        "config": "paper_multiplexed",
+        "base": "paper_multiplexed",
         "set": {"plan.tile": "parametric", "workload.trace.kind": "zipf", "workload.trace.tokens": 32},
         "parameters": {
             **{name: {"kind": "levels", **item} for name, item in numbers.items()},

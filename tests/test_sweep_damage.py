@@ -89,7 +89,9 @@ DAMAGES = {
     "points empty": _cut(POINTS, 0),
     "points with one wrong bit": _flip(POINTS),
     "points lost": _lose(POINTS),
-    "points of another chunk": lambda folder, other: shutil.copy(folder / "points/part-00000000.parquet", folder / POINTS),
+    "points of another chunk": lambda folder, other: shutil.copy(
+        folder / "points/part-00000000.parquet", folder / POINTS
+    ),
     "points of another sweep": _foreign(POINTS),
     "a chunk of another sweep": _foreign(POINTS, SELECTED, DONE),
     "selected cut short": _cut(SELECTED, 0.5),
@@ -109,7 +111,9 @@ DAMAGES = {
     "manifest without keys": _put("manifest.json", b"{}"),
     "manifest half-written": _cut("manifest.json", 0.5),
     "manifest garbage": _put("manifest.json", b"\xff\xfe\x00"),
-    "manifest of odd kinds": _put("manifest.json", b'{"schema_version": "2", "digest": [], "sweep": 1, "chunks": null}'),
+    "manifest of odd kinds": _put(
+        "manifest.json", b'{"schema_version": "2", "digest": [], "sweep": 1, "chunks": null}'
+    ),
 }
 
 
@@ -180,7 +184,9 @@ def test_files_that_no_chunk_has_are_refused(folder: Path, whole: Path) -> None:
     assert not list((folder / "points").glob(".*"))
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "/".join(["y" * 200] * 30), "a\0b", "file", "file/below", "/proc/nothing/here"])
+@pytest.mark.parametrize(
+    "name", ["x" * 300, "/".join(["y" * 200] * 30), "a\0b", "file", "file/below", "/proc/nothing/here"]
+)
 def test_impossible_folders_are_one_sentence(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PimjaxError) as error:

@@ -162,9 +162,7 @@ def test_two_processes_of_four_devices_give_the_bits_of_one(
     points, latency = _rows(place / "pair")
     assert points.tolist() == list(range(320))
     np.testing.assert_array_equal(latency, undisturbed[1])
-    selections = [
-        Store(place / name, "parquet").read(place / name / "selection.csv")[0] for name in ("whole", "pair")
-    ]
+    selections = [Store(place / name, "parquet").read(place / name / "selection.csv")[0] for name in ("whole", "pair")]
     for name, column in selections[0].items():
         np.testing.assert_array_equal(selections[1][name], column)
 

@@ -83,6 +83,12 @@ def run_sweep(
         StorageError: disk full, or the folder cannot be written; what is complete stays.
         LostProcessError: another process ended; run again to complete.
     """
+    if not isinstance(sweep, SweepConfig):
+        raise ConfigError(
+            f"sweep: {str(sweep)[:200]!r} is not a SweepConfig; make one with load_sweep(file or mapping)"
+        )
+    if tile_points is not None and (type(tile_points) is not int or tile_points < 1):
+        raise ConfigError(f"tile_points: {str(tile_points)[:40]} is not a whole number of at least 1; None: chosen")
     where = folder or sweep.output
     if where is None:
         raise ConfigError("output: no folder for the results; give --output DIR or the key output")

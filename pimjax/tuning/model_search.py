@@ -21,8 +21,8 @@ import numpy as np
 from scipy.special import ndtr
 
 from pimjax.array_typing import HostArray
-from pimjax.tuning.evaluate import FEASIBLE, PENALTY, Evaluation, evaluate
-from pimjax.tuning.points import Point, best_of, ranked
+from pimjax.tuning.evaluate import FATAL, FEASIBLE, PENALTY, evaluate, judge
+from pimjax.tuning.points import Point
 from pimjax.tuning.problem import Problem
 from pimjax.tuning.regression import Regression
 
@@ -148,20 +148,17 @@ class ModelSearch:
         order = np.lexsort((self.base @ goal.objective + PENALTY * excess, excess > 0, ~self.usable))
         return int(order[0])
 
-    def points(self) -> list[Point]:
-        """The best evaluated point of every combination, by the problem's own goal; the best of all first."""
-        found, arrays = [], self.problem.arrays
-        excess = np.maximum(self.base @ np.asarray(arrays.limit_rows).T - np.asarray(arrays.limit_bounds), 0.0)
-        total = np.where(excess > FEASIBLE, excess, 0.0).sum(axis=1)
-        objective = self.base @ np.asarray(arrays.objective)
-        merit = np.where(self.usable, objective + PENALTY * total, np.inf)
-        result = Evaluation(self.base, objective, total, merit)
+    def points(self, *, closest: bool = False) -> list[Point]:
+        """The best evaluated point of every combination, by the problem's own goal; the best of all first.
+
+        `closest`: where no point keeps the limits, the one that breaks them least.
+        """
+        result = judge(self.problem, self.base, np.where(self.usable, 0, FATAL))
         units, variants = self.unit(np.array(self.index)), self.variant[self.index]
-        for variant in np.unique(variants):
-            mine = np.flatnonzero(variants == variant)
-            part = Evaluation(*(leaf[mine] for leaf in result))
-            found.append(best_of(units[mine], variants[mine], part))
-        return ranked(found)
+        last = (result.objective, np.round(result.excess, 9)) if closest else (result.merit, result.excess > 0)
+        order = np.lexsort((*last, ~self.usable))
+        _, first = np.unique(variants[order], return_index=True)
+        return [Point.of(units[i], variants[i], result, int(i)) for i in order[np.sort(first)]]
 
     def _excess(self, goal: Goal) -> HostArray:
         excess = np.maximum(self.base @ goal.rows.T - goal.bounds, 0.0)
@@ -218,7 +215,8 @@ class ModelSearch:
             if promise[index] < max(PROMISE, 0.1 * promise[order[0]]) or len(chosen) == _BATCH:
                 break
             near = any(
-                self.variant[index] == self.variant[other] and np.abs(self.place[index] - self.place[other]).sum() < _APART
+                self.variant[index] == self.variant[other]
+                and np.abs(self.place[index] - self.place[other]).sum() < _APART
                 for other in chosen
             )
             if not near:

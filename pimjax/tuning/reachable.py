@@ -27,6 +27,12 @@ class Reach(NamedTuple):
     sentence: str = ""
     spent: int = 0
     gradients: int = 0
+    points: tuple[Point, ...] = ()  # the chips that come nearest to each of those limits
+
+
+def closest_first(points: list[Point]) -> list[Point]:
+    """Points of a problem whose limits cannot all be met: least excess first, then the objective."""
+    return sorted(points, key=lambda point: (not np.isfinite(point.merit), round(point.excess, 9), point.objective))
 
 
 def reach_of_starts(
@@ -61,8 +67,8 @@ def reach_of_starts(
                 break
         if best.objective > bounds[index] + FEASIBLE:
             found[index] = (float(value_of(problem.config.limits[index].measure, best.base)), best)
-    closest = None if points is None else points[0]
-    return Reach(*_said(problem, found, closest), spent, gradients)
+    closest = None if points is None else closest_first(points)[0]
+    return Reach(*_said(problem, found, closest), spent, gradients, _nearest(problem, found))
 
 
 def reach_by_model(problem: Problem, search: ModelSearch, closest: Point) -> Reach:
@@ -79,7 +85,11 @@ def reach_by_model(problem: Problem, search: ModelSearch, closest: Point) -> Rea
             place = search.index[best]
             point = Point(search.unit(np.array([place]))[0], int(search.variant[place]), base, 0.0, 0.0, 0.0)
             found[index] = (float(value_of(limit.measure, base)), point)
-    return Reach(*_said(problem, found, closest))
+    return Reach(*_said(problem, found, closest), points=_nearest(problem, found))
+
+
+def _nearest(problem: Problem, found: dict[int, tuple[float, Point]]) -> tuple[Point, ...]:
+    return tuple(reweighed(problem, point) for _, point in found.values())
 
 
 def _alone(problem: Problem, index: int) -> Problem:
@@ -104,7 +114,9 @@ def _said(
         for index, (value, point) in found.items():
             limit = limits[index]
             side = "smallest" if limit.at_most is not None else "largest"
-            where = ", ".join(f"{key} {_short(item)}" for key, item in problem.settings(point.unit, point.variant).items())
+            where = ", ".join(
+                f"{key} {_short(item)}" for key, item in problem.settings(point.unit, point.variant).items()
+            )
             parts.append(
                 f"the limit {_text(problem, index)} cannot be met: the {side} reachable {limit.measure} is {value:.6g} ({where})"
             )

@@ -81,9 +81,7 @@ class Regression:
         return found
 
 
-def _misfit(
-    theta: HostArray, squares: HostArray, differ: HostArray, values: HostArray
-) -> tuple[float, HostArray]:
+def _misfit(theta: HostArray, squares: HostArray, differ: HostArray, values: HostArray) -> tuple[float, HostArray]:
     """Negative logarithm of the marginal likelihood times the prior, and its gradient; mean and variance profiled out."""
     count, size = len(squares), len(values)
     scaled = squares / np.exp(2 * theta[:count])[:, None, None]
@@ -93,9 +91,7 @@ def _misfit(
     correlation = (1 + away + away**2 / 3) * fading
     covariance = correlation.copy()
     covariance[np.diag_indices_from(covariance)] += _NUGGET
-    off = np.concatenate(
-        [(theta[:count] - _LENGTH) / _LENGTH_SPREAD**2, (theta[count:] - _TAU) / _TAU_SPREAD**2]
-    )
+    off = np.concatenate([(theta[:count] - _LENGTH) / _LENGTH_SPREAD**2, (theta[count:] - _TAU) / _TAU_SPREAD**2])
     spreads = np.concatenate([np.full(count, _LENGTH_SPREAD), np.full(len(taus), _TAU_SPREAD)])
     prior = 0.5 * float(np.square(off * spreads).sum())
     try:

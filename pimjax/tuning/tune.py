@@ -26,7 +26,7 @@ from pimjax.tuning.parameters import snap
 from pimjax.tuning.points import Point, best_of, ranked
 from pimjax.tuning.polish import LATE_STEP, polish, repair, return_idle
 from pimjax.tuning.problem import Problem, Quality, make_problem
-from pimjax.tuning.reachable import Reach, reach_by_model, reach_of_starts
+from pimjax.tuning.reachable import Reach, closest_first, reach_by_model, reach_of_starts
 from pimjax.tuning.recheck import Checked, check
 from pimjax.tuning.tune_config import TuneConfig, load_tune_config
 
@@ -54,7 +54,9 @@ class TuneResult:
     event_excess: dict[str, float]  # limits on measures that the event engine finds broken: relative excess
     history: History
     verdict: str = ""  # where the limits do not hold: which cannot be met, and the nearest value that can be reached
-    reachable: dict[str, float] = dataclasses.field(default_factory=dict)  # nearest value of every limit that cannot be met
+    reachable: dict[str, float] = dataclasses.field(
+        default_factory=dict
+    )  # nearest value of every limit that cannot be met
     unfinished: tuple[dict[str, Any], ...] = ()  # combinations of choices that the budget left without a finished point
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,6 +118,7 @@ def tune(
         MissingExtraError: optax, scipy, orbax or pyarrow is needed and missing.
     """
     options = load_tune_config(config)
+    _check_arguments(trace, quality, checkpoint, history, progress)
     say = progress or (lambda sentence: None)
     problem = make_problem(options, trace=trace, quality=quality)
     record = History(problem)
@@ -132,6 +135,19 @@ def tune(
     if history is not None:
         record.write(Path(history))
     return _result(problem, checked, base, evaluations, found, record)
+
+
+def _check_arguments(trace: Any, quality: Any, checkpoint: Any, history: Any, progress: Any) -> None:
+    for name, value, kind, words in (
+        ("trace", trace, RoutingTrace, "a RoutingTrace (pimjax.open_traces)"),
+        ("checkpoint", checkpoint, (str, Path), "the path of a folder"),
+        ("history", history, (str, Path), "the path of a file"),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise ConfigError(f"{name}: {str(value)[:200]!r} is not {words}; give one, or None")
+    for name, value in (("quality", quality), ("progress", progress)):
+        if value is not None and not callable(value):
+            raise ConfigError(f"{name}: {str(value)[:200]!r} is not a function; give one, or None")
 
 
 def by_model(problem: Problem) -> bool:
@@ -172,8 +188,8 @@ def _search(problem: Problem, record: History, say: Progress) -> Found:
     best, *others = search.points()
     reach = Reach()
     if best.excess > 0:
-        reach = reach_by_model(problem, search, best)
-        best, *others = search.points()
+        reach = reach_by_model(problem, search, search.points(closest=True)[0])
+        best, *others = search.points(closest=True)
     record.add_search(search.unit(np.array(search.index)), search.variant[search.index], search.base)
     best, some = return_idle(problem, best)
     return Found([best, *others], search.spent + some, 0, reach, unfinished)
@@ -205,12 +221,13 @@ def _descend(problem: Problem, record: History, say: Progress, checkpoint: Path 
     spent += -(-steps // size) * (len(lanes.unit) + problem.num_variants)
     gradients += steps * options.starts
     found = finish(problem, lanes, say, spent + GRADIENT_COST * gradients, every=not reach.sentence)
-    best = found.points[0]
-    if best.excess > 0 and not reach.sentence:
-        more = reach_of_starts(problem, *_rounded(problem, lanes), found.points)
-        reach = more._replace(spent=0, gradients=0)
-        spent, gradients = spent + more.spent, gradients + more.gradients
-    return found._replace(spent=found.spent + spent, gradients=found.gradients + gradients, reach=reach)
+    points = found.points
+    if points[0].excess > 0:
+        if not reach.sentence:
+            reach = reach_of_starts(problem, *_rounded(problem, lanes), points)
+            spent, gradients = spent + reach.spent, gradients + reach.gradients
+        points = closest_first([*points, *reach.points])
+    return Found(points, found.spent + spent, found.gradients + gradients, reach, found.unfinished)
 
 
 _NO_START = "no start gave usable hardware: every point is refused by the model; widen the parameters' bounds"
@@ -284,7 +301,9 @@ def finish(
         done.add(int(variants[index]))
         points.append(point)
         best = ranked(points)[0]
-        legal = f"best legal objective {np.exp(best.objective):.6g}" if best.excess == 0 else "none keeps the limits yet"
+        legal = (
+            f"best legal objective {np.exp(best.objective):.6g}" if best.excess == 0 else "none keeps the limits yet"
+        )
         say(f"finished {len(points)} of {len(chosen)} starts: {legal}")
     unfinished = tuple(sorted({int(v) for v in variants[firsts]} - done))
     if unfinished:

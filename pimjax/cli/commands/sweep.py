@@ -104,7 +104,9 @@ def sweep(
         rows = [(name, _cell(value)) for name, value in facts.items() if name not in hidden]
         stdout.print(table(loaded.name, ("", ""), rows, text=2))
         if chosen is not None:
-            goals = [name.removeprefix("-") for name in loaded.select.pareto] + [top.metric for top in loaded.select.top]
+            goals = [name.removeprefix("-") for name in loaded.select.pareto] + [
+                top.metric for top in loaded.select.top
+            ]
             for line in selected_lines(chosen, goals, str(file)):
                 stdout.print(line, markup=False, soft_wrap=True)
     if outcome.interrupted:
