@@ -167,7 +167,7 @@ def test_other_versions_and_sweeps_are_named(folder: Path, change: Callable, wor
 def test_a_damaged_manifest_over_another_sweep_is_refused(whole: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(whole / "other", tmp_path / "other")
     (folder / "manifest.json").write_text("{}")
-    with pytest.raises(ConfigError, match="damaged.*choose another folder"):
+    with pytest.raises(ConfigError, match=r"damaged.*choose another folder"):
         run_sweep(_sweep(), folder)
     with pytest.raises(ConfigError, match="damaged"):
         sweep_contents(folder)
@@ -176,7 +176,7 @@ def test_a_damaged_manifest_over_another_sweep_is_refused(whole: Path, tmp_path:
 def test_files_that_no_chunk_has_are_refused(folder: Path, whole: Path) -> None:
     extra = folder / "points" / "part-00000007.parquet"
     shutil.copy(whole / "other" / POINTS, extra)
-    with pytest.raises(StorageError, match="part-00000007.*move it away"):
+    with pytest.raises(StorageError, match=r"part-00000007.*move it away"):
         run_sweep(_sweep(), folder)
     extra.unlink()
     (folder / "points" / ".part-00000001.parquet.77.partial").touch()  # of a killed run

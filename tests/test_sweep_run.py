@@ -18,9 +18,9 @@ import pimjax
 from pimjax.batch import estimate_batch, store
 from pimjax.batch.progress import SweepProgress
 from pimjax.batch.store import StorageError, Store
-from pimjax.batch.tables import coded
 from pimjax.batch.sweep import SweepOutcome, plan_of, run_sweep
 from pimjax.batch.sweep_config import SweepConfig, load_sweep
+from pimjax.batch.tables import coded
 from pimjax.batch.trace_source import TraceSource
 from pimjax.errors import CapacityError, ConfigError, TraceError
 from pimjax.trace import generate_traces

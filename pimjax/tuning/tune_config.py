@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from pydantic import PrivateAttr, ValidationError, model_validator
 
+from pimjax.batch.sweep_config import is_file
 from pimjax.config.base import Section, option
 from pimjax.config.config import SECTIONS, section_keys
 from pimjax.config.loader import sentence, unknown_key_sentence
-from pimjax.batch.sweep_config import is_file
 from pimjax.config.yaml_reader import read_yaml
 from pimjax.errors import ConfigError
 from pimjax.registry import CHIPS
