@@ -16,13 +16,14 @@ from pimjax.tuning import load_tune_config, make_problem, tune
 from pimjax.tuning.model_search import Goal, ModelSearch, num_points
 from pimjax.tuning.regression import Regression, _misfit
 
-SCRIPT = next((Path(pimjax.__file__).parents[1] / "benchmarks").rglob("tune_choices.py"))
+BENCHMARKS = Path(pimjax.__file__).parents[1] / "benchmarks"
+SCRIPT = next(BENCHMARKS.rglob("tune_choices.py"))
 
 
 @pytest.fixture(scope="module")
 def choices() -> ModuleType:
     """The benchmark's problems."""
-    sys.path.insert(0, str(next(SCRIPT.parents[1].rglob("harness.py")).parent))
+    sys.path.insert(0, str(next(BENCHMARKS.rglob("harness.py")).parent))
     try:
         spec = importlib.util.spec_from_file_location("tune_choices", SCRIPT)
         assert spec is not None
