@@ -54,7 +54,7 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.parent != folder}
 
 
-def _cut(name: str, keep: float) -> Callable[[Path, Path], None]:
+def _cut(name: str, keep: float) -> Callable[[Path, Path], object]:
     def apply(folder: Path, other: Path) -> None:
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[: int(len(content) * keep)])
@@ -62,7 +62,7 @@ def _cut(name: str, keep: float) -> Callable[[Path, Path], None]:
     return apply
 
 
-def _flip(name: str) -> Callable[[Path, Path], None]:
+def _flip(name: str) -> Callable[[Path, Path], object]:
     def apply(folder: Path, other: Path) -> None:
         content = bytearray((folder / name).read_bytes())
         content[len(content) // 2] ^= 1
@@ -71,16 +71,16 @@ def _flip(name: str) -> Callable[[Path, Path], None]:
     return apply
 
 
-def _put(name: str, content: bytes) -> Callable[[Path, Path], None]:
-    return lambda folder, other: (folder / name).write_bytes(content) and None
+def _put(name: str, content: bytes) -> Callable[[Path, Path], object]:
+    return lambda folder, other: (folder / name).write_bytes(content)
 
 
-def _lose(*names: str) -> Callable[[Path, Path], None]:
-    return lambda folder, other: [(folder / name).unlink() for name in names] and None
+def _lose(*names: str) -> Callable[[Path, Path], object]:
+    return lambda folder, other: [(folder / name).unlink() for name in names]
 
 
-def _foreign(*names: str) -> Callable[[Path, Path], None]:
-    return lambda folder, other: [shutil.copy(other / name, folder / name) for name in names] and None
+def _foreign(*names: str) -> Callable[[Path, Path], object]:
+    return lambda folder, other: [shutil.copy(other / name, folder / name) for name in names]
 
 
 POINTS, SELECTED, DONE = "points/part-00000001.parquet", "selected/part-00000001.json", "done/chunk-00000001.json"

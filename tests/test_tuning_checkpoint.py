@@ -44,15 +44,15 @@ def undisturbed() -> dict:
     return tune(RUN, recheck=False).to_dict()
 
 
-def _identity(content: bytes) -> Callable[[Path], None]:
-    return lambda folder: (folder / "identity.json").write_bytes(content) and None
+def _identity(content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / "identity.json").write_bytes(content)
 
 
 def _largest(folder: Path) -> Path:
     return max((p for p in folder.glob("state-*/**/*") if p.is_file()), key=lambda p: p.stat().st_size)
 
 
-def _each_file(change: Callable[[Path], object]) -> Callable[[Path], None]:
+def _each_file(change: Callable[[Path], object]) -> Callable[[Path], object]:
     def apply(folder: Path) -> None:
         for path in [p for p in folder.glob("state-*/**/*") if p.is_file()]:
             change(path)
@@ -114,7 +114,7 @@ def test_impossible_folders_are_one_sentence(name: str, tmp_path: Path) -> None:
         if option == "history" and name == "file":
             continue
         with pytest.raises(PimjaxError) as error:
-            tune(RUN, **{option: tmp_path / name}, recheck=False)
+            tune(RUN, **{option: tmp_path / name}, recheck=False)  # type: ignore[arg-type]
         assert "\n" not in str(error.value)
         assert "\0" not in str(error.value)
 

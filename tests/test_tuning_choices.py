@@ -140,7 +140,9 @@ def test_model_search_lists_every_legal_point_once() -> None:
     search = ModelSearch(problem)
     assert num_points(problem) == len(search.level) == 30
     every = np.arange(30)
-    values = [tuple(problem.settings(u, v).values()) for u, v in zip(search.unit(every), search.variant, strict=True)]
+    values = [
+        tuple(problem.settings(u, int(v)).values()) for u, v in zip(search.unit(every), search.variant, strict=True)
+    ]
     assert len(set(values)) == 30
     search.run(Goal.of(problem))
     assert search.spent <= search.budget

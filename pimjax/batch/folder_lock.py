@@ -18,10 +18,11 @@ from typing import Any
 
 from pimjax.batch.store import failures
 
+fcntl: Any
 try:
     import fcntl
 except ImportError:  # Windows: folders are not locked there
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 NAME = ".lock"
 

@@ -54,7 +54,8 @@ class Regression:
         covariance = self._correlation(places, choices)
         covariance[np.diag_indices_from(covariance)] += _NUGGET
         self.factor = np.linalg.cholesky(covariance)
-        ones, own = solve_triangular(self.factor, np.stack([np.ones(len(values)), values], axis=1), lower=True).T
+        both = np.stack([np.ones(len(values)), values], axis=1)
+        ones, own = np.asarray(solve_triangular(self.factor, both, lower=True)).T
         self.mean = float(ones @ own / (ones @ ones))
         rest = own - self.mean * ones
         self.variance = float(rest @ rest / len(values))
@@ -98,7 +99,7 @@ def _misfit(theta: HostArray, squares: HostArray, differ: HostArray, values: Hos
         factor = np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
         return 1e9, np.zeros_like(theta)
-    inverse = cho_solve((factor, True), np.eye(size))
+    inverse = np.asarray(cho_solve((factor, True), np.eye(size)))
     sums = inverse.sum(axis=1)
     rest = values - sums @ values / sums.sum()
     pulled = inverse @ rest
