@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pytest
 
-import pimjax
+from benchmarks.studies import tune_choices
 from pimjax.errors import ConfigError
 from pimjax.tuning import load_tune_config, make_problem, tune
 from pimjax.tuning.model_search import Goal, ModelSearch, num_points
 from pimjax.tuning.regression import Regression, _misfit
 
-BENCHMARKS = Path(pimjax.__file__).parents[1] / "benchmarks"
-SCRIPT = next(BENCHMARKS.rglob("tune_choices.py"))
-
-
-@pytest.fixture(scope="module")
-def choices() -> ModuleType:
-    """The benchmark's problems."""
-    sys.path.insert(0, str(next(BENCHMARKS.rglob("harness.py")).parent))
-    try:
-        spec = importlib.util.spec_from_file_location("tune_choices", SCRIPT)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
-    return module
-
 
 @pytest.mark.parametrize("seed", [-1, 4, 5])
-def test_the_optimum_by_a_twentieth_of_the_points(choices: ModuleType, seed: int) -> None:
+def test_the_optimum_by_a_twentieth_of_the_points(seed: int) -> None:
     """-1: a problem of which whole combinations were lost when only the best starts were finished."""
-    solved = choices.solve(seed)
+    solved = tune_choices.solve(seed)
     assert solved["legal"]
-    assert solved["gap"] <= choices.WITHIN
-    assert solved["share"] <= choices.SHARE
+    assert solved["gap"] <= tune_choices.WITHIN
+    assert solved["share"] <= tune_choices.SHARE
 
 
 def infeasible(**more: object) -> dict:

@@ -6,20 +6,24 @@ optimum is known by evaluating every legal point. `pimjax.tune` runs with its de
 evaluations. Goal, set before: within 1 % of the optimum in at least four of five problems, with evaluations of at most
 5 % of the legal points, and never a chip that breaks a limit.
 
-    python benchmarks/tune_choices.py                    # writes results/tune_choices.json
-    python benchmarks/tune_choices.py --seeds 7 8 9      # other problems, writes nothing
+    python benchmarks/studies/tune_choices.py                    # writes results/tune_choices.json
+    python benchmarks/studies/tune_choices.py --seeds 7 8 9      # other problems, writes nothing
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from harness import write_json
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import numpy as np
+
+from benchmarks.lib.harness import write_json
 from pimjax.tuning import load_tune_config, make_problem, tune
 from pimjax.tuning.evaluate import evaluate
 from pimjax.tuning.measures import value_of
