@@ -26,6 +26,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "perplexity": studies.perplexity,
     "joint_view": studies.joint_view,
     "tune_proof": studies.tune_proof,
+    "tune_choices": studies.tune_choices,
     "tune_case_study": studies.tune_case_study,
     "learned_grouping": studies.learned_grouping,
     "goldens": studies.goldens,

@@ -119,6 +119,26 @@ def test_killed_at_twenty_random_moments(place: Path, undisturbed: tuple[np.ndar
     _check_complete(place, "twenty", undisturbed)
 
 
+def test_two_at_once_in_one_folder(place: Path, undisturbed: tuple[np.ndarray, np.ndarray]) -> None:
+    """The second waits for the first and says so, then finds everything there."""
+    both = [_start(place, "shared") for _ in range(2)]
+    results = [_finish(process) for process in both]
+    documents = [json.loads(out) for out, _ in results]
+    assert all(document["complete"] for document in documents)
+    assert sorted(document["computed"] for document in documents) == [0, 320]
+    said = [err for _, err in results if "waiting until it ends" in err]
+    assert len(said) <= 1  # none if the first was done before the second began
+    assert all("is writing there" in err for err in said)
+    assert not (place / "shared" / ".lock").exists()
+    _check_complete(place, "shared", undisturbed)
+
+
+def test_a_dead_owner_blocks_nobody(place: Path, undisturbed: tuple[np.ndarray, np.ndarray]) -> None:
+    assert _killed_while_writing(place, "dead", 1, 0)
+    assert (place / "dead" / ".lock").exists()
+    _check_complete(place, "dead", undisturbed)
+
+
 def _port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -142,9 +162,7 @@ def test_two_processes_of_four_devices_give_the_bits_of_one(
     points, latency = _rows(place / "pair")
     assert points.tolist() == list(range(320))
     np.testing.assert_array_equal(latency, undisturbed[1])
-    selections = [
-        Store(place / name, "parquet").read(place / name / "selection.parquet")[0] for name in ("whole", "pair")
-    ]
+    selections = [Store(place / name, "parquet").read(place / name / "selection.csv")[0] for name in ("whole", "pair")]
     for name, column in selections[0].items():
         np.testing.assert_array_equal(selections[1][name], column)
 

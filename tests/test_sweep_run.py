@@ -17,9 +17,10 @@ from rich.console import Console
 import pimjax
 from pimjax.batch import estimate_batch, store
 from pimjax.batch.progress import SweepProgress
-from pimjax.batch.store import StorageError, Store, coded
+from pimjax.batch.store import StorageError, Store
 from pimjax.batch.sweep import SweepOutcome, plan_of, run_sweep
 from pimjax.batch.sweep_config import SweepConfig, load_sweep
+from pimjax.batch.tables import coded
 from pimjax.batch.trace_source import TraceSource
 from pimjax.errors import CapacityError, ConfigError, TraceError
 from pimjax.trace import generate_traces
@@ -78,7 +79,7 @@ def test_rows_resume_and_selection(tmp_path: Path) -> None:
     front = [i for i in range(21) if not any((goals[j] <= goals[i]).all() and ((goals[j] < goals[i]).any() or j < i)
                                              for j in range(21) if j != i)]  # fmt: skip
     results = Store(tmp_path / "out", "parquet")
-    selection, _ = results.read(tmp_path / "out" / "selection.parquet")
+    selection, _ = results.read(tmp_path / "out" / "selection.csv")
     assert selection["point"][selection["kind"] == "pareto"].tolist() == front
     best = sorted(range(21), key=lambda i: (rows["energy_nj"][i], i))[:2]
     assert selection["point"][selection["kind"] == "top 0"].tolist() == best
@@ -134,7 +135,7 @@ def test_one_line_reads_all_points(reader: str, tmp_path: Path) -> None:
     assert count() == 6
     columns, metadata = results.read(results.part("points", 1))
     assert columns["trace"].tolist() == ["a", "b", "a"]
-    assert metadata == {"schema_version": 1, "chunk": 1}
+    assert metadata == {"schema_version": 2, "chunk": 1}
 
 
 @pytest.mark.parametrize("form", ["parquet", "json"])

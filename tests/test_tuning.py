@@ -25,7 +25,7 @@ from pimjax.tuning.problem import Problem
 from pimjax.tuning.sensitivity import sensitivities
 
 RUN = {
-    "config": "paper_reference",
+    "base": "paper_reference",
     "set": {"plan.whole_ns": False},
     "parameters": {
         "hardware.num_digital_units": {"kind": "integer", "low": 1, "high": 8},
@@ -257,7 +257,7 @@ def few_units(**limit: object) -> dict:
     """Units alone: one more is a small part of the area and a large part of the latency, so that breaking an area limit a
     little would pay by the penalty for broken limits."""
     return {
-        "config": "paper_reference",
+        "base": "paper_reference",
         "set": {"plan.whole_ns": False},
         "parameters": {"hardware.num_digital_units": {"kind": "integer", "low": 1, "high": 12}},
         "objective": {"latency_ns": 1},

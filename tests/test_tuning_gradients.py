@@ -31,11 +31,11 @@ STRAIGHT_THROUGH = {
 }
 SMALL: dict[str, dict[str, Any]] = {
     "reference": {
-        "config": "paper_reference",
+        "base": "paper_reference",
         "set": {"plan.whole_ns": False, "workload.generated_tokens": 4, "workload.prefill": True, "workload.kv_cache": True},
     },
     "multiplexed": {
-        "config": "paper_multiplexed",
+        "base": "paper_multiplexed",
         "set": {
             "plan.tile": "parametric", "workload.trace.kind": "zipf", "workload.trace.tokens": 6,
             "workload.generated_tokens": 3, "workload.kv_cache": True, "model.num_experts": 4, "model.top_k": 2,

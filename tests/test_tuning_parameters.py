@@ -143,7 +143,7 @@ def test_perplexity_may_be_a_limit(monkeypatch) -> None:
 
     monkeypatch.setattr("pimjax.estimation.accuracy.perplexity", measured)
     run = {
-        "config": "paper_reference",
+        "base": "paper_reference",
         "quality": "perplexity",
         "parameters": {"hardware.adc_bits": {"kind": "integer", "low": 4, "high": 8}},
         "limits": [{"measure": "perplexity", "at_most": 4.6}],

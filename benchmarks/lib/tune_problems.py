@@ -94,14 +94,14 @@ _MIXED = {
 
 PROBLEMS: dict[str, dict[str, Any]] = {
     "prefill_edp_area": {
-        "config": "paper_reference",
+        "base": "paper_reference",
         "set": _PREFILL,
         "parameters": _ENUMERABLE,
         "objective": {"edp_nj_ns": 1},
         "limits": [{"measure": "area_mm2", "at_most": 0.8, "of_base": True}],
     },
     "prefill_latency_energy": {
-        "config": "paper_reference",
+        "base": "paper_reference",
         "set": _PREFILL,
         "parameters": _ENUMERABLE,
         "objective": {"latency_ns": 1},
@@ -111,21 +111,21 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         ],
     },
     "generate_edap_power": {
-        "config": "paper_reference",
+        "base": "paper_reference",
         "set": _GENERATE,
         "parameters": _ENUMERABLE,
         "objective": {"edap": 1},
         "limits": [{"measure": "latency_ns", "at_most": 0.7, "of_base": True}],
     },
     "prefill_edp_area_mixed": {
-        "config": "paper_reference",
+        "base": "paper_reference",
         "set": _PREFILL,
         "parameters": {key: item for key, item in _MIXED.items() if key not in ("hardware.tiers", "hardware.shareable_fraction")},
         "objective": {"edp_nj_ns": 1},
         "limits": [{"measure": "area_mm2", "at_most": 0.8, "of_base": True}],
     },
     "generate_latency_energy_mixed": {
-        "config": "paper_reference",
+        "base": "paper_reference",
         "set": _GENERATE,
         "parameters": {key: item for key, item in _MIXED.items() if key not in ("hardware.tiers", "hardware.shareable_fraction")},
         "objective": {"latency_ns": 1},
@@ -135,7 +135,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         ],
     },
     "multiplexed_edap_quality": {
-        "config": "paper_multiplexed",
+        "base": "paper_multiplexed",
         "set": {"plan.tile": "parametric", "workload.trace.kind": "zipf", "workload.trace.tokens": 64},
         "parameters": {
             "hardware.num_digital_units": _whole(1, 64),

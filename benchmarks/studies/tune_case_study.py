@@ -55,7 +55,7 @@ def study(base: str, group_size: int, target: str, trace: Any, quick: bool) -> d
     }
     limits = [{"measure": measure, "at_most": 1.0, "of_base": True} for measure in dict.fromkeys((held, "area_mm2"))]
     run = {
-        "config": base,
+        "base": base,
         "set": {"plan.grouping": "sorted", "plan.tile": "parametric"},
         "parameters": choices | PARAMETERS,
         "objective": {objective: 1},

@@ -96,6 +96,35 @@ def tune_proof() -> str:
     )
 
 
+def tune_choices() -> str:
+    """Random problems with choices: distance from the optimum, and evaluations."""
+    document = load("tune_choices")
+    if document is None:
+        return machine("tune_choices")
+    rows = [
+        (
+            "known" if one["seed"] < 0 else one["seed"],
+            one["points"],
+            one["keep_limits"],
+            f"{max(one['gap'], 0.0):.2%}",
+            one["evaluations"],
+            f"{one['share']:.1%}",
+            "yes" if one["legal"] else "no",
+        )
+        for one in document["problems"]
+    ]
+    head = (
+        "seed",
+        "legal points",
+        "keep the limits",
+        "above the optimum",
+        "evaluations",
+        "of the points",
+        "keeps the limits",
+    )
+    return "\n".join([table(head, rows), machine("tune_choices")])
+
+
 def _budgets(problems: dict[str, Any], method: str) -> str:
     found = {part["methods"][method]["budget"] for part in problems.values() if method in part["methods"]}
     return " to ".join(f"{budget:,}" for budget in sorted({min(found), max(found)})) if found else "none"

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from pimjax.batch.chunks import Grid
-from pimjax.batch.store import SCHEMA_VERSION
 from pimjax.batch.sweep_config import SweepConfig
+from pimjax.batch.tables import SCHEMA_VERSION
 from pimjax.config.config import Config
 
 

@@ -30,6 +30,11 @@ class SweepProgress:
         self._label = label
         self._old: Any = None
 
+    @staticmethod
+    def say(sentence: str) -> None:
+        """A sentence on stderr, terminal or not: something that the user should know before results come."""
+        Console(stderr=True, highlight=False, markup=False).print(sentence, soft_wrap=True)
+
     def __enter__(self) -> SweepProgress:
         if self.console.is_terminal:
             self._bar = Progress(

@@ -11,7 +11,7 @@ import numpy as np
 from pimjax.array_typing import HostArray
 from pimjax.batch.chunks import Grid
 from pimjax.batch.points import Space
-from pimjax.batch.store import Column, coded
+from pimjax.batch.tables import Column, coded
 
 
 class RowMaker:

@@ -19,13 +19,15 @@ from pimjax.array_typing import HostArray
 from pimjax.batch.chunks import SELECTED_POINTS, STORED_POINTS, Chunk, Grid, make_grid, share_of
 from pimjax.batch.distributed import Processes, meet
 from pimjax.batch.engine import Timings
+from pimjax.batch.folder_lock import only_writer
 from pimjax.batch.manifest import make_manifest
 from pimjax.batch.points import Space, space_of
 from pimjax.batch.progress import SweepProgress
 from pimjax.batch.rows import RowMaker
 from pimjax.batch.selection import Rules, Selected, merge, rules_of
-from pimjax.batch.store import MAX_SMALL_ROWS, Column, Store, write_bytes
+from pimjax.batch.store import MAX_SMALL_ROWS, Store, write_bytes
 from pimjax.batch.sweep_config import SweepConfig, base_config, sweep_digest
+from pimjax.batch.tables import Column, plain
 from pimjax.batch.tile import check_mesh
 from pimjax.batch.trace_source import TraceSource, describe
 from pimjax.batch.worker import Worker
@@ -48,6 +50,9 @@ class SweepOutcome:
     writing_s: float  # host waiting for files: what the device did not hide
     skipped: list[str]  # unreadable trace files
     selection: dict[str, Any] | None  # summary of the whole sweep, once complete
+    repaired: list[str] = dataclasses.field(default_factory=list)  # damaged parts that were computed again
+    selected: dict[str, HostArray] | None = None  # the selected rows, once complete: kind, point, trace, axes, metrics
+    selected_file: Path | None = None  # the same rows on disk
 
 
 def run_sweep(
@@ -61,6 +66,9 @@ def run_sweep(
 ) -> SweepOutcome:
     """Run a sweep, or what is left of it. Host function.
 
+    Parts on disk are held against their records first; those that are damaged are computed again. Another run in the same
+    folder is waited for.
+
     Args:
         sweep: from :func:`load_sweep`.
         folder: where results go; default `sweep.output`.
@@ -72,9 +80,15 @@ def run_sweep(
     Raises:
         ConfigError: a value is not acceptable, or the folder holds another sweep.
         TraceError: a trace file cannot be read (unless such files are skipped).
-        StorageError: disk full; what is complete stays.
+        StorageError: disk full, or the folder cannot be written; what is complete stays.
         LostProcessError: another process ended; run again to complete.
     """
+    if not isinstance(sweep, SweepConfig):
+        raise ConfigError(
+            f"sweep: {str(sweep)[:200]!r} is not a SweepConfig; make one with load_sweep(file or mapping)"
+        )
+    if tile_points is not None and (type(tile_points) is not int or tile_points < 1):
+        raise ConfigError(f"tile_points: {str(tile_points)[:40]} is not a whole number of at least 1; None: chosen")
     where = folder or sweep.output
     if where is None:
         raise ConfigError("output: no folder for the results; give --output DIR or the key output")
@@ -86,12 +100,29 @@ def run_sweep(
     digest = hashlib.sha256(f"{sweep_digest(sweep, base)} {source.digest}".encode()).hexdigest()[:16]
     store = Store(Path(where), sweep.format)
     manifest = make_manifest(sweep, base, digest, grid, describe(source), source.names)
-    if processes.index == 0:
+    alone = only_writer(store.folder, progress.say) if processes.index == 0 else contextlib.nullcontext()
+    with alone:
+        if processes.index == 0:
+            store.open(manifest)
+            store.clean(grid.num_chunks)
+        meet(processes, "start")
         store.open(manifest)
-        store.clean()
-    meet(processes, "start")
-    store.open(manifest)
+        return _compute(sweep, store, digest, grid, space, source, mesh, processes, tile_points, progress)
 
+
+def _compute(
+    sweep: SweepConfig,
+    store: Store,
+    digest: str,
+    grid: Grid,
+    space: Space,
+    source: TraceSource,
+    mesh: Mesh | None,
+    processes: Processes,
+    tile_points: int | None,
+    progress: type[SweepProgress],
+) -> SweepOutcome:
+    """Compute what the open folder lacks."""
     metrics = tuple(dict.fromkeys([*sweep.columns, *sorted(sweep.select.metrics())]))
     rules = rules_of(sweep.select, metrics)
     selects = bool(rules.objectives or rules.tops or rules.histograms)
@@ -111,13 +142,14 @@ def run_sweep(
             timings,
             tile_points,
         )
-        run = _Run(sweep, store, grid, rows, rules, selects, worker)
+        run = _Run(sweep, store, digest, grid, rows, rules, selects, worker)
         outcome = run.all(processes, progress)
         outcome.skipped = source.skipped
         meet(processes, "end")
-        outcome.complete = len(store.done(run.marker)) == grid.num_chunks
+        outcome.complete = len(store.done("done")) == grid.num_chunks
         if outcome.complete and processes.index == 0:
-            outcome.selection = run.finish()
+            outcome.selection, outcome.selected = run.finish()
+            outcome.selected_file = store.selection(sweep.store) if selects else None
     return outcome
 
 
@@ -137,24 +169,36 @@ class _Run:
     """One process's part of a sweep."""
 
     def __init__(
-        self, sweep: SweepConfig, store: Store, grid: Grid, rows: RowMaker, rules: Rules, selects: bool, worker: Worker
+        self,
+        sweep: SweepConfig,
+        store: Store,
+        digest: str,
+        grid: Grid,
+        rows: RowMaker,
+        rules: Rules,
+        selects: bool,
+        worker: Worker,
     ) -> None:
-        self.sweep, self.store, self.grid, self.rows, self.rules = sweep, store, grid, rows, rules
+        self.sweep, self.store, self.digest, self.grid, self.rows, self.rules = sweep, store, digest, grid, rows, rules
         self.selects, self.worker = selects, worker
-        self.marker = "points" if sweep.store == "all" else "selected"  # written last: the chunk is done
+        self.kinds = [kind for kind, kept in (("selected", selects), ("points", sweep.store == "all")) if kept]
 
     def all(self, processes: Processes, progress: type[SweepProgress]) -> SweepOutcome:
         """Compute this process's missing chunks."""
-        grid, done = self.grid, self.store.done(self.marker)
+        grid = self.grid
         mine = share_of(grid.num_chunks, processes.index, processes.count)
+        done, repaired = self.store.sound(mine, self.digest, self.kinds)
         missing = [index for index in mine if index not in done]
+        if missing:
+            self.store.reopen(missing)
         total = sum(grid.chunk(index).points for index in mine)
         left = sum(grid.chunk(index).points for index in missing)
         device = self.worker.mesh.devices.flat[0]
         label = f"{self.sweep.name} on {self.worker.mesh.devices.size} x {device.device_kind}"
         outcome = SweepOutcome(
-            self.store.folder, grid.points, 0, total - left, False, False, 0.0, self.worker.timings, 0.0, 0.0, [], None
-        )
+            self.store.folder, grid.points, 0, total - left, False, False, 0.0, self.worker.timings, 0.0, 0.0, [], None,
+            repaired,
+        )  # fmt: skip
         with progress(total, total - left, label) as shown, ThreadPoolExecutor(1) as writer:
             waiting: list[Future[None]] = []
             for index in missing:
@@ -183,16 +227,21 @@ class _Run:
         outcome.writing_s += time.perf_counter() - begin
 
     def _write(self, chunk: Chunk, fields: dict[str, HostArray] | None, selected: list[Selected] | None) -> None:
+        written: dict[str, dict[str, int]] = {}
+
+        def write(kind: str, columns: dict[str, Column], metadata: dict[str, Any]) -> None:
+            whose = {"sweep": self.digest, "chunk": chunk.index}
+            written[kind] = self.store.write(self.store.part(kind, chunk.index), columns, whose | metadata)
+
         with jax.enable_x64(True) if self.sweep.precision == "float64" else contextlib.nullcontext():
             if selected is not None:
                 parts = [part._replace(**self._numbered(chunk, part)) for part in selected]
-                kept = merge(self.rules, parts)
-                columns, metadata = self._selection_table(kept)
-                self.store.write(self.store.part("selected", chunk.index), columns, {"chunk": chunk.index, **metadata})
+                write("selected", *self._selection_table(merge(self.rules, parts)))
             if fields is not None:
                 points = self.grid.number(chunk, np.arange(chunk.points))
                 columns = self.rows.columns(points) | {name: array.reshape(-1) for name, array in fields.items()}
-                self.store.write(self.store.part("points", chunk.index), columns, {"chunk": chunk.index})
+                write("points", columns, {})
+        self.store.commit(chunk.index, self.digest, written)
 
     def _numbered(self, chunk: Chunk, part: Selected) -> dict[str, Any]:
         return {
@@ -235,9 +284,10 @@ class _Run:
             np.array(metadata["counts"], np.int64),
         )
 
-    def finish(self) -> dict[str, Any]:
-        """Merge the chunks' selections and write `selection` and `summary.json`."""
+    def finish(self) -> tuple[dict[str, Any], dict[str, HostArray] | None]:
+        """Merge the chunks' selections and write `selection` and `summary.json`; returns the summary and the rows."""
         summary: dict[str, Any] = {"points": self.grid.points, "complete": True}
+        rows = None
         if self.selects:
             kept: Selected | None = None
             for index in range(self.grid.num_chunks):
@@ -246,7 +296,8 @@ class _Run:
             assert kept is not None
             kept = merge(self.rules, [kept])
             columns, metadata = self._selection_table(kept)
-            self.store.write(self.store.folder / f"selection.{self.store.suffix}", columns, metadata)
+            self.store.write(self.store.selection(self.sweep.store), columns, {"sweep": self.digest, **metadata})
+            rows = {name: plain(column) for name, column in columns.items()}
             summary |= {
                 "counts": dict(zip(("points", "unusable", "selected_from"), kept.counts.tolist(), strict=True)),
                 "pareto": {"points": len(kept.front_point), "overflow": bool(kept.overflow)},
@@ -258,7 +309,7 @@ class _Run:
         if self.sweep.store == "all":
             self.store.export()
         write_bytes(self.store.folder / "summary.json", json.dumps(summary, indent=1).encode())
-        return summary
+        return summary, rows
 
 
 def plan_of(sweep: SweepConfig) -> dict[str, Any]:

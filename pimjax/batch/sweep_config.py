@@ -128,6 +128,10 @@ def load_sweep(path: str | Path | Mapping[str, Any], overrides: Mapping[str, Any
     if isinstance(path, Mapping):
         data, where = dict(path), ""
     else:
+        if not isinstance(path, (str, Path)):
+            raise ConfigError(f"a sweep is described by a YAML file or a mapping, not by {str(path)[:200]!r}")
+        if not is_file(Path(path)):
+            raise ConfigError(f"{str(path)[:200]!r}: no such file; give the path of a sweep's YAML file")
         data, lines = read_yaml(Path(path))
         where = str(path)
         data.setdefault("name", Path(path).stem)
@@ -168,16 +172,24 @@ def _beside(data: dict[str, Any], folder: Path) -> dict[str, Any]:
         files = [_trace_file(folder, name) if isinstance(name, str) else name for name in traces["files"]]
         data["traces"] = {**traces, "files": files}
     base = data.get("base")
-    if isinstance(base, str) and (folder / base).is_file():
+    if isinstance(base, str) and is_file(folder / base):
         data["base"] = str(folder / base)
     return data
 
 
 def _trace_file(folder: Path, name: str) -> str:
     joined = folder / name
-    if name in RECORDED_ROUTERS and not joined.is_file():
+    if name in RECORDED_ROUTERS and not is_file(joined):
         return name
-    return str(joined if joined.is_file() else in_trace_folder(name) or joined)
+    return str(joined if is_file(joined) else in_trace_folder(name) or joined)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; no where the path is impossible (too long, with a NUL)."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def base_config(sweep: SweepConfig) -> Config:

@@ -146,7 +146,10 @@ def _sweep() -> Schema:
 def _tune() -> Schema:
     schema = _tidy(TuneConfig.model_json_schema())
     properties = schema["properties"]
-    properties["config"]["examples"] = list_presets()
+    properties["base"] = {
+        "description": properties["base"].get("description", ""),
+        "anyOf": [{"type": "string", "examples": list_presets()}, _config()],
+    }
     properties["objective"]["propertyNames"] = {"enum": list(MEASURES)}
     schema["$defs"]["LimitConfig"]["properties"]["measure"]["enum"] = list(MEASURES)
     return schema

@@ -51,7 +51,7 @@ def sweep_contents(folder: Path, max_points: int = MAX_POINTS) -> dict[str, Any]
     if manifest is None:
         raise ConfigError(f"{folder}: holds no manifest.json of a sweep; give the folder of `pimjax sweep --output`")
     sweep = manifest["sweep"]
-    store = Store(folder, sweep["format"])
+    store = Store(folder, sweep["format"], manifest["schema_version"])
     columns, on_disk, complete = _read(store, manifest, max_points)
     metrics = [name for name in columns if name in MEASURES]
     axes = [name for name in columns if "." in name]
@@ -81,7 +81,7 @@ def _read(store: Store, manifest: dict[str, Any], max_points: int) -> tuple[dict
     if not done:
         raise ConfigError(f"{store.folder}: the sweep has no results yet; run it with `pimjax sweep` first")
     complete = len(done) == manifest["chunks"]["count"]
-    whole = store.folder / f"selection.{store.suffix}"
+    whole = store.selection(manifest["sweep"]["store"])
     if kind == "selected" and whole.is_file():
         parts = [store.read(whole)[0]]
     else:

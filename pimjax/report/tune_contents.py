@@ -48,7 +48,7 @@ def tune_contents(path: Path) -> dict[str, Any]:
             f"{path}: holds no history of a tuning run; write one with `pimjax tune --history FILE.parquet`"
         )
     columns = _read(file)
-    descent = columns["stage"] == "descent"
+    descent = columns["stage"] != "finished"
     starts = []
     for start in np.unique(columns["start"][descent]):
         rows = np.flatnonzero(descent & (columns["start"] == start))

@@ -26,7 +26,7 @@ FEASIBLE = 1e-9
 """Largest relative excess over a limit that still counts as kept."""
 PENALTY = 10.0
 """Merit of an infeasible point: its objective plus this times the sum of its excesses (logarithms)."""
-_FATAL = sum(bit for bit, (_, _, fatal) in status_bits.MEANING.items() if fatal)
+FATAL = sum(bit for bit, (_, _, fatal) in status_bits.MEANING.items() if fatal)
 _SMALL, _CHUNK = 64, 4096
 
 
@@ -114,7 +114,7 @@ def judge(problem: Problem, base: HostArray, state: HostArray) -> Evaluation:
     objective = base @ np.asarray(arrays.objective)
     excess = np.maximum(base @ np.asarray(arrays.limit_rows).T - np.asarray(arrays.limit_bounds), 0.0)
     total = np.where(excess > FEASIBLE, excess, 0.0).sum(axis=-1)
-    broken = (state & _FATAL != 0) | ~np.isfinite(base).all(axis=-1)
+    broken = (state & FATAL != 0) | ~np.isfinite(base).all(axis=-1)
     return Evaluation(base, objective, total, np.where(broken, np.inf, objective + PENALTY * total))
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pimjax.array_typing import HostArray
-from pimjax.errors import MissingExtraError
+from pimjax.batch.store import write_bytes
+from pimjax.batch.tables import to_parquet
+from pimjax.tuning.evaluate import judge
 from pimjax.tuning.parameters import values_at
 
 if TYPE_CHECKING:
@@ -39,6 +41,23 @@ class History:
             }
         )
 
+    def add_search(self, unit: HostArray, variant: HostArray, base: HostArray) -> None:
+        """Legal points in the order in which they were evaluated; `start` is the combination of choices."""
+        result = judge(self.problem, base, np.zeros(len(base), np.int32))
+        values = values_at(self.problem.arrays.box, unit)
+        self._parts.append(
+            {
+                "stage": np.full(len(base), "search"),
+                "step": np.arange(len(base)),
+                "start": np.asarray(variant),
+                "variant": np.asarray(variant),
+                "objective": result.objective,
+                "excess": result.excess,
+                "evaluations": np.arange(1, len(base) + 1),
+                **{name: values[:, i] for i, name in enumerate(self.problem.names)},
+            }
+        )
+
     def add_points(self, points: list[Point], evaluations: int) -> None:
         """Finished legal points with their parameter values."""
         for index, point in enumerate(points):
@@ -57,7 +76,7 @@ class History:
             )
 
     def columns(self) -> dict[str, HostArray]:
-        """Every column over all rows; parameter values are NaN in rows of the descent."""
+        """Every column over all rows; parameter values are NaN in rows of descents."""
         names = list(dict.fromkeys(name for part in self._parts for name in part))
         out = {}
         for name in names:
@@ -71,14 +90,6 @@ class History:
 
         Raises:
             MissingExtraError: pyarrow is not installed.
+            StorageError: the file cannot be written.
         """
-        try:
-            import pyarrow as arrow
-            from pyarrow import parquet
-        except ImportError:
-            raise MissingExtraError("pyarrow", "sweep", "writing Parquet") from None
-        partial = path.with_name(path.name + ".partial")
-        parquet.write_table(
-            arrow.table({name: arrow.array(column.tolist()) for name, column in self.columns().items()}), partial
-        )
-        partial.replace(path)
+        write_bytes(path, to_parquet(self.columns(), {}))

@@ -184,7 +184,7 @@ def base_configs(config: TuneConfig) -> list[Config]:
         for key, item in config.parameters.items()
         if item.kind != "categorical" and item.start is not None and not item.drives
     }
-    return [load_config(config.config, {**config.set, **direct, **choice}) for choice in choices_of(config)]
+    return [load_config(config.base, {**config.set, **direct, **choice}) for choice in choices_of(config)]
 
 
 def _check_bounds(config: Config, numeric: Mapping[str, Any]) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import PrivateAttr, ValidationError, model_validator
 
+from pimjax.batch.sweep_config import is_file
 from pimjax.config.base import Section, option
 from pimjax.config.config import SECTIONS, section_keys
 from pimjax.config.loader import sentence, unknown_key_sentence
@@ -44,11 +45,15 @@ class ParameterConfig(Section):
         if self.kind == "categorical":
             if not self.choices:
                 raise ValueError("a categorical parameter needs choices: [value, value, ...]")
+            if len({repr(choice) for choice in self.choices}) < len(self.choices):
+                raise ValueError(f"choices name a value twice: {str(list(self.choices))[:200]}; keep one of each")
             return self
         if self.kind == "levels":
             levels = self.levels or ()
+            if len(levels) > MAX_LEVELS:
+                raise ValueError(f"there are {len(levels):,} levels; at most {MAX_LEVELS:,}: name fewer")
             if len(levels) < 2 or list(levels) != sorted(set(levels)):
-                raise ValueError(f"levels are {list(levels)}; give at least two different rising numbers")
+                raise ValueError(f"levels are {str(list(levels))[:200]}; give at least two different rising numbers")
             low, high = levels[0], levels[-1]
         else:
             if self.low is None or self.high is None or not self.low < self.high:
@@ -96,22 +101,29 @@ class OptimiserConfig(Section):
 
     name: Literal["adam", "adamw", "sgd", "lion", "rmsprop"] = option("adam", about="optax optimiser")
     learning_rate: float = option(0.08, about="First step, in parts of each parameter's range; decays to a tenth", gt=0)
-    steps: int = option(40, about="Gradient steps of every start; 0: straight to cutting planes", ge=0)
-    chunk_steps: int = option(10, about="Steps between checkpoints", ge=1)
+    steps: int = option(40, about="Gradient steps of every start; 0: straight to cutting planes", ge=0, le=100_000)
+    chunk_steps: int = option(10, about="Steps between checkpoints", ge=1, le=100_000)
     penalty: float = option(10.0, about="Weight of broken limits (augmented Lagrangian)", gt=0)
     anneal_from: float = option(
         0.5, about="Part of the steps after which rounding to legal hardware sets in", ge=0, le=1
     )
-    cutting_steps: int = option(25, about="Most points that cutting planes visit from one start", ge=0)
-    polished_starts: int = option(3, about="Best starts that are finished", ge=1)
-    polish_sweeps: int = option(30, about="Most sweeps over the neighbours of one start", ge=0)
-    last_mile_steps: int = option(30, about="Iterations of L-BFGS-B on the continuous parameters of the best", ge=0)
+    cutting_steps: int = option(25, about="Most points that cutting planes visit from one start", ge=0, le=100_000)
+    polished_starts: int = option(
+        3, about="Starts that are finished; at least the best of every combination of choices", ge=1
+    )
+    budget: int = option(
+        50_000, about="Evaluations (a gradient counts as 4) after which no further combination is finished", ge=1
+    )
+    polish_sweeps: int = option(30, about="Most sweeps over the neighbours of one start", ge=0, le=100_000)
+    last_mile_steps: int = option(
+        30, about="Iterations of L-BFGS-B on the continuous parameters of the best", ge=0, le=100_000
+    )
 
 
 class TuneConfig(Section):
     """A tuning run. Host object; :func:`pimjax.tuning.tune` runs it."""
 
-    config: str = option("paper_multiplexed", about="Base configuration: preset or YAML file")
+    base: Any = option("paper_multiplexed", about="Base configuration: preset, YAML file or mapping")
     set: dict[str, Any] = option({}, about="Overrides of the base configuration by dotted key")
     fidelity: Literal["closed", "fluid"] = option(
         "closed", about="Model that is differentiated; the result is rechecked by event"
@@ -125,12 +137,30 @@ class TuneConfig(Section):
         "none",
         about="sqnr: signal-to-noise ratio [dB] of the crossbar product; perplexity: measured, of a small language model",
     )
-    optimiser: OptimiserConfig = option(OptimiserConfig(), about="How")
-    starts: int = option(16, about="Starting points, dealt to the combinations of choices", ge=1)
-    seed: int = option(0, about="Seed of the starting points", ge=0)
+    method: Literal["auto", "gradients", "model"] = option(
+        "auto",
+        about="model: a regression of all costs over listed legal points; auto: that where all numbers have levels, the "
+        "points are at most 65,536 and no optimiser.steps are asked for",
+    )
+    optimiser: OptimiserConfig = option(OptimiserConfig(), about="How gradients are followed")
+    starts: int = option(16, about="Starting points, dealt to the combinations of choices", ge=1, le=65_536)
+    seed: int = option(0, about="Seed of the starting points", ge=0, le=2**32 - 1)
+    _notes: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about how the description was read, such as an old word that it uses."""
+        return self._notes
+
+    @property
+    def base_name(self) -> str:
+        """The base configuration in a word."""
+        return self.base if isinstance(self.base, str) else str(self.base.get("name", "a mapping"))
 
     @model_validator(mode="after")
     def _consistent(self) -> TuneConfig:
+        if not isinstance(self.base, (str, Mapping)):
+            raise ValueError(f"base: {str(self.base)[:200]!r} is not a preset's name, a file or a mapping")
         if not self.parameters:
             raise ValueError("parameters is empty; name at least one key to tune")
         if not self.objective or not any(self.objective.values()):
@@ -211,24 +241,41 @@ def load_tune_config(source: str | Path | Mapping[str, Any] | TuneConfig) -> Tun
     if isinstance(source, Mapping):
         data, where = dict(source), "<mapping>"
     else:
-        path = Path(source)
-        if not path.is_file():
-            shipped = config_folder() / "experiments" / f"{source}.yaml"
-            if not shipped.is_file():
-                names = sorted(p.stem for p in shipped.parent.glob("tune_*.yaml"))
-                raise ConfigError(
-                    f"{str(source)!r} is neither a YAML file nor a shipped tuning run; shipped: {', '.join(names)}"
-                )
-            path = shipped
+        path = _found(source)
         data, lines = read_yaml(path)
         where = str(path)
-        base = data.get("config")
-        if isinstance(base, str) and (path.parent / base).is_file():
-            data["config"] = str(path.parent / base)
+        for key in ("base", "config"):
+            if isinstance(data.get(key), str) and is_file(path.parent / data[key]):
+                data[key] = str(path.parent / data[key])
+    notes: tuple[str, ...] = ()
+    if "config" in data:
+        if "base" in data:
+            raise ConfigError(f"{where}: base and config are given; config is the old word for base: keep base")
+        data["base"] = data.pop("config")
+        notes = (f"{where}: the key config is now called base; the old word is still read",)
     try:
-        return TuneConfig.model_validate(data)
+        made = TuneConfig.model_validate(data)
     except ValidationError as error:
         raise ConfigError(_sentence(error, where, lines)) from None
+    made._notes = notes
+    return made
+
+
+def _found(source: Any) -> Path:
+    """The file that a path, or the name of a shipped run, means."""
+    if not isinstance(source, (str, Path)):
+        raise ConfigError(
+            f"a tuning run is described by a YAML file, a shipped run's name or a mapping, not by {str(source)[:200]!r}"
+        )
+    if is_file(Path(source)):
+        return Path(source)
+    shipped = config_folder() / "experiments" / f"{source}.yaml"
+    if not is_file(shipped):
+        names = sorted(p.stem for p in (config_folder() / "experiments").glob("tune_*.yaml"))
+        raise ConfigError(
+            f"{str(source)[:200]!r} is neither a YAML file nor a shipped tuning run; shipped: {', '.join(names)}"
+        )
+    return shipped
 
 
 _INSIDE = {"parameters": (ParameterConfig, 2), "limits": (LimitConfig, 2), "optimiser": (OptimiserConfig, 1)}

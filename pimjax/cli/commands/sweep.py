@@ -15,6 +15,8 @@ from pimjax.cli.output import emit_json, shown, stderr, stdout, stdout_to_stderr
 from pimjax.cli.program_cache import use_compilation_cache
 
 _NOTED = 256  # variants that are looked at for settings without effect
+_JSON_ROWS = 1000
+"""Most selected rows in the JSON document; the selection's file has all."""
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +45,7 @@ def sweep(
     |   pimjax sweep -c sweep.yaml -o results --coordinator host0:1234 --num-processes 2 --process-id 0
     """
     from pimjax.batch.points import space_of
+    from pimjax.batch.selected import selected_lines
     from pimjax.batch.sweep_config import load_sweep
 
     loaded = load_sweep(config, parse_overrides(settings))
@@ -71,6 +74,9 @@ def sweep(
         # the runtime would wait for the lost process at exit: leave without it
         stderr.print(f"[bold red]error:[/] {error}", soft_wrap=True)
         _leave(3)
+    if outcome.repaired:
+        more = f", and {len(outcome.repaired) - 3} more" if len(outcome.repaired) > 3 else ""
+        stderr.print(f"computed again: {'; '.join(outcome.repaired[:3])}{more}", markup=False, soft_wrap=True)
     for sentence in outcome.skipped:
         stderr.print(f"[yellow]skipped[/yellow] {sentence}", markup=True, soft_wrap=True)
     facts = {
@@ -86,13 +92,23 @@ def sweep(
         "writing_s": outcome.writing_s,
         "memory_halvings": outcome.timings.halvings,
         "skipped_traces": outcome.skipped,
+        "repaired": outcome.repaired,
         "selection": outcome.selection,
     }
+    chosen, file = outcome.selected, outcome.selected_file
     if as_json:
-        emit_json(facts)
+        first = {name: column[:_JSON_ROWS] for name, column in (chosen or {}).items()}
+        emit_json(facts | {"selected": first, "selected_file": str(file) if file else None})
     else:
-        rows = [(name, _cell(value)) for name, value in facts.items() if name not in ("selection", "skipped_traces")]
+        hidden = ("selection", "skipped_traces", "repaired")
+        rows = [(name, _cell(value)) for name, value in facts.items() if name not in hidden]
         stdout.print(table(loaded.name, ("", ""), rows, text=2))
+        if chosen is not None:
+            goals = [name.removeprefix("-") for name in loaded.select.pareto] + [
+                top.metric for top in loaded.select.top
+            ]
+            for line in selected_lines(chosen, goals, str(file)):
+                stdout.print(line, markup=False, soft_wrap=True)
     if outcome.interrupted:
         stderr.print(f"stopped; run the same command again to go on (results so far: {outcome.folder})", soft_wrap=True)
         _leave(130) if processes.count > 1 else _exit(130)

@@ -55,6 +55,8 @@ def tune(
 
     options = load_tune_config(config)
     changes = {name: value for name, value in (("starts", starts), ("seed", seed)) if value is not None}
+    for note in options.notes:
+        stderr.print(f"note: {note}", markup=False, soft_wrap=True)
     options = options.model_copy(update=changes)
     routing = None
     if trace is not None:
@@ -109,10 +111,14 @@ def _show(result: Any) -> None:
         f"objective better by a factor of {shown(result.improvement)}; {result.evaluations:,} evaluations "
         f"({result.gradients:,} gradients, each counted as 4)"
     )
-    if not result.feasible:
+    if result.verdict:
+        stderr.print(f"infeasible: {result.verdict}; loosen the limit or widen a bound", markup=False, soft_wrap=True)
+    elif not result.feasible:
         stderr.print(
             "[yellow]note[/yellow] infeasible: no chip that was found keeps every limit; the closest is shown: loosen a limit or a bound"
         )
+    if result.unfinished:
+        stderr.print(f"not finished within the budget: {list(result.unfinished)}", markup=False, soft_wrap=True)
     for name, excess in result.event_excess.items():
         stderr.print(f"[yellow]note[/yellow] the event engine finds {name} {excess:.2%} over its limit")
 
@@ -134,7 +140,7 @@ def _sensitivity(options: Any, routing: Any, rows: int | None, as_json: bool) ->
     largest = max((abs(row.objective) for row in shown_rows), default=0.0) or 1.0
     width = max((len(row.name) for row in shown_rows), default=9)
     stdout.print(
-        f"d log objective / d log parameter at {options.config}: - improves the objective as the parameter grows, + worsens it"
+        f"d log objective / d log parameter at {options.base_name}: - improves the objective as the parameter grows, + worsens it"
         "\nlatency, energy, area: their elasticities; per mm2, per nJ: objective per unit that the parameter adds\n",
         soft_wrap=True,
     )
