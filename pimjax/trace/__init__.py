@@ -8,7 +8,7 @@ from pimjax.trace.jsonl import read_router_log, write_router_log
 from pimjax.trace.metadata import TraceMetadata
 from pimjax.trace.paper import synthesize_paper
 from pimjax.trace.rounding import gate_scores, round_to_float16
-from pimjax.trace.route import ROUTERS, route
+from pimjax.trace.route import ROUTERS, SCORE_KINDS, route
 from pimjax.trace.routers import (
     CAPACITY_RULES,
     TokenChoice,
@@ -43,6 +43,7 @@ __all__ = [
     "GENERATORS",
     "RECORDED_ROUTERS",
     "ROUTERS",
+    "SCORE_KINDS",
     "GeneratorFit",
     "GeneratorParameters",
     "RoutingTrace",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pimjax.array_typing import HostArray
-from pimjax.errors import TraceError
+from pimjax.errors import TraceError, shown
 
 LAYER_TOKEN_EXPERT = "[tokens, experts] or [layers, tokens, experts]"
 LAYER_TOKEN_CHOICE = "[tokens, k] or [layers, tokens, k]"
@@ -30,6 +31,17 @@ def as_layers(values: Any, name: str, meaning: str) -> HostArray:
             f"{name} is empty (shape {list(array.shape)}): a trace needs at least one layer, token and expert"
         )
     return array[None] if array.ndim == 2 else array
+
+
+def check_choice(name: str, value: Any, allowed: Collection[str]) -> str:
+    """One of the words `allowed`.
+
+    >>> check_choice("router", "token_choice", ("token_choice", "expert_choice"))
+    'token_choice'
+    """
+    if not isinstance(value, str) or value not in allowed:
+        raise TraceError(f"{name} is {shown(value)}: it must be one of {', '.join(allowed)}")
+    return value
 
 
 def check_num_tokens(num_tokens: int | None, rows: int) -> int:
