@@ -78,7 +78,7 @@ def test_a_foreign_log_in_any_order(tmp_path):
     assert np.allclose(trace.gate_scores[0, 1], [[0.1, 0.2, 0.3, 0.4], [0, 0.25, 0, 0.5]])
     assert trace.metadata["model"] == "x"
     assert trace.metadata["first_token"].tolist() == [7]
-    assert trace.metadata["layer_numbers"].tolist() == [1, 5]
+    assert trace.layer_ids == (1, 5)
     write_router_log(trace, tmp_path / "again.jsonl")
     again = read_router_log(tmp_path / "again.jsonl")
     assert same(trace, again)

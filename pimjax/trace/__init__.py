@@ -1,5 +1,6 @@
 """Routing traces: which token visits which expert. Pytree, files, routers, generators, fitting."""
 
+from pimjax.trace.belonging import ALLOWANCES, check_trace, fit_trace
 from pimjax.trace.defaults import RECORDED_ROUTERS, default_trace, default_trace_path, default_traces
 from pimjax.trace.files import load_traces, save_traces
 from pimjax.trace.fitting import GeneratorFit, fit_generator, load_generator, save_generator
@@ -39,6 +40,7 @@ from pimjax.trace.synthetic import (
 )
 
 __all__ = [
+    "ALLOWANCES",
     "CAPACITY_RULES",
     "GENERATORS",
     "RECORDED_ROUTERS",
@@ -51,6 +53,7 @@ __all__ = [
     "TraceMetadata",
     "TraceStatistics",
     "causal_expert_choice",
+    "check_trace",
     "coactivation",
     "coactivation_excess",
     "default_trace",
@@ -62,6 +65,7 @@ __all__ = [
     "expert_loads",
     "find_trace",
     "fit_generator",
+    "fit_trace",
     "gate_scores",
     "generate_from_parameters",
     "generate_traces",

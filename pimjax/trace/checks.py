@@ -14,6 +14,8 @@ from pimjax.errors import TraceError, shown
 
 LAYER_TOKEN_EXPERT = "[tokens, experts] or [layers, tokens, experts]"
 LAYER_TOKEN_CHOICE = "[tokens, k] or [layers, tokens, k]"
+#: `layer_ids` of a trace whose layers stand for those of any model, used again and again.
+ANY_LAYERS: tuple[int, ...] = ()
 
 
 def as_layers(values: Any, name: str, meaning: str) -> HostArray:
@@ -147,6 +149,43 @@ def check_gate_scores(values: Any, shape: tuple[int, ...], num_tokens: int) -> H
 def _first_not_binary(array: HostArray) -> str:
     wrong = array[~np.isin(array, (0, 1))] if np.issubdtype(array.dtype, np.number) else array.ravel()
     return repr(wrong.ravel()[0].item())
+
+
+def check_layer_ids(layer_ids: Any, layers: int) -> tuple[int, ...] | None:
+    """Numbers of the model's layers that a trace's layers are: whole, rising, one per layer; None: not known; (): any.
+
+    >>> check_layer_ids([1, 3], 2)
+    (1, 3)
+    """
+    if layer_ids is None:
+        return None
+    try:
+        array = np.asarray(layer_ids)
+    except ValueError as error:
+        raise TraceError("layer_ids is ragged: it must hold one number per layer") from error
+    if array.shape == (0,):
+        return ANY_LAYERS
+    if array.shape != (layers,) or not np.issubdtype(array.dtype, np.integer):
+        raise TraceError(f"layer_ids is {shown(layer_ids)}: it must hold {layers} whole numbers, one per layer")
+    numbers = tuple(int(number) for number in array)
+    if numbers[0] < 0 or any(after <= before for before, after in zip(numbers, numbers[1:], strict=False)):
+        raise TraceError(f"layer_ids is {shown(layer_ids)}: the numbers must rise from 0 or more, as the layers do")
+    return numbers
+
+
+def check_trace_argument(trace: Any) -> None:
+    """Raise TraceError unless `trace` is a RoutingTrace whose arrays have the shapes of one."""
+    from pimjax.trace.routing import RoutingTrace
+
+    if not isinstance(trace, RoutingTrace):
+        raise TraceError(
+            f"trace is {shown(trace)}: give a RoutingTrace (RoutingTrace.from_expert_ids, load_traces, generate_traces)"
+        )
+    if np.ndim(trace.choices) not in (3, 4):
+        raise TraceError(
+            f"trace.choices has shape {list(np.shape(trace.choices))}: it must be [layers, tokens, experts], or "
+            "[requests, layers, tokens, experts]"
+        )
 
 
 def check_path(path: object, what: str) -> Path:

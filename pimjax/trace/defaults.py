@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Literal
 
 from pimjax.errors import TraceError
 from pimjax.resources import data_folder
+from pimjax.trace.checks import ANY_LAYERS
 from pimjax.trace.files import load_traces
 from pimjax.trace.routing import RoutingTrace
 
@@ -32,7 +34,8 @@ def default_traces(
 
     Made by ``benchmarks/studies/train_language_models.py`` from held-out help topics of Python; seeds and hashes are in
     ``metadata``. Under "token_choice" only the scores of chosen experts are kept (others 0); "expert_choice" was
-    recorded with the causal rule at every position and keeps all scores.
+    recorded with the causal rule at every position and keeps all scores. Their layers stand for those of any model with
+    16 experts (`layer_ids` is empty): MoE layer i uses layer i modulo 3.
 
     Args:
       router: "token_choice" or "expert_choice".
@@ -41,7 +44,8 @@ def default_traces(
     >>> default_traces("expert_choice").choices.shape
     (12, 3, 256, 16)
     """
-    return load_traces(default_trace_path(router), requests, max_tokens)
+    recorded = load_traces(default_trace_path(router), requests, max_tokens)
+    return dataclasses.replace(recorded, layer_ids=ANY_LAYERS)
 
 
 def default_trace(router: str = "token_choice") -> RoutingTrace:

@@ -9,6 +9,7 @@ key                    array                        meaning
 ``request_offsets``    integer ``[R + 1]``          first token of each request; absent: one
 ``topk_weights``       float ``[L, N, k]``          optional scores of the chosen experts
 ``gate_scores``        float ``[L, N, E]``          optional scores of all experts, in its place
+``layer_ids``          integer ``[L]``              optional numbers of the model's layers that these are
 ``request_names``      string ``[R]``               optional
 ``prompt_tokens``      integer ``[R]``              optional
 ``schema_version``     integer                      optional, 1
@@ -28,7 +29,7 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.errors import TraceError
-from pimjax.trace.checks import check_max_tokens, check_num_experts
+from pimjax.trace.checks import check_layer_ids, check_max_tokens, check_num_experts
 from pimjax.trace.metadata import PER_REQUEST_KEYS, TraceMetadata
 from pimjax.trace.npz import MAX_FILE_BYTES, read_npz, write_npz
 from pimjax.trace.routing import RoutingTrace, resolve_requests, stack_traces
@@ -42,6 +43,7 @@ _ROUTING_KEYS = frozenset(
         "request_offsets",
         "topk_weights",
         "gate_scores",
+        "layer_ids",
         "schema_version",
     ]
 )
@@ -119,6 +121,8 @@ def save_traces(trace: RoutingTrace, path: str | os.PathLike[str]) -> None:
         arrays["expert_ids"] = joined("expert_order").astype(np.min_scalar_type(trace.num_experts - 1))
     else:
         arrays["choices"] = joined("choices")
+    if trace.layer_ids is not None:
+        arrays["layer_ids"] = np.asarray(trace.layer_ids, np.int32)
     if trace.gate_scores is not None:
         scores = joined("gate_scores")
         with np.errstate(over="ignore"):
@@ -190,7 +194,8 @@ def _from_arrays(arrays: dict[str, HostArray], requests: Any, max_tokens: int | 
             f"{max_bytes:,} allowed: pass requests= or max_tokens=, or a larger max_bytes"
         )
     traces = [_one({key: array[:, a:b] for key, array in per_token.items()}, num_experts, a) for a, b in spans]
-    return dataclasses.replace(stack_traces(traces), metadata=metadata.select(chosen))
+    numbers = check_layer_ids(arrays.get("layer_ids"), layers)
+    return dataclasses.replace(stack_traces(traces), metadata=metadata.select(chosen), layer_ids=numbers)
 
 
 def _one(part: dict[str, HostArray], num_experts: int, start: int) -> RoutingTrace:

@@ -5,8 +5,8 @@
     {"request": "a", "layer": 1, "token": 0, "experts": [0, 2], "scores": [0.5, 0.4]}
 
 - The first line may be a header: ``num_experts`` (else give it to the reader) and any notes. It has no ``experts``.
-- ``layer``, ``token``: whole numbers from 0. Layers are numbered by their order (MoE layers 1, 3, 5 are
-  three layers). The tokens of a request are consecutive; a log of decoding may begin later than 0. Lines come in any order.
+- ``layer``, ``token``: whole numbers from 0. MoE layers 1, 3, 5 are three layers, and the
+  trace keeps their numbers (``layer_ids``). The tokens of a request are consecutive; a log of decoding may begin later than 0. Lines come in any order.
 - ``experts``: distinct ids, best first; an empty list is a token that no expert takes.
 - ``scores``: optional. As many as ``experts`` (the chosen ones) or ``num_experts`` many (all, by expert id).
 - ``request``: optional name (string or number); lines without it form one request.
@@ -16,6 +16,7 @@ Every request has the same layers and, in each, every one of its tokens exactly 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.errors import TraceError
-from pimjax.trace.checks import check_num_experts, check_path
+from pimjax.trace.checks import ANY_LAYERS, check_layer_ids, check_num_experts, check_path
 from pimjax.trace.metadata import PER_REQUEST_KEYS, TraceMetadata
 from pimjax.trace.npz import MAX_FILE_BYTES
 from pimjax.trace.routing import RoutingTrace, stack_traces
@@ -91,9 +92,9 @@ def read_router_log(
     notes["request_names"] = np.array(list(requests))
     if any(first):
         notes["first_token"] = np.array(first, np.int32)
-    if layers != list(range(len(layers))):
-        notes["layer_numbers"] = np.array(layers, np.int32)
-    return stack_traces(traces).with_metadata(TraceMetadata(notes))
+    in_order = layers == list(range(len(layers)))
+    numbers = check_layer_ids(notes.pop("layer_ids", None), len(layers)) if in_order else tuple(layers)
+    return dataclasses.replace(stack_traces(traces), metadata=TraceMetadata(notes), layer_ids=numbers)
 
 
 def write_router_log(trace: RoutingTrace, path: str | os.PathLike[str]) -> None:
@@ -108,17 +109,18 @@ def write_router_log(trace: RoutingTrace, path: str | os.PathLike[str]) -> None:
     rows = [trace.request(r) for r in range(trace.num_requests)] if trace.is_stacked else [trace]
     names = [str(name) for name in trace.metadata.get("request_names", range(len(rows)))]
     begins = np.broadcast_to(np.asarray(trace.metadata.get("first_token", 0)), (len(rows),))
-    numbers = trace.metadata.get("layer_numbers", range(trace.num_layers))
-    special = ("request_names", "first_token", "layer_numbers", "num_experts", "experts")
+    numbers = trace.layer_ids or range(trace.num_layers)
+    special = ("request_names", "first_token", "num_experts", "experts", "layer_ids")
     notes = {key: _json_value(value) for key, value in trace.metadata.items() if key not in special}
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
     try:
         with partial.open("w", encoding="utf-8") as stream:
-            header = {"num_experts": trace.num_experts, **{k: v for k, v in notes.items() if v is not None}}
+            kept = {"layer_ids": []} if trace.layer_ids == ANY_LAYERS else {}
+            header = {"num_experts": trace.num_experts, **kept, **{k: v for k, v in notes.items() if v is not None}}
             stream.write(json.dumps(header) + "\n")
             for name, begin, row in zip(names, begins, rows, strict=True):
-                for line in _request_lines(row, name, int(begin), [int(n) for n in numbers]):
+                for line in _request_lines(row, name, int(begin), list(numbers)):
                     stream.write(json.dumps(line) + "\n")
         os.replace(partial, target)
     except OSError as error:

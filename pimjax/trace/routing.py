@@ -12,13 +12,14 @@ import jax
 import numpy as np
 
 from pimjax.array_typing import Array, HostArray
-from pimjax.errors import TraceError
+from pimjax.errors import TraceError, shown
 from pimjax.trace.checks import (
     LAYER_TOKEN_CHOICE,
     as_layers,
     check_choices,
     check_expert_ids,
     check_gate_scores,
+    check_layer_ids,
     check_max_tokens,
     check_num_experts,
 )
@@ -41,6 +42,8 @@ class RoutingTrace:
         the number of experts per token varies (expert choice).
       metadata: static notes (request names, provenance); never part of a computation, see
         :class:`~pimjax.trace.metadata.TraceMetadata`.
+      layer_ids: static; which layers of the model these are, by number from 0: a rising tuple of ``L``; None: not said;
+        (): those of any model, as in the shipped recordings. :func:`~pimjax.trace.fit_trace` matches a model by them.
 
     >>> trace = RoutingTrace.from_expert_ids([[1, 3], [0, 3]], num_experts=4)
     >>> trace.choices.astype(int).tolist()
@@ -52,6 +55,7 @@ class RoutingTrace:
     gate_scores: Array | HostArray | None = None
     expert_order: Array | HostArray | None = None
     metadata: TraceMetadata = flax.struct.field(pytree_node=False, default=EMPTY_METADATA)
+    layer_ids: tuple[int, ...] | None = flax.struct.field(pytree_node=False, default=None)
 
     @property
     def num_layers(self) -> int:
@@ -80,7 +84,13 @@ class RoutingTrace:
 
     @classmethod
     def from_choices(
-        cls, choices: Any, *, num_tokens: int | None = None, gate_scores: Any = None, metadata: Any = None
+        cls,
+        choices: Any,
+        *,
+        num_tokens: int | None = None,
+        gate_scores: Any = None,
+        metadata: Any = None,
+        layer_ids: Any = None,
     ) -> RoutingTrace:
         """A trace from a 0/1 matrix.
 
@@ -89,6 +99,7 @@ class RoutingTrace:
           num_tokens: real tokens, default all; later rows are cleared.
           gate_scores: optional floats of the shape of `choices`.
           metadata: optional mapping of notes.
+          layer_ids: optional rising numbers of the model's layers that these are.
 
         Raises:
           TraceError: wrong rank, empty, values other than 0 and 1, NaN scores.
@@ -98,7 +109,8 @@ class RoutingTrace:
         """
         host, count = check_choices(choices, num_tokens)
         scores = None if gate_scores is None else check_gate_scores(gate_scores, host.shape, count)
-        return cls(host, np.asarray(count, np.int32), scores, None, TraceMetadata(metadata))
+        numbers = check_layer_ids(layer_ids, host.shape[0])
+        return cls(host, np.asarray(count, np.int32), scores, None, TraceMetadata(metadata), numbers)
 
     @classmethod
     def from_expert_ids(
@@ -110,6 +122,7 @@ class RoutingTrace:
         gate_scores: Any = None,
         topk_weights: Any = None,
         metadata: Any = None,
+        layer_ids: Any = None,
     ) -> RoutingTrace:
         """A trace from the ids that each token's router chose, best first.
 
@@ -121,6 +134,7 @@ class RoutingTrace:
           topk_weights: optional floats of the shape of `expert_ids`, where only the chosen scores are known;
             they are put at their experts and the others are 0. Not together with `gate_scores`.
           metadata: optional mapping of notes.
+          layer_ids: optional rising numbers of the model's layers that these are.
 
         Raises:
           TraceError: wrong rank, empty, ids out of range, repeated ids in a row, k > E, NaN scores.
@@ -147,7 +161,8 @@ class RoutingTrace:
             gate_scores = np.zeros(choices.shape, np.float32)
             np.put_along_axis(gate_scores[:, :count], ids[:, :count], weights[:, :count], axis=-1)
         scores = None if gate_scores is None else check_gate_scores(gate_scores, choices.shape, count)
-        return cls(choices, np.asarray(count, np.int32), scores, ids, TraceMetadata(metadata))
+        numbers = check_layer_ids(layer_ids, layers)
+        return cls(choices, np.asarray(count, np.int32), scores, ids, TraceMetadata(metadata), numbers)
 
     def request(self, index: int) -> RoutingTrace:
         """Request `index` of a stacked trace, with its padding and notes; negative counts from the end.
@@ -226,6 +241,12 @@ def stack_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:
             f"requests of different models cannot be stacked: (layers, experts) are {sorted(shapes)}, "
             "they must be equal"
         )
+    numbers = {trace.layer_ids for trace in traces}
+    if len(numbers) > 1:
+        raise TraceError(
+            f"requests of different layers cannot be stacked: layer_ids are {shown(sorted(map(str, numbers)))}, "
+            "they must be equal"
+        )
     rows = max(trace.max_tokens for trace in traces)
 
     def pad(leaves: list[Any], value: Any) -> Any:
@@ -254,6 +275,7 @@ def stack_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:
         gate_scores=pad([trace.gate_scores for trace in traces], -np.inf),
         expert_order=pad(orders, -1),
         metadata=TraceMetadata(notes),
+        layer_ids=traces[0].layer_ids,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pimjax.errors import TraceError
-from pimjax.trace.defaults import RECORDED_ROUTERS, default_trace_path
+from pimjax.trace.defaults import RECORDED_ROUTERS, default_trace_path, default_traces
 from pimjax.trace.files import load_traces
 from pimjax.trace.jsonl import read_router_log
 from pimjax.trace.routing import RoutingTrace, select_requests
@@ -83,6 +83,8 @@ def open_traces(
     >>> open_traces("expert_choice", [0, 2], 32).choices.shape
     (2, 3, 32, 16)
     """
+    if str(source) in RECORDED_ROUTERS:
+        return default_traces(str(source), None if requests is None else list(requests), max_tokens)
     path = find_trace(source)
     if path.suffix == ".npz":
         return load_traces(path, requests, max_tokens)
