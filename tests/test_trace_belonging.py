@@ -9,7 +9,15 @@ import pimjax
 from pimjax.config.model import ModelConfig
 from pimjax.errors import TraceError
 from pimjax.estimation.routing import resolve
-from pimjax.trace import RoutingTrace, check_trace, fit_trace, load_traces, read_router_log, stack_traces, write_router_log
+from pimjax.trace import (
+    RoutingTrace,
+    check_trace,
+    fit_trace,
+    load_traces,
+    read_router_log,
+    stack_traces,
+    write_router_log,
+)
 from pimjax.trace.belonging import first_choices
 
 
@@ -67,7 +75,9 @@ def test_axes_of_vllm_are_recognised():
     """20 tokens of a 48-layer model, [tokens, layers, k]: 20 layers of 48 tokens were taken once, in silence."""
     config = pimjax.load_config("qwen3_30b_a3b")
     trace = trace_of(20, 48, 128, 8)
-    with pytest.raises(TraceError, match=r"20 layers and 48 tokens, but the model has 48 MoE layers: its axes look like"):
+    with pytest.raises(
+        TraceError, match=r"20 layers and 48 tokens, but the model has 48 MoE layers: its axes look like"
+    ):
         pimjax.estimate(config, trace, fidelity="closed")
 
 

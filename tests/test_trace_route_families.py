@@ -48,9 +48,9 @@ def test_softmax_then_top_k():
 
 
 @pytest.mark.parametrize("offset", [0.0, 20.0])
-def test_softmax_after_top_k(offset):
+def test_softmax_of_chosen(offset):
     x = logits(32, 1, offset=offset)
-    trace = route(x, 4, kind="softmax_after_top_k")
+    trace = route(x, 4, kind="softmax_of_chosen")
     order = best(x, 4)
     assert differing(trace, order) == 0
     weights = softmax(np.take_along_axis(x, order, axis=1))
@@ -94,7 +94,7 @@ def test_switch_top_1():
 
 def test_llama_4_sigmoid_after_top_1():
     x = logits(128, 6, spread=30.0)  # many sigmoids are exactly 1, so that only logits tell experts apart
-    trace = route(x, 1, kind="sigmoid_after_top_k")
+    trace = route(x, 1, kind="sigmoid_of_chosen")
     chosen = x.argmax(axis=1)[:, None]
     assert differing(trace, chosen) == 0
     assert np.array_equal(
@@ -147,13 +147,13 @@ def test_scores_keep_their_precision():
     [
         ({"kind": "logits"}, "kind is 'logits': it must be one of scores, softmax"),
         ({"router": "expert_choice", "gate_scores": np.full((3, 4), -2.0)}, "say kind='softmax'"),
-        ({"router": "expert_choice", "kind": "softmax_after_top_k"}, "does not go with router"),
+        ({"router": "expert_choice", "kind": "softmax_of_chosen"}, "does not go with router"),
         ({"router": "expert_choice", "correction_bias": np.zeros(4)}, "does not go with router"),
         ({"prompt_tokens": 2}, "is for router 'expert_choice'"),
         ({"correction_bias": np.zeros(3)}, r"must be floats \[4\]"),
         ({"correction_bias": [0, 0, 0, 1]}, "is int64"),
         ({"correction_bias": np.full(4, np.inf)}, "must be finite"),
-        ({"kind": "softmax_after_top_k", "correction_bias": np.zeros(4)}, "hold their bias already"),
+        ({"kind": "softmax_of_chosen", "correction_bias": np.zeros(4)}, "hold their bias already"),
         ({"num_groups": 3, "top_groups": 1}, "does not divide"),
         ({"num_groups": 2}, "top_groups is missing"),
         ({"num_groups": 4, "top_groups": 1}, "must hold top_k = 2"),

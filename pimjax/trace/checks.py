@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -61,6 +62,14 @@ def check_max_tokens(max_tokens: int) -> int:
     count = _whole(max_tokens)
     if count is None or count < 1:
         raise TraceError(f"max_tokens is {max_tokens}: it must be a whole number of at least 1")
+    return count
+
+
+def check_max_bytes(max_bytes: Any) -> int:
+    """A positive whole number of bytes."""
+    count = _whole(max_bytes)
+    if count is None or isinstance(max_bytes, bool) or count < 1:
+        raise TraceError(f"max_bytes is {shown(max_bytes)}: it must be a whole number of at least 1")
     return count
 
 
@@ -168,7 +177,7 @@ def check_layer_ids(layer_ids: Any, layers: int) -> tuple[int, ...] | None:
     if array.shape != (layers,) or not np.issubdtype(array.dtype, np.integer):
         raise TraceError(f"layer_ids is {shown(layer_ids)}: it must hold {layers} whole numbers, one per layer")
     numbers = tuple(int(number) for number in array)
-    if numbers[0] < 0 or any(after <= before for before, after in zip(numbers, numbers[1:], strict=False)):
+    if numbers[0] < 0 or any(after <= before for before, after in itertools.pairwise(numbers)):
         raise TraceError(f"layer_ids is {shown(layer_ids)}: the numbers must rise from 0 or more, as the layers do")
     return numbers
 
@@ -189,11 +198,21 @@ def check_trace_argument(trace: Any) -> None:
 
 
 def check_path(path: object, what: str) -> Path:
-    """A path as pathlib's, or TraceError.
+    """A path as pathlib's, one that the system accepts, or TraceError.
 
     >>> check_path("a.npz", "an .npz trace").suffix
     '.npz'
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TraceError(f"{path!r} is no path: give the path of {what}")
-    return Path(path)
+        raise TraceError(f"{shown(path)} is no path: give the path of {what}")
+    try:
+        text = os.fspath(path)
+        if isinstance(text, bytes):
+            raise TraceError(f"{shown(path)} is a path of bytes: give the path of {what} as text")
+        os.stat(text)
+    except (ValueError, OSError) as error:  # NUL or lone surrogates; a name that is too long; a loop of links
+        missing = isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError))
+        if not missing:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise TraceError(f"{shown(path)} is no usable path ({reason}): give the path of {what}") from error
+    return Path(text)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 #: Keys whose arrays have one entry per request; they are selected together with the requests.
-PER_REQUEST_KEYS = ("request_names", "prompt_tokens", "first_token")
+PER_REQUEST_KEYS = ("request_names", "prompt_tokens", "first_token", "tokens_left_out")
 
 
 class TraceMetadata(Mapping[str, Any]):

@@ -25,9 +25,10 @@ ROUTERS = ("token_choice", "expert_choice")
 SCORE_KINDS: dict[str, str] = {
     "scores": "scores after softmax or sigmoid, compared as they are given",
     "softmax": "logits; softmax over all experts, then top k (Switch, OLMoE, Qwen3-MoE, DeepSeek-V2)",
-    "softmax_after_top_k": "logits; top k, then softmax over the chosen ones (Mixtral, GPT-OSS)",
+    "softmax_of_chosen": "logits; top k, then softmax over the chosen ones (Mixtral, GPT-OSS)",
     "sigmoid": "logits; sigmoid, then top k (DeepSeek-V3, Kimi-K2, GLM-4.5: with correction_bias and groups)",
-    "sigmoid_after_top_k": "logits; top k, then sigmoid of the chosen ones (Llama-4)",
+    "sigmoid_of_chosen": "logits; top k, then sigmoid of the chosen ones (Llama-4)",
+    "sqrt_softplus": "logits; square root of softplus, then top k (DeepSeek-V4)",
 }
 GROUP_SCORES = ("top_2_sum", "max")
 
@@ -70,7 +71,7 @@ def route(
 
     >>> route([[0.7, 0.2, 0.1]], 2).expert_order.tolist()
     [[[0, 1]]]
-    >>> route([[1.0, 3.0, 2.0]], 2, kind="softmax_after_top_k").gate_scores.round(2).tolist()
+    >>> route([[1.0, 3.0, 2.0]], 2, kind="softmax_of_chosen").gate_scores.round(2).tolist()
     [[[0.0, 0.7300000190734863, 0.27000001072883606]]]
     """
     check_choice("router", router, ROUTERS)
@@ -82,8 +83,8 @@ def route(
     check_gate_scores(layers, layers.shape, count)
     grouped = correction_bias is not None or num_groups != 1 or top_groups is not None or group_score is not None
     if router == "expert_choice":
-        if grouped or kind.endswith("after_top_k"):
-            what = f"kind {kind!r}" if kind.endswith("after_top_k") else "a correction bias or groups of experts"
+        if grouped or kind.endswith("of_chosen"):
+            what = f"kind {kind!r}" if kind.endswith("of_chosen") else "a correction bias or groups of experts"
             raise TraceError(
                 f"{what} belongs to routers where tokens choose: it does not go with router 'expert_choice'"
             )
@@ -107,6 +108,8 @@ def _gates(logits: HostArray, kind: str) -> HostArray:
     wide = logits.astype(np.float32) if logits.dtype.itemsize < 4 else logits
     if kind == "softmax":
         return softmax(wide)
+    if kind == "sqrt_softplus":
+        return np.sqrt(np.logaddexp(wide, 0))
     return sigmoid(wide) if kind == "sigmoid" else wide
 
 
@@ -141,7 +144,7 @@ def _within_groups(scores: HostArray, groups: int, kept: int, group_score: str) 
 
 def _kept(gates: HostArray, order: HostArray, kind: str) -> HostArray:
     """Scores of the trace, float32 ``[L, T, E]``: of all experts, or of the chosen ones where only they have one."""
-    if not kind.endswith("after_top_k"):
+    if not kind.endswith("of_chosen"):
         return gates.astype(np.float32)
     chosen = np.take_along_axis(gates, order, axis=-1)
     weights = np.zeros(gates.shape, np.float32)
@@ -154,7 +157,7 @@ def _bias(bias: Any, shape: tuple[int, ...], kind: str) -> HostArray | None:
     """Correction bias ``[L, E]``."""
     if bias is None:
         return None
-    if kind.endswith("after_top_k"):
+    if kind.endswith("of_chosen"):
         raise TraceError(f"correction_bias does not go with kind {kind!r}, whose logits hold their bias already")
     layers, _, experts = shape
     try:
