@@ -86,7 +86,8 @@ def test_experts_per_token():
         check_trace(trace_of(4, k=3), MODEL)
     with pytest.raises(TraceError, match=r"up to 1 experts per token but model.top_k is 2"):
         check_trace(trace_of(4, k=1), MODEL)
-    check_trace(trace_of(4, k=3), MODEL, allow={"any_top_k"})
+    fitted = fit_trace(trace_of(4, k=3), MODEL, allow={"any_top_k"})
+    check_trace(fitted, MODEL)  # what was allowed stays with the trace
     check_trace(trace_of(4, k=3), MODEL.model_copy(update={"routing": "expert_choice"}))  # a mean there
     dropped = np.array(trace_of(4).choices)
     dropped[1, 2] = False
@@ -120,10 +121,15 @@ def test_layer_numbers_are_saved(tmp_path):
     assert load_traces(tmp_path / "t.npz").layer_ids == (1, 3, 5)
     write_router_log(trace, tmp_path / "t.jsonl")
     assert read_router_log(tmp_path / "t.jsonl").layer_ids == (1, 3, 5)
+    allowed = fit_trace(trace, MODEL, allow=["repeat_layers", "any_top_k"])
+    allowed.save(tmp_path / "t.npz")
+    assert load_traces(tmp_path / "t.npz").allow == ("any_top_k", "repeat_layers")
+    write_router_log(allowed, tmp_path / "t.jsonl")
+    assert read_router_log(tmp_path / "t.jsonl").allow == allowed.allow == stack_traces([allowed]).request(0).allow
     assert trace.trim(2).layer_ids == stack_traces([trace]).request(0).layer_ids == (1, 3, 5)
 
 
-@pytest.mark.parametrize("numbers", [[0], [0, 0, 1], [2, 1, 0], [-1, 0, 1], [0.0, 1.0, 2.0], "abc", [[0], [1, 2]]])
+@pytest.mark.parametrize("numbers", [[0], [0, 0, 1], [2, 1, 0], [-1, 0, 1], [0.0, 1.0, 2.0], "abc", [[0], [1, 2]], []])
 def test_layer_numbers_are_checked(numbers):
     with pytest.raises(TraceError, match="layer_ids"):
         trace_of(3, layer_ids=numbers)

@@ -121,8 +121,9 @@ def test_number_of_experts_may_come_from_the_caller(tmp_path):
         ([HEADER, line(token=2**31)], "from 0 to 2147483647"),
         ([HEADER, line(scores=[0.5]), line(1)], "scores in some lines only"),
         ([{"num_experts": -1}, line()], "num_experts is -1"),
-        ([{"num_experts": "4"}, line()], "num_experts is 4"),
-        ([{"num_experts": 10**12}, line()], "more than"),
+        ([{"num_experts": "4"}, line()], "num_experts is '4'"),
+        ([{"num_experts": 10**12}, line()], "at most 1048576"),
+        ([{"num_experts": 10**6}, *(line(token) for token in range(500))], "would take more than"),
         ([{"num_experts": 4, "prompt_tokens": [1, 2]}, line()], "prompt_tokens must have one entry"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import pimjax
-from pimjax.cli import app
+from pimjax.cli.trace import trace_app
 from pimjax.config.model import ModelConfig
 from pimjax.errors import MissingExtraError, TraceError
 from pimjax.trace import load_traces, open_traces, route
@@ -478,14 +478,14 @@ def test_convert_command(tmp_path):
     log = np.moveaxis(np.concatenate([np.zeros((1, 6, 6), np.int32), ids]), 0, 1)
     source, output = tmp_path / "r.npy", tmp_path / "t.npz"
     np.save(source, log)
-    arguments = ["trace", "convert", str(source), str(output), "--model", "deepseek_v2_lite"]
-    done = CliRunner().invoke(app, [*arguments, "--format", "vllm"])
+    arguments = ["convert", str(source), str(output), "--model", "deepseek_v2_lite"]
+    done = CliRunner().invoke(trace_app, [*arguments, "--format", "vllm"])
     assert done.exit_code == 0, done.output
     assert "format: vllm" in done.output
     trace = open_traces(output)
     assert np.array_equal(trace.expert_order[0], ids)
     assert trace.layer_ids == tuple(range(1, 27))
-    refused = CliRunner().invoke(app, ["trace", "convert", str(source), str(output)])
+    refused = CliRunner().invoke(trace_app, ["convert", str(source), str(output)])
     assert isinstance(refused.exception, TraceError) or refused.exit_code == 2
-    two = CliRunner().invoke(app, ["trace", "convert", str(output), str(tmp_path / "o.npz"), "--model", "gpt_oss_20b"])
+    two = CliRunner().invoke(trace_app, ["convert", str(output), str(tmp_path / "o.npz"), "--model", "gpt_oss_20b"])
     assert isinstance(two.exception, TraceError) or two.exit_code == 2

@@ -199,7 +199,7 @@ def _generate_fitted(path: str, requests: int, tokens: int, seed: int) -> Routin
     import jax
 
     from pimjax.trace import generate_from_parameters, load_generator
-    from pimjax.trace.synthetic import check_sizes
+    from pimjax.trace.arguments import check_sizes
 
     check_sizes(requests=requests, tokens=tokens)
     keys = jax.random.split(jax.random.key(seed), requests)

@@ -1,6 +1,7 @@
 """Routing traces: which token visits which expert. Pytree, files, routers, generators, fitting."""
 
-from pimjax.trace.belonging import ALLOWANCES, check_trace, fit_trace
+from pimjax.trace.belonging import check_trace, fit_trace
+from pimjax.trace.checks import ALLOWANCES
 from pimjax.trace.defaults import RECORDED_ROUTERS, default_trace, default_trace_path, default_traces
 from pimjax.trace.files import load_traces, save_traces
 from pimjax.trace.fitting import GeneratorFit, fit_generator, load_generator, save_generator

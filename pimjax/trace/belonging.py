@@ -1,8 +1,8 @@
 """A trace belongs to a model: experts, experts per token and layers agree, or one sentence says how to convert it.
 
 MoE layers are matched by layer number where the trace carries numbers (`layer_ids`), else by their count: a trace has one
-layer per MoE layer of the model, in order, or one per layer of the model, of which those with experts are taken. Only
-the shipped recordings (`layer_ids` is empty) stand for the layers of any model: layer i takes theirs modulo their number.
+layer per MoE layer of the model, in order, or one per layer of the model, of which those with experts are taken. What may
+differ is named, and the trace keeps it (`RoutingTrace.allow`): the shipped recordings allow their layers to be repeated.
 """
 
 from __future__ import annotations
@@ -14,18 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pimjax.errors import TraceError, shown
-from pimjax.trace.checks import ANY_LAYERS, check_trace_argument
+from pimjax.trace.checks import check_allow, check_trace_argument
 from pimjax.trace.routing import RoutingTrace
 
 if TYPE_CHECKING:
     from pimjax.config.config import Config
     from pimjax.config.model import ModelConfig
-
-#: What may differ between a trace and a model if it is named, and what is then done.
-ALLOWANCES: dict[str, str] = {
-    "repeat_layers": "MoE layer i of the model takes layer i, modulo the trace's layers, whatever their number",
-    "any_top_k": "tokens may visit another number of experts than the model's top_k",
-}
 
 
 def check_trace(trace: RoutingTrace, config: Config | ModelConfig, *, allow: Collection[str] = ()) -> None:
@@ -34,7 +28,7 @@ def check_trace(trace: RoutingTrace, config: Config | ModelConfig, *, allow: Col
     Args:
       trace: one request or stacked requests.
       config: a configuration, or its model section.
-      allow: keys of :data:`ALLOWANCES`; nothing is allowed by default.
+      allow: keys of :data:`~pimjax.trace.ALLOWANCES`, beside what the trace itself allows; nothing is allowed by default.
 
     Raises:
       TraceError: other experts, other experts per token, other layers; the sentence says how to convert.
@@ -48,7 +42,7 @@ def check_trace(trace: RoutingTrace, config: Config | ModelConfig, *, allow: Col
 def fit_trace(trace: RoutingTrace, config: Config | ModelConfig, *, allow: Collection[str] = ()) -> RoutingTrace:
     """The trace with one layer for each MoE layer of the model, in order, and their numbers in `layer_ids`.
 
-    Args and errors as :func:`check_trace`.
+    What was allowed stays with the trace (`allow`), so that an estimate takes it. Args and errors as :func:`check_trace`.
 
     >>> from pimjax.config.model import ModelConfig
     >>> model = ModelConfig(num_experts=2, top_k=1, num_layers=3, first_dense_layers=1)
@@ -56,10 +50,10 @@ def fit_trace(trace: RoutingTrace, config: Config | ModelConfig, *, allow: Colle
     (1, 2)
     """
     check_trace_argument(trace)
-    model = getattr(config, "model", config)
+    model: Any = getattr(config, "model", config)
     if not hasattr(model, "is_moe_layer"):
         raise TraceError(f"config is {shown(config)}: give a configuration (pimjax.load_config) or its model section")
-    named = _allowed(allow)
+    named = check_allow((*trace.allow, *check_allow(allow)))
     if trace.num_experts != model.num_experts:
         raise TraceError(
             f"the trace has {trace.num_experts} experts but model.num_experts is {model.num_experts}: take a trace of "
@@ -70,7 +64,7 @@ def fit_trace(trace: RoutingTrace, config: Config | ModelConfig, *, allow: Colle
     chosen = trace if rows == list(range(trace.num_layers)) else _take(trace, rows)
     if model.routing == "token_choice" and "any_top_k" not in named:
         _check_top_k(chosen, model.top_k)
-    return dataclasses.replace(chosen, layer_ids=tuple(numbers))
+    return dataclasses.replace(chosen, layer_ids=tuple(numbers), allow=named)
 
 
 def first_choices(trace: RoutingTrace, top_k: int) -> RoutingTrace:
@@ -104,25 +98,16 @@ def first_choices(trace: RoutingTrace, top_k: int) -> RoutingTrace:
     return dataclasses.replace(trace, choices=kept, expert_order=order, gate_scores=scores)
 
 
-def _allowed(allow: Any) -> set[str]:
-    if isinstance(allow, str) or not isinstance(allow, Collection):
-        raise TraceError(f"allow is {shown(allow)}: give a list of {', '.join(ALLOWANCES)}, or an empty one")
-    for name in allow:
-        if name not in ALLOWANCES:
-            raise TraceError(f"allow holds {shown(name)}: what can be allowed is {', '.join(ALLOWANCES)}")
-    return set(allow)
-
-
 def _rows(trace: RoutingTrace, model: ModelConfig, numbers: list[int], repeat: bool) -> list[int]:
     """Layer of the trace for each MoE layer of the model."""
     have = trace.num_layers
-    if trace.layer_ids and set(numbers) <= set(trace.layer_ids):
+    if trace.layer_ids is not None and set(numbers) <= set(trace.layer_ids):
         return [trace.layer_ids.index(number) for number in numbers]
-    if not trace.layer_ids and have == len(numbers):
+    if trace.layer_ids is None and have == len(numbers):
         return list(range(have))
     if trace.layer_ids is None and have == model.num_layers:
         return numbers
-    if repeat or trace.layer_ids == ANY_LAYERS:
+    if repeat:
         return [index % have for index in range(len(numbers))]
     raise TraceError(_other_layers(trace, model, numbers))
 

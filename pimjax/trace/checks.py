@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -15,15 +16,22 @@ from pimjax.errors import TraceError, shown
 
 LAYER_TOKEN_EXPERT = "[tokens, experts] or [layers, tokens, experts]"
 LAYER_TOKEN_CHOICE = "[tokens, k] or [layers, tokens, k]"
-#: `layer_ids` of a trace whose layers stand for those of any model, used again and again.
-ANY_LAYERS: tuple[int, ...] = ()
+#: What may differ between a trace and a model if it is named, and what is then done.
+ALLOWANCES: dict[str, str] = {
+    "repeat_layers": "MoE layer i of the model takes layer i, modulo the trace's layers, whatever their number",
+    "any_top_k": "tokens may visit another number of experts than the model's top_k",
+}
+#: Most entries of a choice matrix.
+MAX_ELEMENTS = 2**31 - 1
+#: Most experts of a layer; no model comes near.
+MAX_EXPERTS = 2**20
 
 
 def as_layers(values: Any, name: str, meaning: str) -> HostArray:
     """`values` as a non-empty array of rank 3; rank 2 is one layer."""
     try:
         array = np.asarray(values)
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise TraceError(f"{name} is ragged: its rows have different lengths, but it must be {meaning}") from error
     if array.dtype == object:
         raise TraceError(f"{name} is ragged or holds objects: it must be a rectangular array of numbers, {meaning}")
@@ -53,7 +61,9 @@ def check_num_tokens(num_tokens: int | None, rows: int) -> int:
         return rows
     count = _whole(num_tokens)
     if count is None or not 1 <= count <= rows:
-        raise TraceError(f"num_tokens is {num_tokens}: it must be a whole number from 1 to the {rows} rows given")
+        raise TraceError(
+            f"num_tokens is {shown(num_tokens)}: it must be a whole number from 1 to the {rows} rows given"
+        )
     return count
 
 
@@ -61,7 +71,7 @@ def check_max_tokens(max_tokens: int) -> int:
     """A positive whole number of tokens to keep of each request."""
     count = _whole(max_tokens)
     if count is None or count < 1:
-        raise TraceError(f"max_tokens is {max_tokens}: it must be a whole number of at least 1")
+        raise TraceError(f"max_tokens is {shown(max_tokens)}: it must be a whole number of at least 1")
     return count
 
 
@@ -75,6 +85,8 @@ def check_max_bytes(max_bytes: Any) -> int:
 
 def _whole(value: Any) -> int | None:
     """`value` as an integer; None where it is not one whole number."""
+    if isinstance(value, (bool, np.bool_, str, bytes)):
+        return None
     try:
         count = int(value)
         return count if count == value else None
@@ -95,6 +107,15 @@ def check_choices(values: Any, num_tokens: int | None = None) -> tuple[HostArray
     return cleared, count
 
 
+def check_elements(what: str, *sizes: int) -> None:
+    """Raise TraceError where an array of these sizes is more than memory and 32-bit indices hold."""
+    if math.prod(sizes) > MAX_ELEMENTS:
+        raise TraceError(
+            f"{what} of {' x '.join(map(str, sizes))} has {math.prod(sizes):,} entries, more than the {MAX_ELEMENTS:,} that "
+            "are held at once: take fewer requests, tokens, layers or experts"
+        )
+
+
 def check_expert_ids(values: Any, num_experts: int, num_tokens: int | None = None) -> tuple[HostArray, int]:
     """Int32 [L, T, k] with distinct ids below `num_experts`; rows after `num_tokens` become -1."""
     array = as_layers(values, "expert_ids", LAYER_TOKEN_CHOICE)
@@ -105,6 +126,7 @@ def check_expert_ids(values: Any, num_experts: int, num_tokens: int | None = Non
     if top_k > experts:
         raise TraceError(f"expert_ids gives k = {top_k} experts per token, but there are only num_experts = {experts}")
     count = check_num_tokens(num_tokens, array.shape[1])
+    check_elements("a choice matrix [layers, tokens, experts]", *array.shape[:2], experts)
     used = array[:, :count]
     outside = (used < 0) | (used >= experts)
     if outside.any():
@@ -128,9 +150,12 @@ def check_expert_ids(values: Any, num_experts: int, num_tokens: int | None = Non
 
 def check_num_experts(num_experts: int) -> int:
     """A positive whole number of experts."""
-    array = np.asarray(num_experts)
-    if array.size != 1 or not np.issubdtype(array.dtype, np.integer) or int(array.reshape(())) < 1:
-        raise TraceError(f"num_experts is {num_experts}: it must be one positive whole number")
+    whole = isinstance(num_experts, (int, np.integer)) and not isinstance(num_experts, bool)
+    array = num_experts if isinstance(num_experts, np.ndarray) else np.asarray(num_experts if whole else -1)
+    if array.size != 1 or not np.issubdtype(array.dtype, np.integer) or not 1 <= int(array.reshape(())) <= MAX_EXPERTS:
+        raise TraceError(
+            f"num_experts is {shown(num_experts)}: it must be one positive whole number, at most {MAX_EXPERTS}"
+        )
     return int(array.reshape(()))
 
 
@@ -143,7 +168,8 @@ def check_gate_scores(values: Any, shape: tuple[int, ...], num_tokens: int) -> H
         raise TraceError(
             f"gate_scores has shape {list(array.shape)}, but choices has {list(shape)}: they must be equal"
         )
-    scores = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused below
+        scores = array.astype(np.float32)
     bad = ~np.isfinite(scores[:, :num_tokens])
     if bad.any():
         layer, token, expert = (int(i) for i in np.argwhere(bad)[0])
@@ -161,7 +187,7 @@ def _first_not_binary(array: HostArray) -> str:
 
 
 def check_layer_ids(layer_ids: Any, layers: int) -> tuple[int, ...] | None:
-    """Numbers of the model's layers that a trace's layers are: whole, rising, one per layer; None: not known; (): any.
+    """Numbers of the model's layers that a trace's layers are: whole, rising, one per layer; None: not known.
 
     >>> check_layer_ids([1, 3], 2)
     (1, 3)
@@ -172,14 +198,26 @@ def check_layer_ids(layer_ids: Any, layers: int) -> tuple[int, ...] | None:
         array = np.asarray(layer_ids)
     except ValueError as error:
         raise TraceError("layer_ids is ragged: it must hold one number per layer") from error
-    if array.shape == (0,):
-        return ANY_LAYERS
     if array.shape != (layers,) or not np.issubdtype(array.dtype, np.integer):
         raise TraceError(f"layer_ids is {shown(layer_ids)}: it must hold {layers} whole numbers, one per layer")
     numbers = tuple(int(number) for number in array)
     if numbers[0] < 0 or any(after <= before for before, after in itertools.pairwise(numbers)):
         raise TraceError(f"layer_ids is {shown(layer_ids)}: the numbers must rise from 0 or more, as the layers do")
     return numbers
+
+
+def check_allow(allow: Any) -> tuple[str, ...]:
+    """Names of :data:`ALLOWANCES`, sorted.
+
+    >>> check_allow(["repeat_layers"])
+    ('repeat_layers',)
+    """
+    if isinstance(allow, (str, bytes)) or not isinstance(allow, Collection):
+        raise TraceError(f"allow is {shown(allow)}: give a list of {', '.join(ALLOWANCES)}, or an empty one")
+    for name in allow:
+        if not isinstance(name, str) or name not in ALLOWANCES:
+            raise TraceError(f"allow holds {shown(name)}: what can be allowed is {', '.join(ALLOWANCES)}")
+    return tuple(sorted({str(name) for name in allow}))
 
 
 def check_trace_argument(trace: Any) -> None:
@@ -190,10 +228,11 @@ def check_trace_argument(trace: Any) -> None:
         raise TraceError(
             f"trace is {shown(trace)}: give a RoutingTrace (RoutingTrace.from_expert_ids, load_traces, generate_traces)"
         )
-    if np.ndim(trace.choices) not in (3, 4):
+    shape = np.shape(trace.choices)
+    if len(shape) not in (3, 4) or 0 in shape or np.shape(trace.num_tokens) != shape[:-3]:
         raise TraceError(
-            f"trace.choices has shape {list(np.shape(trace.choices))}: it must be [layers, tokens, experts], or "
-            "[requests, layers, tokens, experts]"
+            f"trace.choices has shape {list(shape)} and num_tokens {list(np.shape(trace.num_tokens))}: they must be [layers, "
+            "tokens, experts] and [], or [requests, layers, tokens, experts] and [requests]; from_choices makes such a trace"
         )
 
 
@@ -205,10 +244,10 @@ def check_path(path: object, what: str) -> Path:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TraceError(f"{shown(path)} is no path: give the path of {what}")
+    text = os.fspath(path)
+    if isinstance(text, bytes):
+        raise TraceError(f"{shown(path)} is a path of bytes: give the path of {what} as text")
     try:
-        text = os.fspath(path)
-        if isinstance(text, bytes):
-            raise TraceError(f"{shown(path)} is a path of bytes: give the path of {what} as text")
         os.stat(text)
     except (ValueError, OSError) as error:  # NUL or lone surrogates; a name that is too long; a loop of links
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError))

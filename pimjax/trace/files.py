@@ -10,6 +10,7 @@ key                    array                        meaning
 ``topk_weights``       float ``[L, N, k]``          optional scores of the chosen experts
 ``gate_scores``        float ``[L, N, E]``          optional scores of all experts, in its place
 ``layer_ids``          integer ``[L]``              optional numbers of the model's layers that these are
+``allow``              string ``[...]``             optional: what may differ from a model (``RoutingTrace.allow``)
 ``request_names``      string ``[R]``               optional
 ``prompt_tokens``      integer ``[R]``              optional
 ``schema_version``     integer                      optional, 1
@@ -32,11 +33,13 @@ from pimjax.array_typing import HostArray
 from pimjax.errors import TraceError, shown
 from pimjax.trace.belonging import fit_trace
 from pimjax.trace.checks import (
+    check_allow,
     check_layer_ids,
     check_max_bytes,
     check_max_tokens,
     check_num_experts,
     check_path,
+    check_trace_argument,
 )
 from pimjax.trace.logs.containers import LOG_FORMATS
 from pimjax.trace.logs.model import log_model, model_section
@@ -54,6 +57,7 @@ _ROUTING_KEYS = frozenset(
         "topk_weights",
         "gate_scores",
         "layer_ids",
+        "allow",
         "schema_version",
     ]
 )
@@ -155,6 +159,7 @@ def save_traces(trace: RoutingTrace, path: str | os.PathLike[str]) -> None:
     Raises:
       TraceError: the target cannot be written, or a note cannot be stored without pickle.
     """
+    check_trace_argument(trace)
     rows = [trace.request(r) for r in range(trace.num_requests)] if trace.is_stacked else [trace]
     counts = [int(row.num_tokens) for row in rows]
 
@@ -175,6 +180,8 @@ def save_traces(trace: RoutingTrace, path: str | os.PathLike[str]) -> None:
         arrays["choices"] = joined("choices")
     if trace.layer_ids is not None:
         arrays["layer_ids"] = np.asarray(trace.layer_ids, np.int32)
+    if trace.allow:
+        arrays["allow"] = np.array(trace.allow)
     if trace.gate_scores is not None:
         scores = joined("gate_scores")
         with np.errstate(over="ignore"):
@@ -182,7 +189,7 @@ def save_traces(trace: RoutingTrace, path: str | os.PathLike[str]) -> None:
         arrays["gate_scores"] = half if (half.astype(np.float32) == scores).all() else scores
     clash = sorted(_ROUTING_KEYS & set(trace.metadata))
     if clash:
-        raise TraceError(f"metadata key {clash[0]!r} is reserved for the routing itself: rename it before saving")
+        raise TraceError(f"metadata key {shown(clash[0])} is reserved for the routing itself: rename it before saving")
     write_npz(path, {**arrays, **trace.metadata})
 
 
@@ -247,7 +254,8 @@ def _from_arrays(arrays: dict[str, HostArray], requests: Any, max_tokens: int | 
         )
     traces = [_one({key: array[:, a:b] for key, array in per_token.items()}, num_experts, a) for a, b in spans]
     numbers = check_layer_ids(arrays.get("layer_ids"), layers)
-    return dataclasses.replace(stack_traces(traces), metadata=metadata.select(chosen), layer_ids=numbers)
+    allow = check_allow(np.ravel(arrays.get("allow", ())).tolist())
+    return dataclasses.replace(stack_traces(traces), metadata=metadata.select(chosen), layer_ids=numbers, allow=allow)
 
 
 def _one(part: dict[str, HostArray], num_experts: int, start: int) -> RoutingTrace:
@@ -282,4 +290,4 @@ def _experts(arrays: dict[str, HostArray]) -> int:
 def _check_version(arrays: dict[str, HostArray]) -> None:
     version = arrays.get("schema_version")
     if version is not None and (version.size != 1 or version.reshape(()).item() != SCHEMA_VERSION):
-        raise TraceError(f"schema_version is {version.tolist()}: this pimjax reads version {SCHEMA_VERSION}")
+        raise TraceError(f"schema_version is {shown(version)}: this pimjax reads version {SCHEMA_VERSION}")

@@ -29,7 +29,13 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.errors import TraceError, shown
-from pimjax.trace.checks import ANY_LAYERS, check_layer_ids, check_num_experts, check_path
+from pimjax.trace.checks import (
+    check_allow,
+    check_max_bytes,
+    check_num_experts,
+    check_path,
+    check_trace_argument,
+)
 from pimjax.trace.metadata import PER_REQUEST_KEYS, TraceMetadata
 from pimjax.trace.npz import MAX_FILE_BYTES
 from pimjax.trace.routing import RoutingTrace, stack_traces
@@ -66,6 +72,7 @@ def read_router_log(
       TraceError: names the line: malformed JSON, missing or wrong values, repeated or missing tokens; or the file is
         missing, empty or too large.
     """
+    check_max_bytes(max_bytes)
     file = check_path(path, "a JSON Lines router log")
     if not file.is_file():
         raise TraceError(f"{shown(file)} is not a file: give the path of a JSON Lines router log")
@@ -118,8 +125,9 @@ def read_router_log(
     if any(first):
         notes["first_token"] = np.array(first, np.int32)
     in_order = layers == list(range(len(layers)))
-    numbers = check_layer_ids(notes.pop("layer_ids", None), len(layers)) if in_order else tuple(layers)
-    return dataclasses.replace(stack_traces(traces), metadata=TraceMetadata(notes), layer_ids=numbers)
+    allow = check_allow(notes.pop("allow", ()))
+    numbers = None if in_order else tuple(layers)
+    return dataclasses.replace(stack_traces(traces), metadata=TraceMetadata(notes), layer_ids=numbers, allow=allow)
 
 
 def write_router_log(trace: RoutingTrace, path: str | os.PathLike[str]) -> None:
@@ -131,17 +139,18 @@ def write_router_log(trace: RoutingTrace, path: str | os.PathLike[str]) -> None:
     Raises:
       TraceError: the file cannot be written.
     """
+    check_trace_argument(trace)
     rows = [trace.request(r) for r in range(trace.num_requests)] if trace.is_stacked else [trace]
     names = [str(name) for name in trace.metadata.get("request_names", range(len(rows)))]
     begins = np.broadcast_to(np.asarray(trace.metadata.get("first_token", 0)), (len(rows),))
     numbers = trace.layer_ids or range(trace.num_layers)
-    special = ("request_names", "first_token", "num_experts", "experts", "layer_ids")
+    special = ("request_names", "first_token", "num_experts", "experts", "allow")
     notes = {key: _json_value(value) for key, value in trace.metadata.items() if key not in special}
-    target = Path(path)
+    target = check_path(path, "a file to write")
     partial = target.with_name(target.name + ".partial")
     try:
         with partial.open("w", encoding="utf-8") as stream:
-            kept = {"layer_ids": []} if trace.layer_ids == ANY_LAYERS else {}
+            kept = {"allow": list(trace.allow)} if trace.allow else {}
             header = {"num_experts": trace.num_experts, **kept, **{k: v for k, v in notes.items() if v is not None}}
             stream.write(json.dumps(header) + "\n")
             for name, begin, row in zip(names, begins, rows, strict=True):
@@ -289,7 +298,7 @@ def _request(
 ) -> tuple[RoutingTrace, int]:
     tokens = sorted({token for _, token in rows})
     begin, count = tokens[0], len(tokens)
-    if len(layers) * count * experts > max_bytes:
+    if 5 * len(layers) * count * experts > max_bytes:  # choices and scores
         raise TraceError(
             f"{shown(file)}: request {shown(name)} would take more than {max_bytes:,} bytes: num_experts is {experts}"
         )

@@ -148,8 +148,8 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, object]) -> Non
     Raises:
       TraceError: an entry cannot be stored without pickle, or the folder cannot be written.
     """
-    target = Path(path)
-    plain = {key: np.asarray(value) for key, value in arrays.items()}
+    target = check_path(path, "a file to write")
+    plain = {key: _plain(key, value) for key, value in arrays.items()}
     objects = [key for key, value in plain.items() if value.dtype.hasobject]
     if objects:
         raise TraceError(
@@ -171,6 +171,15 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, object]) -> Non
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def _plain(key: str, value: object) -> HostArray:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise TraceError(
+            f"metadata {shown(key)} cannot be stored: only numbers, strings and rectangular arrays of them can"
+        ) from error
 
 
 def _umask() -> int:

@@ -13,11 +13,11 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.errors import TraceError, shown
+from pimjax.trace.arguments import check_sizes
 from pimjax.trace.checks import LAYER_TOKEN_EXPERT, as_layers, check_choice, check_gate_scores, check_num_tokens
 from pimjax.trace.expert_admissions import admissions
 from pimjax.trace.routers import CAPACITY_RULES
 from pimjax.trace.routing import RoutingTrace
-from pimjax.trace.synthetic import check_sizes
 
 ROUTERS = ("token_choice", "expert_choice")
 

@@ -22,6 +22,7 @@ from pimjax.trace.checks import (
     check_layer_ids,
     check_max_tokens,
     check_num_experts,
+    check_trace_argument,
 )
 from pimjax.trace.metadata import EMPTY_METADATA, TraceMetadata
 
@@ -42,8 +43,10 @@ class RoutingTrace:
         the number of experts per token varies (expert choice).
       metadata: static notes (request names, provenance); never part of a computation, see
         :class:`~pimjax.trace.metadata.TraceMetadata`.
-      layer_ids: static; which layers of the model these are, by number from 0: a rising tuple of ``L``; None: not said;
-        (): those of any model, as in the shipped recordings. :func:`~pimjax.trace.fit_trace` matches a model by them.
+      layer_ids: static tuple of ``L`` rising numbers, or None: which layers (from 0) of the model these are, where a
+        recording says it; :func:`~pimjax.trace.fit_trace` matches a model by them.
+      allow: static; what may differ between this trace and a model it is used with, see
+        :data:`~pimjax.trace.ALLOWANCES`; :func:`~pimjax.trace.fit_trace` puts it there.
 
     >>> trace = RoutingTrace.from_expert_ids([[1, 3], [0, 3]], num_experts=4)
     >>> trace.choices.astype(int).tolist()
@@ -56,6 +59,7 @@ class RoutingTrace:
     expert_order: Array | HostArray | None = None
     metadata: TraceMetadata = flax.struct.field(pytree_node=False, default=EMPTY_METADATA)
     layer_ids: tuple[int, ...] | None = flax.struct.field(pytree_node=False, default=None)
+    allow: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
 
     @property
     def num_layers(self) -> int:
@@ -173,8 +177,9 @@ class RoutingTrace:
         """
         if not self.is_stacked:
             raise TraceError("request() selects from stacked requests, but this trace holds one request")
-        if not -self.num_requests <= index < self.num_requests:
-            raise TraceError(f"request {index} does not exist: the trace holds {self.num_requests} requests")
+        whole = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
+        if not whole or not -self.num_requests <= index < self.num_requests:
+            raise TraceError(f"request {shown(index)} does not exist: the trace holds {self.num_requests} requests")
         position = index % self.num_requests
         return jax.tree.map(lambda leaf: leaf[position, ...], self).replace(metadata=self.metadata.select([position]))
 
@@ -231,6 +236,10 @@ def stack_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:
     """
     from pimjax.trace.metadata import PER_REQUEST_KEYS
 
+    if isinstance(traces, RoutingTrace) or not isinstance(traces, Sequence):
+        raise TraceError(f"traces is {shown(traces)}: give a list of single requests")
+    for trace in traces:
+        check_trace_argument(trace)
     if not traces:
         raise TraceError("no trace to stack: give at least one request")
     if any(trace.is_stacked for trace in traces):
@@ -276,6 +285,7 @@ def stack_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:
         expert_order=pad(orders, -1),
         metadata=TraceMetadata(notes),
         layer_ids=traces[0].layer_ids,
+        allow=tuple(sorted({name for trace in traces for name in trace.allow})),
     )
 
 
@@ -289,6 +299,7 @@ def select_requests(trace: RoutingTrace, requests: Sequence[int | str]) -> Routi
     >>> select_requests(stack_traces([one, one]), [1]).num_requests
     1
     """
+    check_trace_argument(trace)
     chosen = resolve_requests(requests, trace.num_requests, trace.metadata)
     stacked = trace if trace.is_stacked else stack_traces([trace])
     picked = jax.tree.map(lambda leaf: leaf[np.asarray(chosen)], stacked)
@@ -304,6 +315,10 @@ def resolve_requests(requests: Any, total: int, metadata: TraceMetadata) -> list
     if requests is None:
         return list(range(total))
     wanted = list(requests) if np.iterable(requests) and not isinstance(requests, str) else [requests]
+    if not isinstance(requests, (str, int, np.integer, Sequence, np.ndarray)):
+        raise TraceError(
+            f"requests is {shown(requests)}, neither an index nor a name: give one, a list of them, or None for all"
+        )
     if not wanted:
         raise TraceError("requests is empty: name at least one request, or pass None for all")
     names = [str(name) for name in metadata.get("request_names", ())]
@@ -312,13 +327,13 @@ def resolve_requests(requests: Any, total: int, metadata: TraceMetadata) -> list
         if isinstance(request, str):
             if request not in names:
                 raise TraceError(
-                    f"request {request!r} does not exist: names are {', '.join(names[:6]) or 'not stored'}"
+                    f"request {shown(request)} does not exist: names are {shown(', '.join(names[:6])) if names else 'not stored'}"
                 )
             chosen.append(names.index(request))
             continue
         if isinstance(request, (bool, np.bool_)) or not isinstance(request, (int, np.integer)):
-            raise TraceError(f"request {request!r} is neither an index nor a name")
+            raise TraceError(f"request {shown(request)} is neither an index nor a name")
         if not -total <= request < total:
-            raise TraceError(f"request {request} does not exist: there are {total}, 0 to {total - 1}")
+            raise TraceError(f"request {shown(request)} does not exist: there are {total}, 0 to {total - 1}")
         chosen.append(int(request) % total)
     return chosen

@@ -54,7 +54,7 @@ def in_trace_folder(name: str | os.PathLike[str]) -> Path | None:
 
     >>> in_trace_folder("folder/of/mine.npz")
     """
-    shelved = trace_folder() / name
+    shelved = trace_folder() / check_path(name, "a trace")
     return shelved if len(Path(name).parts) == 1 and shelved.is_file() else None
 
 

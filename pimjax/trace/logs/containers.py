@@ -79,7 +79,7 @@ def _json(text: bytes, where: str) -> Any:
 
 def _torch(file: Path) -> Any:
     try:
-        import torch
+        import torch  # pyrefly: ignore
     except ImportError as error:
         raise MissingExtraError("torch", "hf", f"reading {shown(file)}, a PyTorch file,") from error
     try:

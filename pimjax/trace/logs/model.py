@@ -10,9 +10,9 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.errors import TraceError, shown
+from pimjax.trace.arguments import check_sizes
 from pimjax.trace.checks import check_num_experts
 from pimjax.trace.routing import RoutingTrace, stack_traces
-from pimjax.trace.synthetic import check_sizes
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def model_section(model: Any) -> Any:
     if isinstance(model, (str, os.PathLike)):
         from pimjax.config.loader import load_config
 
-        model = load_config(model)
+        model = load_config(os.fspath(model))
     section = getattr(model, "model", model)
     if not hasattr(section, "is_moe_layer"):
         raise TraceError(

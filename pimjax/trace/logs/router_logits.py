@@ -5,6 +5,7 @@ Padding is included; the attention mask ``[batch, sequence]`` of the same forwar
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -46,7 +47,7 @@ def convert(content: Any, model: LogModel, router: dict[str, Any]) -> Converted:
     rows = model.pick(len(layers), LOGITS_KEY)
     layers = layers if rows is None else [layers[row] for row in rows]
     logits = np.stack(layers)
-    options = {"kind": "softmax", **model.router, **router}
+    options: dict[str, Any] = {"kind": "softmax", **model.router, **router}
     if bias is not None and "correction_bias" not in options:
         options["correction_bias"] = bias
     top_k = need(model.top_k, "k, the experts per token", "--top-k")
@@ -57,7 +58,7 @@ def convert(content: Any, model: LogModel, router: dict[str, Any]) -> Converted:
         if not row.any():
             continue
         trace = route(split[:, index][:, row], top_k, **options)
-        found.add(str(index), trace.replace(layer_ids=model.moe_layers))
+        found.add(str(index), dataclasses.replace(trace, layer_ids=model.moe_layers))
     return found
 
 

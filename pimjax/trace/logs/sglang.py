@@ -124,7 +124,7 @@ def _ids(
     if not rows:
         raise TraceError(f"{where} holds -1 only: no token was recorded")
     ids = array[rows]
-    real = (ids >= 0).any(axis=(0, 2))
+    real = np.asarray((ids >= 0).any(axis=(0, 2)))
     experts = need(model.num_experts, "the number of experts", "--num-experts")
     if mapping is not None:
         ids = _logical(ids, mapping, rows, layers, where)
