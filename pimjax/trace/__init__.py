@@ -1,6 +1,7 @@
 """Routing traces: which token visits which expert. Pytree, files, routers, generators, fitting."""
 
 from pimjax.trace.belonging import check_trace, fit_trace
+from pimjax.trace.capture import capture
 from pimjax.trace.checks import ALLOWANCES
 from pimjax.trace.defaults import RECORDED_ROUTERS, default_trace, default_trace_path, default_traces
 from pimjax.trace.files import load_traces, save_traces
@@ -53,6 +54,7 @@ __all__ = [
     "TokenChoice",
     "TraceMetadata",
     "TraceStatistics",
+    "capture",
     "causal_expert_choice",
     "check_trace",
     "coactivation",
