@@ -136,7 +136,7 @@ def test_bad_files_are_one_sentence_that_names_the_file(tmp_path, arrays, messag
 
 @pytest.mark.parametrize(
     ("requests", "message"),
-    [(5, "request 5"), ([], "empty"), ("b", "names are a"), ([0.5], "neither"), (-2, "request -2")],
+    [(5, "request 5"), ([], "empty"), ("b", "names are 'a'"), ([0.5], "neither"), (-2, "request -2")],
 )
 def test_bad_selection(tmp_path, requests, message):
     path = write(tmp_path / "t.npz", expert_ids=IDS, num_experts=3, request_names=["a"])

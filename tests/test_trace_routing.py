@@ -87,7 +87,7 @@ def test_topk_weights_are_put_at_their_experts():
         (lambda: select_requests(RoutingTrace.from_choices([[1]]), ["x"]), "'x' does not exist"),
         (lambda: select_requests(RoutingTrace.from_choices([[1]]), [True]), "neither an index nor a name"),
         (lambda: select_requests(RoutingTrace.from_choices([[1]]), 1.5), "neither an index nor a name"),
-        (lambda: RoutingTrace.from_choices([[1]], num_tokens="a"), "num_tokens is a"),
+        (lambda: RoutingTrace.from_choices([[1]], num_tokens="a"), "num_tokens is 'a'"),
         (lambda: RoutingTrace.from_choices([[1]], num_tokens=float("nan")), "num_tokens is nan"),
     ],
 )

@@ -20,7 +20,8 @@ SourceArgument = Annotated[
     str,
     typer.Argument(
         metavar="TRACE",
-        help="An .npz or .jsonl file (also one of the folder PIMJAX_TRACES), or a shipped trace: token_choice, expert_choice.",
+        help="A trace or routing log, .npz, .jsonl, .npy, .json or .pt (also one of the folder PIMJAX_TRACES), or a shipped "
+        "trace: token_choice, expert_choice.",
     ),
 ]
 OutputOption = Annotated[
@@ -106,15 +107,44 @@ def convert(
     requests: RequestsOption = None,
     max_tokens: TokensOption = None,
     num_experts: ExpertsOption = None,
+    log_format: Annotated[
+        str, typer.Option("--format", help="Who wrote it: auto, pimjax, jsonl, vllm, sglang or transformers.")
+    ] = "auto",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="The trace's model (preset or file): which layers have experts, how many, k."),
+    ] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="Experts per token, where no model is given.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="What the router makes of logits: softmax, softmax_of_chosen, sigmoid, sigmoid_of_chosen, sqrt_softplus."
+        ),
+    ] = None,
+    physical_to_logical: Annotated[
+        str | None, typer.Option(help="SGLang: file of the map of replicated experts, if it is not in the log.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="May differ from the model: repeat_layers, any_top_k; may be repeated.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Convert between .npz and JSON Lines router logs, or cut requests out."""
+    """Read routing logs (vLLM, SGLang, transformers, JSON Lines), check them against a model, cut requests out."""
     from pimjax.trace.sources import check_trace_format
 
     check_trace_format(output)
-    trace = _read(source, requests, max_tokens, num_experts)
+    options = {"top_k": top_k, "kind": kind, "physical_to_logical": physical_to_logical}
+    trace = _read(
+        source, requests, max_tokens, num_experts, format=log_format, model=model, allow=allow or (), **options
+    )
     _write(trace, output)
-    _show(trace, as_json, {"source": source, "output": str(output)})
+    about = {"source": source, "format": str(trace.metadata.get("log_format", log_format)), "output": str(output)}
+    if model is not None:
+        about["model"] = model
+    left_out = int(sum(trace.metadata.get("tokens_left_out", ())))
+    if left_out:
+        about["tokens without routing, left out"] = str(left_out)
+    _show(trace, as_json, about)
 
 
 @trace_app.command()
@@ -169,18 +199,20 @@ def _generate_fitted(path: str, requests: int, tokens: int, seed: int) -> Routin
     import jax
 
     from pimjax.trace import generate_from_parameters, load_generator
-    from pimjax.trace.synthetic import check_sizes
+    from pimjax.trace.arguments import check_sizes
 
     check_sizes(requests=requests, tokens=tokens)
     keys = jax.random.split(jax.random.key(seed), requests)
     return generate_from_parameters(load_generator(path), keys, tokens, {"generator": path, "seed": seed})
 
 
-def _read(source: str, requests: list[str] | None, max_tokens: int | None, num_experts: int | None) -> RoutingTrace:
+def _read(
+    source: str, requests: list[str] | None, max_tokens: int | None, num_experts: int | None, **reading: Any
+) -> RoutingTrace:
     from pimjax.trace import open_traces
 
     wanted = [int(r) if r.lstrip("-").isdigit() else r for r in requests] if requests else None
-    return open_traces(source, wanted, max_tokens, num_experts=num_experts)
+    return open_traces(source, wanted, max_tokens, num_experts=num_experts, **reading)
 
 
 def _write(trace: RoutingTrace, path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from pimjax.config.config import Config
 from pimjax.config.workload import TraceSpec
 from pimjax.errors import TraceError
+from pimjax.trace.belonging import first_choices, fit_trace
 from pimjax.trace.defaults import default_traces
 from pimjax.trace.generators import generate_traces
 from pimjax.trace.routing import RoutingTrace
@@ -36,7 +37,8 @@ def workload_trace(config: Config) -> RoutingTrace:
         # a batch beyond the recorded requests is filled by whoever routes it, with sequences that are not in step
         take = np.arange(max(spec.requests, min(requests, available))) % available
         chosen = jax.tree.map(lambda leaf: np.asarray(leaf)[take], recorded)
-        return chosen.replace(metadata=recorded.metadata.select(take.tolist()))
+        chosen = chosen.replace(metadata=recorded.metadata.select(take.tolist()))
+        return fit_trace(first_choices(chosen, model.top_k), config)
     kind = "expert_choice" if model.routing == "expert_choice" else spec.kind
     tokens = config.workload.num_prompt_tokens + config.workload.generated_tokens - 1
     return generate_traces(
@@ -67,13 +69,13 @@ def resolve(config: Config, trace: RoutingTrace | None) -> tuple[Config, Routing
     """The configuration with its prompt length filled in, and the requests to run, stacked `[B, ...]`.
 
     Where `workload.prompt_tokens` is null the trace decides: its tokens less the generated ones. A given trace must
-    have the model's experts.
+    be one of the model (:func:`~pimjax.trace.check_trace`).
 
     Raises:
-        TraceError: wrong number of experts, or several requests where the batch size is 1.
+        TraceError: a given trace is none of this model (experts, experts per token, layers), or it holds several
+            requests where the batch size is 1.
     """
-    chosen = workload_trace(config) if trace is None else stacked(trace)
-    check_experts(config, chosen)
+    chosen = workload_trace(config) if trace is None else stacked(fit_trace(trace, config))
     count, batch = chosen.choices.shape[0], config.workload.batch_size
     if trace is not None and count > 1 and batch == 1:
         raise TraceError(
@@ -116,22 +118,6 @@ def with_longest(config: Config, longest: int) -> Config:
         )
     workload = config.workload.model_copy(update={"prompt_tokens": prompt})
     return config.model_copy(update={"workload": workload})
-
-
-def check_experts(config: Config, trace: RoutingTrace) -> None:
-    """Raise unless a trace has the experts of the model.
-
-    Raises:
-        TraceError: it has others.
-
-    >>> check_experts(Config(), RoutingTrace.from_expert_ids([[0], [15]], 16))
-    """
-    if trace.num_experts != config.model.num_experts:
-        raise TraceError(
-            f"the trace has {trace.num_experts} experts but model.num_experts is {config.model.num_experts}: take a "
-            f"trace of this model, or set model.num_experts={trace.num_experts} (and model.top_k) to describe the "
-            "trace's model"
-        )
 
 
 def stacked(trace: RoutingTrace) -> RoutingTrace:

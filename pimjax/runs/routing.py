@@ -2,7 +2,7 @@
 
 Decisions where the definitions leave room:
 
-- *Layers*: MoE layer i of the model uses layer i of the trace, modulo the trace's layers.
+- *Layers*: MoE layers are matched by number (:mod:`pimjax.trace.belonging`); a trace that may be repeated is, in order.
 - *Length*: a run longer than the trace repeats the request from its start.
 - *Batch*: sequence i is request i modulo the number of requests; a repeated request is rotated so that no two
   sequences are in step.
@@ -24,8 +24,8 @@ from pimjax.cache.capacity import CapacityLaw, capacity_at, capacity_law, larges
 from pimjax.config.config import Config
 from pimjax.errors import TraceError
 from pimjax.runs.expert_choice import admissions, chosen_sets
-from pimjax.runs.requests import check_experts
 from pimjax.schedule import deal_copies, group_experts
+from pimjax.trace.belonging import fit_trace
 from pimjax.trace.routing import RoutingTrace
 
 
@@ -74,7 +74,7 @@ def run_routing(config: Config, trace: RoutingTrace) -> RunRouting:
         trace: one request or stacked requests.
 
     Raises:
-        TraceError: the trace has another number of experts than the model.
+        TraceError: the trace is none of this model (experts, experts per token, layers).
 
     >>> from pimjax.config.config import Config
     >>> from pimjax.config.loader import load_config
@@ -83,9 +83,9 @@ def run_routing(config: Config, trace: RoutingTrace) -> RunRouting:
     (1, 1, 3, 4)
     """
     model, workload = config.model, config.workload
-    check_experts(config, trace)
+    trace = fit_trace(trace, config)
     length = workload.num_prompt_tokens + workload.generated_tokens - 1
-    layers = np.arange(model.num_moe_layers) % trace.num_layers
+    layers = np.arange(model.num_moe_layers)
     choices, scores = _sequences(trace, workload.batch_size, length, layers)
     loads = _loads(trace, layers)
     copy_of = _copies(loads.sum(axis=0), config.plan.copies)

@@ -1,5 +1,8 @@
 """Routing traces: which token visits which expert. Pytree, files, routers, generators, fitting."""
 
+from pimjax.trace.belonging import check_trace, fit_trace
+from pimjax.trace.capture import capture
+from pimjax.trace.checks import ALLOWANCES
 from pimjax.trace.defaults import RECORDED_ROUTERS, default_trace, default_trace_path, default_traces
 from pimjax.trace.files import load_traces, save_traces
 from pimjax.trace.fitting import GeneratorFit, fit_generator, load_generator, save_generator
@@ -8,7 +11,7 @@ from pimjax.trace.jsonl import read_router_log, write_router_log
 from pimjax.trace.metadata import TraceMetadata
 from pimjax.trace.paper import synthesize_paper
 from pimjax.trace.rounding import gate_scores, round_to_float16
-from pimjax.trace.route import ROUTERS, route
+from pimjax.trace.route import ROUTERS, SCORE_KINDS, route
 from pimjax.trace.routers import (
     CAPACITY_RULES,
     TokenChoice,
@@ -39,17 +42,21 @@ from pimjax.trace.synthetic import (
 )
 
 __all__ = [
+    "ALLOWANCES",
     "CAPACITY_RULES",
     "GENERATORS",
     "RECORDED_ROUTERS",
     "ROUTERS",
+    "SCORE_KINDS",
     "GeneratorFit",
     "GeneratorParameters",
     "RoutingTrace",
     "TokenChoice",
     "TraceMetadata",
     "TraceStatistics",
+    "capture",
     "causal_expert_choice",
+    "check_trace",
     "coactivation",
     "coactivation_excess",
     "default_trace",
@@ -61,6 +68,7 @@ __all__ = [
     "expert_loads",
     "find_trace",
     "fit_generator",
+    "fit_trace",
     "gate_scores",
     "generate_from_parameters",
     "generate_traces",

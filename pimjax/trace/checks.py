@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pimjax.array_typing import HostArray
-from pimjax.errors import TraceError
+from pimjax.errors import TraceError, shown
 
 LAYER_TOKEN_EXPERT = "[tokens, experts] or [layers, tokens, experts]"
 LAYER_TOKEN_CHOICE = "[tokens, k] or [layers, tokens, k]"
+#: What may differ between a trace and a model if it is named, and what is then done.
+ALLOWANCES: dict[str, str] = {
+    "repeat_layers": "MoE layer i of the model takes layer i, modulo the trace's layers, whatever their number",
+    "any_top_k": "tokens may visit another number of experts than the model's top_k",
+}
+#: Most entries of a choice matrix.
+MAX_ELEMENTS = 2**31 - 1
+#: Most experts of a layer; no model comes near.
+MAX_EXPERTS = 2**20
 
 
 def as_layers(values: Any, name: str, meaning: str) -> HostArray:
     """`values` as a non-empty array of rank 3; rank 2 is one layer."""
     try:
         array = np.asarray(values)
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise TraceError(f"{name} is ragged: its rows have different lengths, but it must be {meaning}") from error
     if array.dtype == object:
         raise TraceError(f"{name} is ragged or holds objects: it must be a rectangular array of numbers, {meaning}")
@@ -32,13 +44,26 @@ def as_layers(values: Any, name: str, meaning: str) -> HostArray:
     return array[None] if array.ndim == 2 else array
 
 
+def check_choice(name: str, value: Any, allowed: Collection[str]) -> str:
+    """One of the words `allowed`.
+
+    >>> check_choice("router", "token_choice", ("token_choice", "expert_choice"))
+    'token_choice'
+    """
+    if not isinstance(value, str) or value not in allowed:
+        raise TraceError(f"{name} is {shown(value)}: it must be one of {', '.join(allowed)}")
+    return value
+
+
 def check_num_tokens(num_tokens: int | None, rows: int) -> int:
     """Number of real tokens; None means that every row is one."""
     if num_tokens is None:
         return rows
     count = _whole(num_tokens)
     if count is None or not 1 <= count <= rows:
-        raise TraceError(f"num_tokens is {num_tokens}: it must be a whole number from 1 to the {rows} rows given")
+        raise TraceError(
+            f"num_tokens is {shown(num_tokens)}: it must be a whole number from 1 to the {rows} rows given"
+        )
     return count
 
 
@@ -46,12 +71,22 @@ def check_max_tokens(max_tokens: int) -> int:
     """A positive whole number of tokens to keep of each request."""
     count = _whole(max_tokens)
     if count is None or count < 1:
-        raise TraceError(f"max_tokens is {max_tokens}: it must be a whole number of at least 1")
+        raise TraceError(f"max_tokens is {shown(max_tokens)}: it must be a whole number of at least 1")
+    return count
+
+
+def check_max_bytes(max_bytes: Any) -> int:
+    """A positive whole number of bytes."""
+    count = _whole(max_bytes)
+    if count is None or isinstance(max_bytes, bool) or count < 1:
+        raise TraceError(f"max_bytes is {shown(max_bytes)}: it must be a whole number of at least 1")
     return count
 
 
 def _whole(value: Any) -> int | None:
     """`value` as an integer; None where it is not one whole number."""
+    if isinstance(value, (bool, np.bool_, str, bytes)):
+        return None
     try:
         count = int(value)
         return count if count == value else None
@@ -72,6 +107,15 @@ def check_choices(values: Any, num_tokens: int | None = None) -> tuple[HostArray
     return cleared, count
 
 
+def check_elements(what: str, *sizes: int) -> None:
+    """Raise TraceError where an array of these sizes is more than memory and 32-bit indices hold."""
+    if math.prod(sizes) > MAX_ELEMENTS:
+        raise TraceError(
+            f"{what} of {' x '.join(map(str, sizes))} has {math.prod(sizes):,} entries, more than the {MAX_ELEMENTS:,} that "
+            "are held at once: take fewer requests, tokens, layers or experts"
+        )
+
+
 def check_expert_ids(values: Any, num_experts: int, num_tokens: int | None = None) -> tuple[HostArray, int]:
     """Int32 [L, T, k] with distinct ids below `num_experts`; rows after `num_tokens` become -1."""
     array = as_layers(values, "expert_ids", LAYER_TOKEN_CHOICE)
@@ -82,6 +126,7 @@ def check_expert_ids(values: Any, num_experts: int, num_tokens: int | None = Non
     if top_k > experts:
         raise TraceError(f"expert_ids gives k = {top_k} experts per token, but there are only num_experts = {experts}")
     count = check_num_tokens(num_tokens, array.shape[1])
+    check_elements("a choice matrix [layers, tokens, experts]", *array.shape[:2], experts)
     used = array[:, :count]
     outside = (used < 0) | (used >= experts)
     if outside.any():
@@ -105,9 +150,12 @@ def check_expert_ids(values: Any, num_experts: int, num_tokens: int | None = Non
 
 def check_num_experts(num_experts: int) -> int:
     """A positive whole number of experts."""
-    array = np.asarray(num_experts)
-    if array.size != 1 or not np.issubdtype(array.dtype, np.integer) or int(array.reshape(())) < 1:
-        raise TraceError(f"num_experts is {num_experts}: it must be one positive whole number")
+    whole = isinstance(num_experts, (int, np.integer)) and not isinstance(num_experts, bool)
+    array = num_experts if isinstance(num_experts, np.ndarray) else np.asarray(num_experts if whole else -1)
+    if array.size != 1 or not np.issubdtype(array.dtype, np.integer) or not 1 <= int(array.reshape(())) <= MAX_EXPERTS:
+        raise TraceError(
+            f"num_experts is {shown(num_experts)}: it must be one positive whole number, at most {MAX_EXPERTS}"
+        )
     return int(array.reshape(()))
 
 
@@ -120,7 +168,8 @@ def check_gate_scores(values: Any, shape: tuple[int, ...], num_tokens: int) -> H
         raise TraceError(
             f"gate_scores has shape {list(array.shape)}, but choices has {list(shape)}: they must be equal"
         )
-    scores = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused below
+        scores = array.astype(np.float32)
     bad = ~np.isfinite(scores[:, :num_tokens])
     if bad.any():
         layer, token, expert = (int(i) for i in np.argwhere(bad)[0])
@@ -137,12 +186,72 @@ def _first_not_binary(array: HostArray) -> str:
     return repr(wrong.ravel()[0].item())
 
 
+def check_layer_ids(layer_ids: Any, layers: int) -> tuple[int, ...] | None:
+    """Numbers of the model's layers that a trace's layers are: whole, rising, one per layer; None: not known.
+
+    >>> check_layer_ids([1, 3], 2)
+    (1, 3)
+    """
+    if layer_ids is None:
+        return None
+    try:
+        array = np.asarray(layer_ids)
+    except ValueError as error:
+        raise TraceError("layer_ids is ragged: it must hold one number per layer") from error
+    if array.shape != (layers,) or not np.issubdtype(array.dtype, np.integer):
+        raise TraceError(f"layer_ids is {shown(layer_ids)}: it must hold {layers} whole numbers, one per layer")
+    numbers = tuple(int(number) for number in array)
+    if numbers[0] < 0 or any(after <= before for before, after in itertools.pairwise(numbers)):
+        raise TraceError(f"layer_ids is {shown(layer_ids)}: the numbers must rise from 0 or more, as the layers do")
+    return numbers
+
+
+def check_allow(allow: Any) -> tuple[str, ...]:
+    """Names of :data:`ALLOWANCES`, sorted.
+
+    >>> check_allow(["repeat_layers"])
+    ('repeat_layers',)
+    """
+    if isinstance(allow, (str, bytes)) or not isinstance(allow, Collection):
+        raise TraceError(f"allow is {shown(allow)}: give a list of {', '.join(ALLOWANCES)}, or an empty one")
+    for name in allow:
+        if not isinstance(name, str) or name not in ALLOWANCES:
+            raise TraceError(f"allow holds {shown(name)}: what can be allowed is {', '.join(ALLOWANCES)}")
+    return tuple(sorted({str(name) for name in allow}))
+
+
+def check_trace_argument(trace: Any) -> None:
+    """Raise TraceError unless `trace` is a RoutingTrace whose arrays have the shapes of one."""
+    from pimjax.trace.routing import RoutingTrace
+
+    if not isinstance(trace, RoutingTrace):
+        raise TraceError(
+            f"trace is {shown(trace)}: give a RoutingTrace (RoutingTrace.from_expert_ids, load_traces, generate_traces)"
+        )
+    shape = np.shape(trace.choices)
+    if len(shape) not in (3, 4) or 0 in shape or np.shape(trace.num_tokens) != shape[:-3]:
+        raise TraceError(
+            f"trace.choices has shape {list(shape)} and num_tokens {list(np.shape(trace.num_tokens))}: they must be [layers, "
+            "tokens, experts] and [], or [requests, layers, tokens, experts] and [requests]; from_choices makes such a trace"
+        )
+
+
 def check_path(path: object, what: str) -> Path:
-    """A path as pathlib's, or TraceError.
+    """A path as pathlib's, one that the system accepts, or TraceError.
 
     >>> check_path("a.npz", "an .npz trace").suffix
     '.npz'
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TraceError(f"{path!r} is no path: give the path of {what}")
-    return Path(path)
+        raise TraceError(f"{shown(path)} is no path: give the path of {what}")
+    text = os.fspath(path)
+    if isinstance(text, bytes):
+        raise TraceError(f"{shown(path)} is a path of bytes: give the path of {what} as text")
+    try:
+        os.stat(text)
+    except (ValueError, OSError) as error:  # NUL or lone surrogates; a name that is too long; a loop of links
+        missing = isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError))
+        if not missing:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise TraceError(f"{shown(path)} is no usable path ({reason}): give the path of {what}") from error
+    return Path(text)

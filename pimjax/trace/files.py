@@ -9,6 +9,8 @@ key                    array                        meaning
 ``request_offsets``    integer ``[R + 1]``          first token of each request; absent: one
 ``topk_weights``       float ``[L, N, k]``          optional scores of the chosen experts
 ``gate_scores``        float ``[L, N, E]``          optional scores of all experts, in its place
+``layer_ids``          integer ``[L]``              optional numbers of the model's layers that these are
+``allow``              string ``[...]``             optional: what may differ from a model (``RoutingTrace.allow``)
 ``request_names``      string ``[R]``               optional
 ``prompt_tokens``      integer ``[R]``              optional
 ``schema_version``     integer                      optional, 1
@@ -21,17 +23,29 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pimjax.array_typing import HostArray
-from pimjax.errors import TraceError
-from pimjax.trace.checks import check_max_tokens, check_num_experts
+from pimjax.errors import TraceError, shown
+from pimjax.trace.belonging import fit_trace
+from pimjax.trace.checks import (
+    check_allow,
+    check_layer_ids,
+    check_max_bytes,
+    check_max_tokens,
+    check_num_experts,
+    check_path,
+    check_trace_argument,
+)
+from pimjax.trace.logs.containers import LOG_FORMATS
+from pimjax.trace.logs.model import log_model, model_section
 from pimjax.trace.metadata import PER_REQUEST_KEYS, TraceMetadata
-from pimjax.trace.npz import MAX_FILE_BYTES, read_npz, write_npz
-from pimjax.trace.routing import RoutingTrace, resolve_requests, stack_traces
+from pimjax.trace.npz import MAX_FILE_BYTES, npz_names, read_npz, write_npz
+from pimjax.trace.routing import RoutingTrace, resolve_requests, select_requests, stack_traces
 
 SCHEMA_VERSION = 1
 _ROUTING_KEYS = frozenset(
@@ -42,6 +56,8 @@ _ROUTING_KEYS = frozenset(
         "request_offsets",
         "topk_weights",
         "gate_scores",
+        "layer_ids",
+        "allow",
         "schema_version",
     ]
 )
@@ -52,19 +68,39 @@ def load_traces(
     requests: int | str | Sequence[int | str] | None = None,
     max_tokens: int | None = None,
     *,
+    format: str = "auto",
+    model: Any = None,
+    num_experts: int | None = None,
+    top_k: int | None = None,
+    kind: str | None = None,
+    physical_to_logical: Any = None,
+    allow: Collection[str] = (),
     max_bytes: int = MAX_FILE_BYTES,
 ) -> RoutingTrace:
-    """Requests of an ``.npz`` trace file, stacked and padded: leaves ``[R, ...]``, also for one request.
+    """Requests of a trace file, stacked and padded: leaves ``[R, ...]``, also for one request.
+
+    Reads pimjax's own ``.npz`` (the layout is in the module's docstring) and the routing logs of other programs.
 
     Args:
-      path: the file (the layout is in the module's docstring).
+      path: the file.
       requests: which ones, by index or name, one or several, in this order; default all.
       max_tokens: keep at most the first `max_tokens` tokens of each request.
+      format: who wrote it: "pimjax", "jsonl" (JSON Lines, a token in a layer per line), "vllm" (``routed_experts``),
+        "sglang" (expert distribution recorder, per token) or "transformers" (``router_logits``); "auto" takes what the
+        contents say beyond doubt and else asks.
+      model: the configuration of its model, or a preset or file of it: says which layers have experts, E and k. What
+        is read is checked against it and has one layer per MoE layer, as by :func:`~pimjax.trace.fit_trace`.
+      num_experts, top_k: E and k, where no model is given and the log does not say them.
+      kind: router logits only: what the router makes of them, see :data:`~pimjax.trace.SCORE_KINDS`; default what the
+        model says, else "softmax".
+      physical_to_logical: SGLang only: the map ``[layers, physical experts]``, or a file of it, if it is not in `path`.
+      allow: what may differ from the model, see :data:`~pimjax.trace.ALLOWANCES`; default nothing.
       max_bytes: most bytes of the unpacked file, and of the padded choices.
 
     Raises:
       TraceError: missing, damaged, unsafe or too large file; missing keys; shapes or ids that do not fit;
-        unknown request.
+        unknown request; a log that several programs could have written, or that holds only counts.
+      MissingExtraError: a PyTorch file, without PyTorch.
 
     >>> import tempfile, os
     >>> trace = RoutingTrace.from_expert_ids([[1], [0]], num_experts=2)
@@ -73,11 +109,33 @@ def load_traces(
     ...     load_traces(os.path.join(folder, "t.npz")).choices.shape
     (1, 1, 2, 2)
     """
-    arrays = read_npz(path, max_bytes=max_bytes)
-    try:
-        return _from_arrays(arrays, requests, max_tokens, max_bytes)
-    except TraceError as error:
-        raise TraceError(f"{os.fspath(path)}: {error}") from error
+    check_max_bytes(max_bytes)
+    file = check_path(path, "an .npz trace")
+    known = None if model is None else model_section(model)
+    if _is_own(file, format):
+        arrays = read_npz(file, max_bytes=max_bytes)
+        try:
+            trace = _from_arrays(arrays, requests, max_tokens, max_bytes)
+        except TraceError as error:
+            raise TraceError(f"{shown(file)}: {error}") from error
+    else:
+        from pimjax.trace.logs.formats import read_log
+
+        about = log_model(known, num_experts, top_k)
+        log = read_log(file, format, about, kind=kind, physical_to_logical=physical_to_logical, max_bytes=max_bytes)
+        chosen = resolve_requests(requests, log.num_requests, log.metadata)
+        trace = select_requests(log, chosen).trim(max_tokens)
+    return trace if known is None else fit_trace(trace, known, allow=allow)
+
+
+def _is_own(file: Path, log_format: Any) -> bool:
+    """Whether to read with this module; also what no other reader knows, and damaged archives, to be reported as such."""
+    if log_format != "auto":
+        return log_format == "pimjax"
+    names = npz_names(file) if file.suffix == ".npz" else None
+    return file.suffix not in LOG_FORMATS or (
+        file.suffix == ".npz" and (not names or bool({"expert_ids", "choices"} & names))
+    )
 
 
 def load_one_trace(path: str | os.PathLike[str]) -> RoutingTrace:
@@ -92,7 +150,7 @@ def load_one_trace(path: str | os.PathLike[str]) -> RoutingTrace:
             )
         return _from_arrays(arrays, None, None, MAX_FILE_BYTES).request(0)
     except TraceError as error:
-        raise TraceError(f"{os.fspath(path)}: {error}") from error
+        raise TraceError(f"{shown(Path(path))}: {error}") from error
 
 
 def save_traces(trace: RoutingTrace, path: str | os.PathLike[str]) -> None:
@@ -101,6 +159,7 @@ def save_traces(trace: RoutingTrace, path: str | os.PathLike[str]) -> None:
     Raises:
       TraceError: the target cannot be written, or a note cannot be stored without pickle.
     """
+    check_trace_argument(trace)
     rows = [trace.request(r) for r in range(trace.num_requests)] if trace.is_stacked else [trace]
     counts = [int(row.num_tokens) for row in rows]
 
@@ -119,6 +178,10 @@ def save_traces(trace: RoutingTrace, path: str | os.PathLike[str]) -> None:
         arrays["expert_ids"] = joined("expert_order").astype(np.min_scalar_type(trace.num_experts - 1))
     else:
         arrays["choices"] = joined("choices")
+    if trace.layer_ids is not None:
+        arrays["layer_ids"] = np.asarray(trace.layer_ids, np.int32)
+    if trace.allow:
+        arrays["allow"] = np.array(trace.allow)
     if trace.gate_scores is not None:
         scores = joined("gate_scores")
         with np.errstate(over="ignore"):
@@ -126,7 +189,7 @@ def save_traces(trace: RoutingTrace, path: str | os.PathLike[str]) -> None:
         arrays["gate_scores"] = half if (half.astype(np.float32) == scores).all() else scores
     clash = sorted(_ROUTING_KEYS & set(trace.metadata))
     if clash:
-        raise TraceError(f"metadata key {clash[0]!r} is reserved for the routing itself: rename it before saving")
+        raise TraceError(f"metadata key {shown(clash[0])} is reserved for the routing itself: rename it before saving")
     write_npz(path, {**arrays, **trace.metadata})
 
 
@@ -190,7 +253,9 @@ def _from_arrays(arrays: dict[str, HostArray], requests: Any, max_tokens: int | 
             f"{max_bytes:,} allowed: pass requests= or max_tokens=, or a larger max_bytes"
         )
     traces = [_one({key: array[:, a:b] for key, array in per_token.items()}, num_experts, a) for a, b in spans]
-    return dataclasses.replace(stack_traces(traces), metadata=metadata.select(chosen))
+    numbers = check_layer_ids(arrays.get("layer_ids"), layers)
+    allow = check_allow(np.ravel(arrays.get("allow", ())).tolist())
+    return dataclasses.replace(stack_traces(traces), metadata=metadata.select(chosen), layer_ids=numbers, allow=allow)
 
 
 def _one(part: dict[str, HostArray], num_experts: int, start: int) -> RoutingTrace:
@@ -225,4 +290,4 @@ def _experts(arrays: dict[str, HostArray]) -> int:
 def _check_version(arrays: dict[str, HostArray]) -> None:
     version = arrays.get("schema_version")
     if version is not None and (version.size != 1 or version.reshape(()).item() != SCHEMA_VERSION):
-        raise TraceError(f"schema_version is {version.tolist()}: this pimjax reads version {SCHEMA_VERSION}")
+        raise TraceError(f"schema_version is {shown(version)}: this pimjax reads version {SCHEMA_VERSION}")

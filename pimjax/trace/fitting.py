@@ -13,12 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from pimjax.array_typing import HostArray
-from pimjax.errors import TraceError
+from pimjax.errors import TraceError, shown
+from pimjax.trace.arguments import check_seed, check_sizes
+from pimjax.trace.checks import check_path
 from pimjax.trace.generators import generate_from_parameters
 from pimjax.trace.npz import read_npz, write_npz
 from pimjax.trace.routing import RoutingTrace
 from pimjax.trace.statistics import TraceStatistics, trace_statistics
-from pimjax.trace.synthetic import GeneratorParameters, synthesize_token_choice
+from pimjax.trace.synthetic import GeneratorParameters, check_parameters, synthesize_token_choice
 
 _SIMULATED_TOKENS = 4096  # at least this many per iteration, so that loads are known to a few percent
 _SMALLEST_EIGENVALUE = 1e-3
@@ -91,6 +93,10 @@ def fit_generator(
     >>> fit.parameters.popularity.shape
     (3, 16)
     """
+    check_seed(seed)
+    check_sizes(iterations=iterations)
+    if progress is not None and not callable(progress):
+        raise TraceError(f"progress is {shown(progress)}: give a function of (iteration, deviation), or None")
     top_k = _constant_top_k(trace)
     lengths = np.atleast_1d(np.asarray(trace.num_tokens))
     tokens = int(np.median(lengths))
@@ -121,7 +127,12 @@ def fit_generator(
 
 
 def save_generator(path: str | os.PathLike[str], parameters: GeneratorParameters) -> None:
-    """Write parameters to an ``.npz`` file."""
+    """Write parameters to an ``.npz`` file.
+
+    Raises:
+      TraceError: no parameters, or the file cannot be written.
+    """
+    check_parameters(parameters)
     arrays = {name: np.asarray(getattr(parameters, name)) for name in _ARRAYS}
     write_npz(path, {**arrays, "top_k": np.int32(parameters.top_k)})
 
@@ -133,9 +144,10 @@ def load_generator(path: str | os.PathLike[str]) -> GeneratorParameters:
       TraceError: damaged file, or one that holds no generator.
     """
     arrays = read_npz(path)
+    named = shown(check_path(path, "generator parameters"))
     missing = [name for name in (*_ARRAYS, "top_k") if name not in arrays]
     if missing:
-        raise TraceError(f"{os.fspath(path)} lacks {missing[0]!r}: it holds no generator parameters")
+        raise TraceError(f"{named} lacks {missing[0]!r}: it holds no generator parameters")
     layers, experts = arrays["popularity"].shape if arrays["popularity"].ndim == 2 else (0, 0)
     shapes = {
         "popularity": (layers, experts),
@@ -144,13 +156,15 @@ def load_generator(path: str | os.PathLike[str]) -> GeneratorParameters:
         "mixing": (layers, experts, experts),
     }
     for name, shape in shapes.items():
-        if arrays[name].shape != shape or 0 in shape or not np.isfinite(arrays[name]).all():
-            raise TraceError(
-                f"{os.fspath(path)}: {name} of shape {list(arrays[name].shape)} must be finite, {list(shape)}"
-            )
-    top_k = int(arrays["top_k"].reshape(-1)[0])
+        number = np.issubdtype(arrays[name].dtype, np.floating)
+        if not number or arrays[name].shape != shape or 0 in shape or not np.isfinite(arrays[name]).all():
+            raise TraceError(f"{named}: {name} of shape {list(arrays[name].shape)} must be finite, {list(shape)}")
+    stored = arrays["top_k"]
+    top_k = int(stored.reshape(())) if stored.size == 1 and np.issubdtype(stored.dtype, np.integer) else 0
     if not 1 <= top_k <= experts:
-        raise TraceError(f"{os.fspath(path)}: top_k is {top_k}, but must lie between 1 and the {experts} experts")
+        raise TraceError(f"{named}: top_k is {shown(stored)}, but must lie between 1 and the {experts} experts")
+    if (np.abs(arrays["persistence"]) >= 1).any() or (arrays["request_spread"] < 0).any():
+        raise TraceError(f"{named}: persistence must lie between -1 and 1, and request_spread be 0 or more")
     return GeneratorParameters(*(jnp.asarray(arrays[name], jnp.float32) for name in _ARRAYS), top_k=top_k)
 
 

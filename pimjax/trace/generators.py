@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pimjax.errors import TraceError
+from pimjax.errors import TraceError, shown
+from pimjax.trace.arguments import check_key, check_seed, check_sizes
+from pimjax.trace.checks import check_choice, check_elements
 from pimjax.trace.metadata import TraceMetadata
 from pimjax.trace.paper import NUM_EXPERTS, TOP_K, synthesize_paper
 from pimjax.trace.routers import CAPACITY_RULES
@@ -17,7 +19,7 @@ from pimjax.trace.routing import RoutingTrace
 from pimjax.trace.synthetic import (
     STICKY_PERSISTENCE,
     GeneratorParameters,
-    check_sizes,
+    check_parameters,
     dirichlet_popularity,
     generator_parameters,
     synthesize_expert_choice,
@@ -34,6 +36,7 @@ GENERATORS: dict[str, dict[str, Any]] = {
     "expert_choice": {"prompt_tokens": None, "capacity_rule": "growing", "persistence": 0.0, "request_spread": 0.0},
     "paper": {},
 }
+_MAX_PAIRS = 2**35
 
 
 def generate_traces(
@@ -65,15 +68,17 @@ def generate_traces(
     >>> generate_traces("sticky", requests=2, tokens=8).choices.shape
     (2, 1, 8, 16)
     """
-    if kind not in GENERATORS:
-        raise TraceError(f"generator {kind!r} does not exist: choose one of {', '.join(GENERATORS)}")
+    if not isinstance(kind, str) or kind not in GENERATORS:
+        raise TraceError(f"generator {shown(kind)} does not exist: choose one of {', '.join(GENERATORS)}")
     allowed = GENERATORS[kind]
     unknown = sorted(set(options) - set(allowed))
     if unknown:
         raise TraceError(
-            f"generator {kind!r} has no option {unknown[0]!r}: it takes {', '.join(allowed) or 'no options'}"
+            f"generator {kind!r} has no option {shown(unknown[0])}: it takes {', '.join(allowed) or 'no options'}"
         )
     check_sizes(requests=requests, layers=layers, tokens=tokens, num_experts=experts, top_k=top_k)
+    check_seed(seed)
+    check_elements("a trace [requests, layers, tokens, experts]", requests, layers, tokens, experts)
     chosen = {**allowed, **options}
     key_popularity, key_requests = jax.random.split(jax.random.key(seed))
     keys = jax.random.split(key_requests, requests)
@@ -89,8 +94,12 @@ def generate_traces(
         return generate_from_parameters(parameters, keys, tokens, notes)
     prompt = tokens if chosen["prompt_tokens"] is None else chosen["prompt_tokens"]
     check_sizes(prompt_tokens=prompt)
-    if chosen["capacity_rule"] not in CAPACITY_RULES:
-        raise TraceError(f"capacity_rule is {chosen['capacity_rule']!r}: it must be one of {', '.join(CAPACITY_RULES)}")
+    check_choice("capacity_rule", chosen["capacity_rule"], CAPACITY_RULES)
+    if tokens * tokens * experts > _MAX_PAIRS:
+        raise TraceError(
+            f"tokens is {tokens}: expert choice compares every pair of tokens for each of {experts} experts, more than the "
+            f"{_MAX_PAIRS:,} comparisons that are made at once; generate shorter requests"
+        )
     if prompt > tokens:
         raise TraceError(f"prompt_tokens is {prompt}, but the requests have only {tokens} tokens")
     notes["prompt_tokens"] = np.full(requests, prompt, np.int32)
@@ -106,6 +115,11 @@ def generate_from_parameters(
     >>> generate_from_parameters(parameters, jax.random.split(jax.random.key(0), 3), 5).choices.shape
     (3, 1, 5, 8)
     """
+    check_parameters(parameters)
+    check_key(keys, 1)
+    check_sizes(tokens=tokens)
+    sizes = (len(keys), parameters.num_layers, tokens, parameters.num_experts)
+    check_elements("a trace [requests, layers, tokens, experts]", *sizes)
     return _to_host(_token_choice(keys, parameters, tokens=tokens), notes or {})
 
 
@@ -128,7 +142,7 @@ def _parameters(
 def _number(name: str, options: dict[str, Any], least: float) -> float:
     value = options[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1e6:
-        raise TraceError(f"{name} is {value!r}: it must be a number of at least {least:g}")
+        raise TraceError(f"{name} is {shown(value)}: it must be a number of at least {least:g}")
     return float(value)
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from pimjax.errors import TraceError, shown
+
 #: Keys whose arrays have one entry per request; they are selected together with the requests.
-PER_REQUEST_KEYS = ("request_names", "prompt_tokens", "first_token")
+PER_REQUEST_KEYS = ("request_names", "prompt_tokens", "first_token", "tokens_left_out")
 
 
 class TraceMetadata(Mapping[str, Any]):
@@ -26,6 +28,11 @@ class TraceMetadata(Mapping[str, Any]):
     __slots__ = ("_entries",)
 
     def __init__(self, entries: Mapping[str, Any] | None = None) -> None:
+        if entries is not None and not isinstance(entries, Mapping):
+            raise TraceError(f"metadata is {shown(entries)}: give a mapping of names to notes, or None")
+        wrong = [key for key in entries or () if not isinstance(key, str)]
+        if wrong:
+            raise TraceError(f"metadata has the key {shown(wrong[0])}: names of notes are text")
         self._entries = dict(entries or {})
 
     def __getitem__(self, key: str) -> Any:
@@ -48,13 +55,15 @@ class TraceMetadata(Mapping[str, Any]):
 
     def select(self, requests: Sequence[int]) -> TraceMetadata:
         """The same notes with the per-request entries of `requests` only, in that order."""
-        index = np.asarray(requests, dtype=np.intp)
-        return TraceMetadata(
-            {
-                key: np.asarray(value)[index] if key in PER_REQUEST_KEYS else value
-                for key, value in self._entries.items()
-            }
-        )
+        try:
+            index = np.asarray(requests, dtype=np.intp)
+            return TraceMetadata({key: _picked(key, value, index) for key, value in self._entries.items()})
+        except (ValueError, TypeError, OverflowError, IndexError) as error:
+            raise TraceError(f"requests is {shown(requests)}: give indices of requests that the notes have") from error
+
+
+def _picked(key: str, value: Any, index: Any) -> Any:
+    return np.asarray(value)[index] if key in PER_REQUEST_KEYS else value
 
 
 EMPTY_METADATA = TraceMetadata()

@@ -13,6 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from pimjax.array_typing import Array
+from pimjax.errors import TraceError, shown
+from pimjax.trace.arguments import check_key, check_sizes
+from pimjax.trace.checks import check_elements
 from pimjax.trace.routing import RoutingTrace
 
 NUM_EXPERTS = 16
@@ -65,6 +68,11 @@ def synthesize_paper(
     >>> bool(jnp.abs(trace.choices[0].sum(axis=0) / 200 - paper_parameters().inclusion).max() < 0.02)
     True
     """
+    check_key(key)
+    check_sizes(num_tokens=num_tokens, num_layers=num_layers)
+    check_elements("a trace [layers, tokens, experts]", num_layers, num_tokens, NUM_EXPERTS)
+    if parameters is not None and not isinstance(parameters, PaperParameters):
+        raise TraceError(f"parameters is {shown(parameters)}: give PaperParameters, or None for the fitted ones")
     fitted = paper_parameters() if parameters is None else parameters
     order = jax.vmap(lambda layer: _draw(layer, fitted, num_tokens))(jax.random.split(key, num_layers))
     choices = (order[..., None] == jnp.arange(NUM_EXPERTS)[None, None, None, :]).any(axis=2)

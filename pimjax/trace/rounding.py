@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from pimjax.array_typing import Array
+from pimjax.errors import TraceError
+from pimjax.trace.arguments import check_numbers
 
 _MANTISSA_BITS = 11  # of float16, with the implied one
 _SMALLEST_EXPONENT = -24  # spacing of float16's subnormal numbers
 _LARGEST = 65504.0
 
 
-@jax.custom_jvp
 def round_to_float16(scores: Array) -> Array:
     """Scores rounded to the nearest float16 value, ties to even, kept in their own dtype.
 
@@ -30,7 +31,11 @@ def round_to_float16(scores: Array) -> Array:
     >>> bool((round_to_float16(values) == values.astype(np.float16)).all())
     True
     """
-    scores = jnp.asarray(scores)
+    return _round(check_numbers("scores", scores, None, "floating-point numbers"))
+
+
+@jax.custom_jvp
+def _round(scores: Array) -> Array:
     _, exponent = jnp.frexp(scores)
     step = jnp.ldexp(jnp.ones_like(scores), jnp.maximum(exponent - _MANTISSA_BITS, _SMALLEST_EXPONENT))
     rounded = jnp.round(scores / step) * step
@@ -38,9 +43,9 @@ def round_to_float16(scores: Array) -> Array:
     return jnp.where(jnp.isfinite(scores), rounded, scores)
 
 
-@round_to_float16.defjvp
+@_round.defjvp
 def _straight_through(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    return round_to_float16(primals[0]), tangents[0]
+    return _round(primals[0]), tangents[0]
 
 
 def gate_scores(logits: Array) -> Array:
@@ -57,4 +62,7 @@ def gate_scores(logits: Array) -> Array:
     >>> gate_scores(jnp.zeros((1, 4))).tolist()
     [[0.25, 0.25, 0.25, 0.25]]
     """
-    return round_to_float16(jax.nn.softmax(logits, axis=-1))
+    numbers = check_numbers("logits", logits, None, "floating-point numbers [..., experts]")
+    if not numbers.ndim or not numbers.shape[-1]:
+        raise TraceError(f"logits has shape {list(numbers.shape)}: it must be [..., experts]")
+    return _round(jax.nn.softmax(numbers, axis=-1))

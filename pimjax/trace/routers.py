@@ -15,6 +15,8 @@ import numpy as np
 from pimjax.array_typing import Array, ArrayLike
 from pimjax.errors import TraceError
 from pimjax.schedule.arrays import namespace
+from pimjax.trace.arguments import check_count, check_numbers, check_sizes
+from pimjax.trace.checks import check_choice
 from pimjax.trace.rounding import round_to_float16
 
 CapacityRule = Literal["growing", "frozen", "fixed"]
@@ -41,7 +43,9 @@ def token_choice(scores: Array, top_k: int, *, num_tokens: ArrayLike | None = No
     >>> token_choice(jnp.array([[0.2, 0.5, 0.3]]), 2).expert_order.tolist()
     [[1, 2]]
     """
+    scores = _scores(scores, num_tokens)
     tokens, experts = scores.shape
+    check_sizes(num_experts=experts, top_k=top_k)
     real = jnp.arange(tokens)[:, None] < (tokens if num_tokens is None else num_tokens)
     _, order = jax.lax.top_k(scores, top_k)
     choices = (order[:, :, None] == jnp.arange(experts)[None, None, :]).any(axis=1)
@@ -78,6 +82,13 @@ def expert_capacity(
     >>> expert_capacity(jnp.array([1, 4, 5, 9]), 16, 4).tolist()
     [1, 1, 2, 3]
     """
+    check_choice("capacity rule", rule, CAPACITY_RULES)
+    check_count("num_tokens", num_tokens)
+    for name, value in (("num_experts", num_experts), ("top_k", top_k)):
+        check_count(name, value, 1)
+    check_count("prompt_tokens", prompt_tokens)
+    if max_tokens is not None:
+        check_count("max_tokens", max_tokens, 1)
     xp = namespace(num_tokens, num_experts, top_k, prompt_tokens, max_tokens)
     length, number = xp.asarray(num_tokens, np.int32), xp.asarray(num_experts, np.int32)
 
@@ -89,11 +100,19 @@ def expert_capacity(
         return ceiling(length)
     if rule == "frozen":
         return xp.broadcast_to(ceiling(prompt_tokens), length.shape)
-    if rule == "fixed":
-        if max_tokens is None:
-            raise TraceError('capacity rule "fixed" needs max_tokens, the longest sequence')
-        return xp.minimum(length, ceiling(max_tokens))
-    raise TraceError(f"capacity rule is {rule!r}: it must be one of {', '.join(CAPACITY_RULES)}")
+    if max_tokens is None:
+        raise TraceError('capacity rule "fixed" needs max_tokens, the longest sequence')
+    return xp.minimum(length, ceiling(max_tokens))
+
+
+def _scores(scores: Array, num_tokens: ArrayLike | None) -> Array:
+    """Scores ``[T, E]``, and a number of real tokens that is one."""
+    if num_tokens is not None:
+        check_count("num_tokens", num_tokens)
+    numbers = check_numbers("scores", scores, 2, "floating-point numbers [tokens, experts]")
+    if 0 in numbers.shape:
+        raise TraceError(f"scores has shape {list(numbers.shape)}: it needs at least one token and expert")
+    return numbers
 
 
 def expert_choice(scores: Array, capacity: ArrayLike, *, num_tokens: ArrayLike | None = None) -> Array:
@@ -113,6 +132,8 @@ def expert_choice(scores: Array, capacity: ArrayLike, *, num_tokens: ArrayLike |
     >>> expert_choice(jnp.array([[0.9, 0.1], [0.8, 0.2], [0.9, 0.1]]), 1).astype(int).tolist()
     [[1, 0], [0, 1], [0, 0]]
     """
+    scores = _scores(scores, num_tokens)
+    check_count("capacity", capacity)
     tokens = scores.shape[0]
     real = jnp.arange(tokens)[:, None] < (tokens if num_tokens is None else num_tokens)
     keys = jnp.where(real, -round_to_float16(jax.lax.stop_gradient(scores)), jnp.inf)
@@ -152,6 +173,10 @@ def causal_expert_choice(
     >>> causal_expert_choice(scores, 1).astype(int).tolist()
     [[1, 1], [1, 0], [0, 1]]
     """
+    scores = _scores(scores, num_tokens)
+    check_count("top_k", top_k, 1)
+    check_count("prompt_tokens", prompt_tokens)
+    check_choice("rule", rule, CAPACITY_RULES)
     tokens, experts = scores.shape
     real = jnp.arange(tokens)[:, None] < (tokens if num_tokens is None else num_tokens)
     rounded = jnp.where(real, round_to_float16(jax.lax.stop_gradient(scores)), -jnp.inf)

@@ -12,15 +12,17 @@ import jax
 import numpy as np
 
 from pimjax.array_typing import Array, HostArray
-from pimjax.errors import TraceError
+from pimjax.errors import TraceError, shown
 from pimjax.trace.checks import (
     LAYER_TOKEN_CHOICE,
     as_layers,
     check_choices,
     check_expert_ids,
     check_gate_scores,
+    check_layer_ids,
     check_max_tokens,
     check_num_experts,
+    check_trace_argument,
 )
 from pimjax.trace.metadata import EMPTY_METADATA, TraceMetadata
 
@@ -41,6 +43,10 @@ class RoutingTrace:
         the number of experts per token varies (expert choice).
       metadata: static notes (request names, provenance); never part of a computation, see
         :class:`~pimjax.trace.metadata.TraceMetadata`.
+      layer_ids: static tuple of ``L`` rising numbers, or None: which layers (from 0) of the model these are, where a
+        recording says it; :func:`~pimjax.trace.fit_trace` matches a model by them.
+      allow: static; what may differ between this trace and a model it is used with, see
+        :data:`~pimjax.trace.ALLOWANCES`; :func:`~pimjax.trace.fit_trace` puts it there.
 
     >>> trace = RoutingTrace.from_expert_ids([[1, 3], [0, 3]], num_experts=4)
     >>> trace.choices.astype(int).tolist()
@@ -52,6 +58,8 @@ class RoutingTrace:
     gate_scores: Array | HostArray | None = None
     expert_order: Array | HostArray | None = None
     metadata: TraceMetadata = flax.struct.field(pytree_node=False, default=EMPTY_METADATA)
+    layer_ids: tuple[int, ...] | None = flax.struct.field(pytree_node=False, default=None)
+    allow: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
 
     @property
     def num_layers(self) -> int:
@@ -80,7 +88,13 @@ class RoutingTrace:
 
     @classmethod
     def from_choices(
-        cls, choices: Any, *, num_tokens: int | None = None, gate_scores: Any = None, metadata: Any = None
+        cls,
+        choices: Any,
+        *,
+        num_tokens: int | None = None,
+        gate_scores: Any = None,
+        metadata: Any = None,
+        layer_ids: Any = None,
     ) -> RoutingTrace:
         """A trace from a 0/1 matrix.
 
@@ -89,6 +103,7 @@ class RoutingTrace:
           num_tokens: real tokens, default all; later rows are cleared.
           gate_scores: optional floats of the shape of `choices`.
           metadata: optional mapping of notes.
+          layer_ids: optional rising numbers of the model's layers that these are.
 
         Raises:
           TraceError: wrong rank, empty, values other than 0 and 1, NaN scores.
@@ -98,7 +113,8 @@ class RoutingTrace:
         """
         host, count = check_choices(choices, num_tokens)
         scores = None if gate_scores is None else check_gate_scores(gate_scores, host.shape, count)
-        return cls(host, np.asarray(count, np.int32), scores, None, TraceMetadata(metadata))
+        numbers = check_layer_ids(layer_ids, host.shape[0])
+        return cls(host, np.asarray(count, np.int32), scores, None, TraceMetadata(metadata), numbers)
 
     @classmethod
     def from_expert_ids(
@@ -110,6 +126,7 @@ class RoutingTrace:
         gate_scores: Any = None,
         topk_weights: Any = None,
         metadata: Any = None,
+        layer_ids: Any = None,
     ) -> RoutingTrace:
         """A trace from the ids that each token's router chose, best first.
 
@@ -121,6 +138,7 @@ class RoutingTrace:
           topk_weights: optional floats of the shape of `expert_ids`, where only the chosen scores are known;
             they are put at their experts and the others are 0. Not together with `gate_scores`.
           metadata: optional mapping of notes.
+          layer_ids: optional rising numbers of the model's layers that these are.
 
         Raises:
           TraceError: wrong rank, empty, ids out of range, repeated ids in a row, k > E, NaN scores.
@@ -147,7 +165,8 @@ class RoutingTrace:
             gate_scores = np.zeros(choices.shape, np.float32)
             np.put_along_axis(gate_scores[:, :count], ids[:, :count], weights[:, :count], axis=-1)
         scores = None if gate_scores is None else check_gate_scores(gate_scores, choices.shape, count)
-        return cls(choices, np.asarray(count, np.int32), scores, ids, TraceMetadata(metadata))
+        numbers = check_layer_ids(layer_ids, layers)
+        return cls(choices, np.asarray(count, np.int32), scores, ids, TraceMetadata(metadata), numbers)
 
     def request(self, index: int) -> RoutingTrace:
         """Request `index` of a stacked trace, with its padding and notes; negative counts from the end.
@@ -158,8 +177,9 @@ class RoutingTrace:
         """
         if not self.is_stacked:
             raise TraceError("request() selects from stacked requests, but this trace holds one request")
-        if not -self.num_requests <= index < self.num_requests:
-            raise TraceError(f"request {index} does not exist: the trace holds {self.num_requests} requests")
+        whole = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
+        if not whole or not -self.num_requests <= index < self.num_requests:
+            raise TraceError(f"request {shown(index)} does not exist: the trace holds {self.num_requests} requests")
         position = index % self.num_requests
         return jax.tree.map(lambda leaf: leaf[position, ...], self).replace(metadata=self.metadata.select([position]))
 
@@ -216,6 +236,10 @@ def stack_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:
     """
     from pimjax.trace.metadata import PER_REQUEST_KEYS
 
+    if isinstance(traces, RoutingTrace) or not isinstance(traces, Sequence):
+        raise TraceError(f"traces is {shown(traces)}: give a list of single requests")
+    for trace in traces:
+        check_trace_argument(trace)
     if not traces:
         raise TraceError("no trace to stack: give at least one request")
     if any(trace.is_stacked for trace in traces):
@@ -224,6 +248,12 @@ def stack_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:
     if len(shapes) > 1:
         raise TraceError(
             f"requests of different models cannot be stacked: (layers, experts) are {sorted(shapes)}, "
+            "they must be equal"
+        )
+    numbers = {trace.layer_ids for trace in traces}
+    if len(numbers) > 1:
+        raise TraceError(
+            f"requests of different layers cannot be stacked: layer_ids are {shown(sorted(map(str, numbers)))}, "
             "they must be equal"
         )
     rows = max(trace.max_tokens for trace in traces)
@@ -254,6 +284,8 @@ def stack_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:
         gate_scores=pad([trace.gate_scores for trace in traces], -np.inf),
         expert_order=pad(orders, -1),
         metadata=TraceMetadata(notes),
+        layer_ids=traces[0].layer_ids,
+        allow=tuple(sorted({name for trace in traces for name in trace.allow})),
     )
 
 
@@ -267,6 +299,7 @@ def select_requests(trace: RoutingTrace, requests: Sequence[int | str]) -> Routi
     >>> select_requests(stack_traces([one, one]), [1]).num_requests
     1
     """
+    check_trace_argument(trace)
     chosen = resolve_requests(requests, trace.num_requests, trace.metadata)
     stacked = trace if trace.is_stacked else stack_traces([trace])
     picked = jax.tree.map(lambda leaf: leaf[np.asarray(chosen)], stacked)
@@ -282,6 +315,10 @@ def resolve_requests(requests: Any, total: int, metadata: TraceMetadata) -> list
     if requests is None:
         return list(range(total))
     wanted = list(requests) if np.iterable(requests) and not isinstance(requests, str) else [requests]
+    if not isinstance(requests, (str, int, np.integer, Sequence, np.ndarray)):
+        raise TraceError(
+            f"requests is {shown(requests)}, neither an index nor a name: give one, a list of them, or None for all"
+        )
     if not wanted:
         raise TraceError("requests is empty: name at least one request, or pass None for all")
     names = [str(name) for name in metadata.get("request_names", ())]
@@ -290,13 +327,13 @@ def resolve_requests(requests: Any, total: int, metadata: TraceMetadata) -> list
         if isinstance(request, str):
             if request not in names:
                 raise TraceError(
-                    f"request {request!r} does not exist: names are {', '.join(names[:6]) or 'not stored'}"
+                    f"request {shown(request)} does not exist: names are {shown(', '.join(names[:6])) if names else 'not stored'}"
                 )
             chosen.append(names.index(request))
             continue
         if isinstance(request, (bool, np.bool_)) or not isinstance(request, (int, np.integer)):
-            raise TraceError(f"request {request!r} is neither an index nor a name")
+            raise TraceError(f"request {shown(request)} is neither an index nor a name")
         if not -total <= request < total:
-            raise TraceError(f"request {request} does not exist: there are {total}, 0 to {total - 1}")
+            raise TraceError(f"request {shown(request)} does not exist: there are {total}, 0 to {total - 1}")
         chosen.append(int(request) % total)
     return chosen

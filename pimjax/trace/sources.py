@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from pimjax.errors import TraceError
-from pimjax.trace.defaults import RECORDED_ROUTERS, default_trace_path
+from pimjax.errors import TraceError, shown
+from pimjax.trace.belonging import fit_trace
+from pimjax.trace.checks import check_path
+from pimjax.trace.defaults import RECORDED_ROUTERS, default_trace_path, default_traces
 from pimjax.trace.files import load_traces
-from pimjax.trace.jsonl import read_router_log
-from pimjax.trace.routing import RoutingTrace, select_requests
+from pimjax.trace.logs.containers import LOG_FORMATS
+from pimjax.trace.logs.model import model_section
+from pimjax.trace.routing import RoutingTrace
 
 TRACE_FORMATS = (".npz", ".jsonl")
 
@@ -29,17 +33,17 @@ def find_trace(source: str | os.PathLike[str]) -> Path:
     >>> find_trace("token_choice").name
     'traces_token_choice.npz'
     """
-    if str(source) in RECORDED_ROUTERS:
-        return default_trace_path(str(source))
-    path = Path(source)
-    check_trace_format(path)
+    if isinstance(source, str) and source in RECORDED_ROUTERS:
+        return default_trace_path(source)
+    path = check_path(source, "an .npz or .jsonl trace")
+    check_trace_format(path, LOG_FORMATS)
     if path.is_file():
         return path
     shelved = in_trace_folder(path)
     if shelved is not None:
         return shelved
     raise TraceError(
-        f"{path} is not a file here"
+        f"{shown(path)} is not a file here"
         + (f", nor in the trace folder {trace_folder()} (set by PIMJAX_TRACES)" if len(path.parts) == 1 else "")
         + f": give a path to an .npz or .jsonl trace, or a shipped one ({', '.join(RECORDED_ROUTERS)})"
     )
@@ -50,15 +54,16 @@ def in_trace_folder(name: str | os.PathLike[str]) -> Path | None:
 
     >>> in_trace_folder("folder/of/mine.npz")
     """
-    shelved = trace_folder() / name
+    shelved = trace_folder() / check_path(name, "a trace")
     return shelved if len(Path(name).parts) == 1 and shelved.is_file() else None
 
 
-def check_trace_format(path: Path) -> None:
-    """Raise TraceError unless the name ends as a trace file does."""
-    if path.suffix not in TRACE_FORMATS:
+def check_trace_format(path: Path, formats: Sequence[str] = TRACE_FORMATS) -> None:
+    """Raise TraceError unless the name ends as a trace file does; pimjax writes two formats and reads more."""
+    if path.suffix not in formats:
+        ending = shown(path.suffix)[1:-1] or "nothing"
         raise TraceError(
-            f"{path} ends in {path.suffix or 'nothing'}: a trace file ends in {' or '.join(TRACE_FORMATS)}"
+            f"{shown(path)} ends in {ending}: a trace file ends in {', '.join(formats[:-1])} or {formats[-1]}"
         )
 
 
@@ -68,6 +73,7 @@ def open_traces(
     max_tokens: int | None = None,
     *,
     num_experts: int | None = None,
+    **reading: Any,
 ) -> RoutingTrace:
     """Stacked requests ``[R, ...]`` of whatever :func:`find_trace` finds.
 
@@ -76,18 +82,20 @@ def open_traces(
       requests: which ones, by index or name, in this order; default all.
       max_tokens: keep at most the first `max_tokens` tokens of each request.
       num_experts: ``E``, for a ``.jsonl`` file without header.
+      reading: `format`, `model` and other options of :func:`~pimjax.trace.load_traces`, for logs of other programs.
 
     Raises:
-      TraceError: as :func:`find_trace`, :func:`~pimjax.trace.load_traces`, :func:`~pimjax.trace.read_router_log`.
+      TraceError: as :func:`find_trace` and :func:`~pimjax.trace.load_traces`.
 
     >>> open_traces("expert_choice", [0, 2], 32).choices.shape
     (2, 3, 32, 16)
     """
+    if isinstance(source, str) and source in RECORDED_ROUTERS:
+        model, allow = reading.get("model"), reading.get("allow", ())
+        recorded = default_traces(source, requests, max_tokens)
+        return recorded if model is None else fit_trace(recorded, model_section(model), allow=allow)
     path = find_trace(source)
-    if path.suffix == ".npz":
-        return load_traces(path, requests, max_tokens)
-    trace = read_router_log(path, num_experts)
-    return (trace if requests is None else select_requests(trace, list(requests))).trim(max_tokens)
+    return load_traces(path, requests, max_tokens, num_experts=num_experts, **reading)
 
 
 __all__ = ["TRACE_FORMATS", "check_trace_format", "find_trace", "in_trace_folder", "open_traces", "trace_folder"]

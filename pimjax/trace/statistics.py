@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from pimjax.array_typing import HostArray
-from pimjax.errors import TraceError
+from pimjax.errors import TraceError, shown
+from pimjax.trace.arguments import check_whole
+from pimjax.trace.checks import check_trace_argument
 from pimjax.trace.routing import RoutingTrace
 
 #: Distances in tokens at which :func:`trace_statistics` compares the experts of two tokens of a request.
@@ -21,6 +23,7 @@ def expert_loads(trace: RoutingTrace) -> HostArray:
     >>> expert_loads(RoutingTrace.from_expert_ids([[0], [2], [2]], 3)).tolist()
     [[1, 0, 2]]
     """
+    check_trace_argument(trace)
     return np.asarray(trace.choices).sum(axis=-2, dtype=np.int64)
 
 
@@ -30,7 +33,12 @@ def load_imbalance(loads: HostArray) -> HostArray:
     >>> load_imbalance(np.array([[1, 0, 2]])).tolist()
     [2.0]
     """
-    loads = np.asarray(loads, np.float64)
+    try:
+        loads = np.asarray(loads, np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise TraceError(f"loads is {shown(loads)}: it must hold numbers of tokens [..., experts]") from error
+    if not loads.ndim or not loads.shape[-1] or not (np.isfinite(loads) & (loads >= 0)).all():
+        raise TraceError(f"loads of shape {list(loads.shape)} must hold numbers of tokens [..., experts], 0 or more")
     return loads.max(axis=-1) / np.maximum(loads.mean(axis=-1), np.finfo(np.float64).tiny)
 
 
@@ -42,8 +50,7 @@ def shared_experts(trace: RoutingTrace, lag: int = 1) -> HostArray:
     >>> shared_experts(RoutingTrace.from_expert_ids([[0, 1], [1, 2], [1, 2]], 3)).tolist()
     [1.5]
     """
-    if lag < 1:
-        raise TraceError(f"lag is {lag}: it must be at least 1 token")
+    check_whole("lag", lag, 1)
     choices, lengths = _stacked(trace)
     common = (choices[:, :, lag:] & choices[:, :, :-lag]).sum(axis=(0, 2, 3), dtype=np.float64)
     pairs = np.maximum(lengths - lag, 0).sum()
@@ -150,6 +157,7 @@ def trace_statistics(trace: RoutingTrace) -> TraceStatistics:
 
 
 def _stacked(trace: RoutingTrace) -> tuple[HostArray, HostArray]:
+    check_trace_argument(trace)
     choices = np.asarray(trace.choices)
     return (choices if trace.is_stacked else choices[None]), np.atleast_1d(np.asarray(trace.num_tokens))
 

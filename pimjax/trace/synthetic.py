@@ -12,19 +12,25 @@ odds ``exp(popularity)`` (Plackett-Luce; Gumbel top-k, arXiv 1903.06059). ``n`` 
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pimjax.array_typing import Array, ArrayLike
-from pimjax.errors import TraceError
+from pimjax.errors import TraceError, shown
+from pimjax.trace.arguments import check_count, check_key, check_reals, check_sizes, is_traced
+from pimjax.trace.checks import check_choice, check_elements
 from pimjax.trace.rounding import gate_scores
-from pimjax.trace.routers import CapacityRule, causal_expert_choice, token_choice
+from pimjax.trace.routers import CAPACITY_RULES, CapacityRule, causal_expert_choice, token_choice
 from pimjax.trace.routing import RoutingTrace
 
 #: AR(1) correlation at which equally popular experts, 4 of 32, share 1.88 of 4 with the previous token.
 STICKY_PERSISTENCE = 0.685
+_LARGEST_SPREAD = 1e6
+_BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 
 
 @flax.struct.dataclass
@@ -56,6 +62,22 @@ class GeneratorParameters:
         return self.popularity.shape[1]
 
 
+def check_parameters(parameters: Any) -> None:
+    """Raise TraceError unless these are generator parameters whose shapes belong together."""
+    if not isinstance(parameters, GeneratorParameters):
+        raise TraceError(
+            f"parameters is {shown(parameters)}: give GeneratorParameters (generator_parameters, load_generator, "
+            "fit_generator)"
+        )
+    shape = np.shape(parameters.popularity)
+    expected = {"request_spread": shape[:1], "persistence": shape[:1], "mixing": (*shape, *shape[1:])}
+    if len(shape) != 2 or 0 in shape or any(np.shape(getattr(parameters, k)) != v for k, v in expected.items()):
+        raise TraceError(
+            "parameters do not belong together: popularity is [layers, experts], mixing [layers, experts, experts]"
+        )
+    check_sizes(num_experts=shape[1], top_k=parameters.top_k)
+
+
 def generator_parameters(
     popularity: ArrayLike, top_k: int, *, request_spread: ArrayLike = 0.0, persistence: ArrayLike = 0.0
 ) -> GeneratorParameters:
@@ -67,17 +89,21 @@ def generator_parameters(
     >>> generator_parameters(jnp.zeros((2, 8)), 2).mixing.shape
     (2, 8, 8)
     """
-    odds = np.asarray(popularity, np.float32)
+    try:
+        odds = np.asarray(popularity, np.float32)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise TraceError(f"popularity is {shown(popularity)}: it must be finite numbers [layers, experts]") from error
     if odds.ndim != 2 or 0 in odds.shape or not np.isfinite(odds).all():
         raise TraceError(f"popularity of shape {list(odds.shape)} must be finite numbers [layers, experts]")
     layers, experts = odds.shape
     check_sizes(num_experts=experts, top_k=top_k)
-    spread = np.broadcast_to(np.asarray(request_spread, np.float32), (layers,))
-    correlation = np.broadcast_to(np.asarray(persistence, np.float32), (layers,))
-    if not (np.abs(correlation) < 1).all():
-        raise TraceError(f"persistence is {persistence}: it is a correlation and must lie between -1 and 1")
-    if not (np.isfinite(spread) & (spread >= 0)).all():
-        raise TraceError(f"request_spread is {request_spread}: it is a standard deviation and must be 0 or more")
+    check_elements("mixing of experts [layers, experts, experts]", layers, experts, experts)
+    spread = check_reals(
+        "request_spread", request_spread, (layers,), "a standard deviation, 0 or more", least=0, most=_LARGEST_SPREAD
+    )
+    correlation = check_reals(
+        "persistence", persistence, (layers,), "a correlation, between -1 and 1", least=_BELOW_ONE * -1, most=_BELOW_ONE
+    )
     mixing = np.broadcast_to(np.eye(experts, dtype=np.float32), (layers, experts, experts))
     return GeneratorParameters(
         jnp.asarray(odds), jnp.asarray(spread), jnp.asarray(correlation), jnp.asarray(mixing), top_k
@@ -92,6 +118,11 @@ def zipf_popularity(key: Array, num_layers: int, num_experts: int, exponent: Arr
     >>> zipf_popularity(jax.random.key(0), 1, 4, 1.0).shape
     (1, 4)
     """
+    check_key(key)
+    check_sizes(num_layers=num_layers, num_experts=num_experts)
+    check_elements("popularity [layers, experts]", num_layers, num_experts)
+    if not is_traced(exponent):
+        check_reals("exponent", exponent, (), "a number from 0 to a million", least=0, most=1e6)
     ranks = jnp.arange(1, num_experts + 1, dtype=jnp.float32)
     keys = jax.random.split(key, num_layers)
     return -jnp.asarray(exponent, jnp.float32) * jax.vmap(lambda k: jnp.log(jax.random.permutation(k, ranks)))(keys)
@@ -106,6 +137,11 @@ def dirichlet_popularity(key: Array, num_layers: int, num_experts: int, concentr
     >>> round(float(jnp.exp(odds).sum()), 4)
     1.0
     """
+    check_key(key)
+    check_sizes(num_layers=num_layers, num_experts=num_experts)
+    check_elements("popularity [layers, experts]", num_layers, num_experts)
+    if not is_traced(concentration):
+        check_reals("concentration", concentration, (), "a number from 0.001 to a million", least=9e-4, most=1e6)
     gamma = jax.random.loggamma(key, jnp.broadcast_to(jnp.float32(concentration), (num_layers, num_experts)))
     return jax.nn.log_softmax(gamma, axis=-1)
 
@@ -116,7 +152,11 @@ def synthetic_logits(key: Array, parameters: GeneratorParameters, num_tokens: in
     >>> synthetic_logits(jax.random.key(0), generator_parameters(jnp.zeros((2, 8)), 2), 5).shape
     (2, 5, 8)
     """
+    check_key(key)
+    check_parameters(parameters)
+    check_sizes(num_tokens=num_tokens)
     layers, experts = parameters.popularity.shape
+    check_elements("logits [layers, tokens, experts]", layers, num_tokens, experts)
     key_request, key_start, key_tokens = jax.random.split(key, 3)
     own = jax.random.normal(key_request, (layers, experts)) * parameters.request_spread[:, None]
     correlation = parameters.persistence[:, None]
@@ -164,21 +204,10 @@ def synthesize_expert_choice(
     >>> trace.choices.sum(axis=1).tolist()
     [[2, 2, 2, 2, 2, 2, 2, 2]]
     """
+    check_choice("rule", rule, CAPACITY_RULES)
+    check_count("prompt_tokens", prompt_tokens, 1)
     scores = gate_scores(synthetic_logits(key, parameters, num_tokens))
     choices = jax.vmap(
         lambda layer: causal_expert_choice(layer, parameters.top_k, prompt_tokens=prompt_tokens, rule=rule)
     )(scores)
     return RoutingTrace(choices, jnp.int32(num_tokens), scores, None)
-
-
-def check_sizes(**sizes: int) -> None:
-    """Positive whole numbers, and ``top_k`` at most ``num_experts``.
-
-    Raises:
-      TraceError: names the first size that does not fit.
-    """
-    for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise TraceError(f"{name} is {value!r}: it must be a whole number of at least 1")
-    if "top_k" in sizes and "num_experts" in sizes and sizes["top_k"] > sizes["num_experts"]:
-        raise TraceError(f"top_k is {sizes['top_k']}, but there are only num_experts = {sizes['num_experts']}")
