@@ -23,7 +23,8 @@ from pimjax.chips.multiplexed.traffic import step_traffic
 from pimjax.config.build import build
 from pimjax.config.config import Config
 from pimjax.config.gpu import GpuConfig
-from pimjax.config.model import ModelConfig, attention_weights
+from pimjax.config.model import ModelConfig
+from pimjax.config.parameters import attention_weights
 
 
 class GpuRun(NamedTuple):
