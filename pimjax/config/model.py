@@ -118,7 +118,7 @@ class ModelConfig(Section):
     attention_bias: bool = option(False, about="Biases on q, k, v and output projections")
     qkv_bias: bool = option(False, about="Biases on q, k, v only")
     expert_bias: bool = option(False, about="Biases on expert projections")
-    dense_bias: bool = option(False, about="Biases on the projections of dense feed-forward blocks")
+    dense_bias: bool = option(False, about="Biases on the projections of dense and shared blocks")
     router_bias: bool = option(False, about="Bias on the router")
     router_scale: bool = option(False, about="The router scales its input per channel and its choice per expert")
     output_bias: bool = option(False, about="Bias on the output embedding")

@@ -65,9 +65,9 @@ def parameter_table(model: ModelConfig) -> dict[str, Part]:
         table["attention"] += count * layer_attention(model, kind)
         table["norms"] += count * norm * (model.norms_per_layer + (model.moe_norms if is_moe else 0))
         if is_moe:
-            expert, width = _expert(model), model.expert_latent_width
+            expert = _expert(model)
             table["routers"] += count * _router(model)
-            table["routed experts"] += count * (model.num_experts * expert + (2 * d * width if width else 0))
+            table["routed experts"] += count * (model.num_experts * expert + _latent_projections(model))
             idle["routed experts"] += count * (model.num_experts - model.top_k) * expert
             table["shared experts"] += count * _shared(model)
         elif has_feed_forward:
@@ -173,11 +173,17 @@ def _expert(model: ModelConfig) -> int:
     return _feed_forward(model, model.expert_latent_width or model.d_model, model.d_ff, model.expert_bias)
 
 
+def _latent_projections(model: ModelConfig) -> int:
+    """The projections into and out of the width experts work on: every token uses them."""
+    width = model.expert_latent_width
+    return 2 * model.d_model * width + (model.d_model + width if model.dense_bias else 0) if width else 0
+
+
 def _shared(model: ModelConfig) -> int:
     if not model.num_shared_experts:
         return 0
     gate = model.d_model if model.shared_gate else 0
-    return _feed_forward(model, model.d_model, model.shared_width, model.expert_bias) + gate
+    return _feed_forward(model, model.d_model, model.shared_width, model.dense_bias) + gate
 
 
 def _router(model: ModelConfig) -> int:
