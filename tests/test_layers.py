@@ -17,6 +17,7 @@ ORDER = (
     "array_typing",
     "resources",
     "compiling",
+    "imports",
     "config",
     "trace",
     "schedule",

@@ -188,9 +188,6 @@ def _whole(value: int) -> Any:
     return np.asarray(value, np.int32)
 
 
-    )
-
-
 def _workload(config: Config) -> Workload:
     workload = config.workload
     plain = ["generated_tokens", "batch_size", "activation_bytes", "score_bytes", "kv_bytes"]

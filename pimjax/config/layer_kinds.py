@@ -11,15 +11,15 @@ from pimjax.config.base import Section, option
 #: per head; none: no attention at all (the layer is a feed-forward block).
 LAYER_KINDS = ("full", "sliding", "chunked", "sparse", "linear", "mamba", "none")
 
-#: kind -> what a person calls such a layer
+#: kind -> what a person calls such layers: "... layers"
 PLAIN_NAMES = {
-    "full": "full attention",
-    "sliding": "sliding-window attention",
-    "chunked": "chunked attention",
-    "sparse": "sparse attention with an indexer",
-    "linear": "gated linear attention",
+    "full": "full-attention",
+    "sliding": "sliding-window",
+    "chunked": "chunked-attention",
+    "sparse": "sparse-attention (DSA, with an indexer)",
+    "linear": "linear-attention (gated delta rule)",
     "mamba": "Mamba-2",
-    "none": "feed-forward without attention",
+    "none": "attention-free feed-forward",
 }
 
 MAX_WIDTH = 2**24

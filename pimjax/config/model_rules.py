@@ -84,7 +84,7 @@ def _check_layers(model: ModelConfig) -> None:
         )
     for kind, key in _NEEDS.items():
         if kind in kinds and not getattr(model, key):
-            raise ValueError(f"model.layer_types has {kind!r} ({PLAIN_NAMES[kind]}), which needs model.{key}")
+            raise ValueError(f"model.layer_types has {kind!r} ({PLAIN_NAMES[kind]} layers), which needs model.{key}")
     if "sparse" in kinds and (model.attention != "mla" or not model.q_lora_rank):
         raise ValueError(
             "model.layer_types has 'sparse' (sparse attention with an indexer), which needs model.attention 'mla' and "
@@ -92,7 +92,7 @@ def _check_layers(model: ModelConfig) -> None:
         )
     if "none" in kinds and not model.single_block_layers:
         raise ValueError(
-            "model.layer_types has 'none' (feed-forward without attention), which needs model.single_block_layers true"
+            "model.layer_types has 'none' (attention-free feed-forward layers), which needs model.single_block_layers true"
         )
 
 

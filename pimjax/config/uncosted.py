@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pimjax.config.config import Config
 from pimjax.config.layer_kinds import LAYER_KINDS, PLAIN_NAMES
 from pimjax.config.model import ModelConfig
+from pimjax.errors import ConfigError
 
 #: kinds whose pairs, bytes and crossbars the chips know
 COSTED_KINDS = ("full", "sliding")
@@ -56,3 +58,14 @@ def uncosted_features(model: ModelConfig, context_tokens: int | None = None) -> 
     if model.activation == "relu2":
         found.append("model.activation is relu2: the square is one more product than the chips cost")
     return found
+
+
+def refuse_uncosted(config: Config) -> None:
+    """Raise ConfigError with one sentence if a configuration's model has what no chip costs.
+
+    >>> refuse_uncosted(Config())
+    """
+    found = uncosted_features(config.model, config.workload.context_tokens)
+    if found:
+        more = f" ({len(found) - 1} more: pimjax validate lists them)" if len(found) > 1 else ""
+        raise ConfigError(f"model: {found[0]}; no estimate is made of an approximation{more}")

@@ -51,11 +51,11 @@ class _Weights(NamedTuple):
 
 def _weights(model: ModelConfig) -> _Weights:
     d = model.d_model
-    matrices = 3 if model.activation == "swiglu" else 2
+    matrices = 3 if model.gated else 2
     expert = matrices * d * model.d_ff
     return _Weights(
         attention=attention_weights(model),
-        router=d * model.num_experts + model.num_shared_experts * expert,
+        router=d * model.num_experts + matrices * d * model.shared_width,
         dense=matrices * d * model.dense_width,
         expert=expert,
         head=d * model.vocab_size,

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from pimjax.config.config import Config
+from pimjax.config.uncosted import refuse_uncosted
 from pimjax.config.workload import TraceSpec
 from pimjax.errors import TraceError
 from pimjax.trace.defaults import default_traces
@@ -42,9 +43,9 @@ def workload_trace(config: Config) -> RoutingTrace:
     return generate_traces(
         kind,
         requests=requests,
-        layers=model.num_moe_layers,
+        layers=max(1, model.num_moe_layers),  # a dense model routes nothing
         tokens=tokens,
-        experts=model.num_experts,
+        experts=max(1, model.num_experts),
         top_k=model.top_k,
         seed=spec.seed,
         **_generator_options(kind, spec),
@@ -74,7 +75,7 @@ def resolve(config: Config, trace: RoutingTrace | None) -> tuple[Config, Routing
     """
     chosen = workload_trace(config) if trace is None else stacked(trace)
     experts = chosen.choices.shape[-1]
-    if experts != config.model.num_experts:
+    if config.model.num_experts and experts != config.model.num_experts:
         raise TraceError(
             f"the trace has {experts} experts but model.num_experts is {config.model.num_experts}: take a trace of this "
             f"model, or set model.num_experts={experts} (and model.top_k) to describe the trace's model"
@@ -94,6 +95,7 @@ def resolve(config: Config, trace: RoutingTrace | None) -> tuple[Config, Routing
                 "no token is left for the prompt; set workload.prompt_tokens (a short trace is then repeated)"
             )
         config = config.model_copy(update={"workload": config.workload.model_copy(update={"prompt_tokens": prompt})})
+    refuse_uncosted(config)
     return config, chosen
 
 

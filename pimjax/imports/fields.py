@@ -58,6 +58,12 @@ class Fields:
             )
         return names[0], None
 
+    def with_defaults(self, **defaults: Any) -> Fields:
+        """The same fields where those that files leave out have the defaults of their class."""
+        filled = Fields({**defaults, **{key: v for key, v in self.data.items() if v is not None}}, self.where)
+        filled.read = self.read
+        return filled
+
     def wrong(self, name: str, value: Any, allowed: str) -> ConfigError:
         """The error for a field with a value that cannot be."""
         return ConfigError(f"{self.where}: {name} is {short(value)}; {allowed}")

@@ -77,6 +77,8 @@ _STRUCTURAL = {
     "ssm_state_size": "Mamba layers",
     "zero_expert_num": "zero-computation experts",
 }
+#: names of classes without what follows "For" that are not spelled as their model_type
+_CLASSES = {"hunyuanmoev1": "hunyuan_v1_moe", "hunyuandensev1": "hunyuan_v1_dense"}
 _TEXT = ("text_config", "llm_config", "language_config")
 _MTP = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 
@@ -148,7 +150,7 @@ def read_hf(source: str | Path | Mapping[str, Any]) -> HfModel:
     layers = max((inner.count(field, default=0, least=0) for field in _MTP if field in inner.data), default=0)
     if layers:
         parts.append(f"{layers} multi-token prediction (MTP) layer{'s' if layers > 1 else ''}")
-    classes = [c for c in outer.data.get("architectures") or () if isinstance(c, str)][:1]
+    classes = outer.items("architectures", str, "names of classes") or []
     title = _title(inner, outer)
     keys["source"] = f"config.json of {title}" + (f" ({short(classes[0])[1:-1]})" if classes else "")
     keys["left_out"] = tuple(parts + notes)
@@ -184,8 +186,12 @@ def _family_of(inner: Fields, outer: Fields) -> str:
     known = families()
     word = inner.word("model_type", default="")
     candidates = [word, word.removesuffix("_text")]
-    classes = outer.items("architectures", str, "names of classes") or []
-    spelled = {re.sub("[^a-z0-9]", "", name): name for name in (*REFUSED, *known)}
+    classes = (
+        inner.items("architectures", str, "names of classes")
+        or outer.items("architectures", str, "names of classes")
+        or []
+    )
+    spelled = {re.sub("[^a-z0-9]", "", name): name for name in (*REFUSED, *known)} | _CLASSES
     for name in classes[:1]:
         plain = re.sub(r"(ForCausalLM|ForConditionalGeneration|LMHeadModel|Model)$", "", name[:200]).lower()
         candidates.append(spelled.get(re.sub("[^a-z0-9]", "", plain), ""))
@@ -210,4 +216,5 @@ def _title(inner: Fields, outer: Fields) -> str:
         name = fields.data.get("_name_or_path")
         if isinstance(name, str) and name and name.isprintable():
             return name[:80]
-    return str(inner.data.get("model_type", "a model"))[:80]
+    word = inner.data.get("model_type")
+    return word[:80] if isinstance(word, str) and word.isprintable() else "a model"

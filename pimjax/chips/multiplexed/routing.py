@@ -104,7 +104,7 @@ def run_routing(config: Config, trace: RoutingTrace) -> RunRouting:
     (1, 1, 3, 4)
     """
     model, workload = config.model, config.workload
-    if trace.num_experts != model.num_experts:
+    if model.num_experts and trace.num_experts != model.num_experts:
         raise TraceError(
             f"the trace has {trace.num_experts} experts but model.num_experts is {model.num_experts}: "
             "use a trace of this model, or set model.num_experts"

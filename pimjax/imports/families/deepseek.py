@@ -7,7 +7,7 @@ from pimjax.imports.fields import Fields
 from pimjax.imports.registry import family
 
 
-@family("deepseek_v3", "glm4_moe_lite", "sarvam_mla")
+@family("deepseek_v3", "kimi_k2", "glm4_moe_lite", "sarvam_mla")
 def deepseek_v3(fields: Fields) -> Keys:
     """DeepseekV3ForCausalLM; Kimi K2 names this class too."""
     return {**_latent(fields), **_experts(fields, default_first=3), **grouped_choice(fields)}

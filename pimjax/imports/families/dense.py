@@ -73,6 +73,8 @@ def gemma2(fields: Fields) -> Keys:
 @family("gemma3_text")
 def gemma3(fields: Fields) -> Keys:
     """Gemma3ForCausalLM: norms on queries and keys, every sixth layer full."""
+    # the multimodal checkpoints leave these out of their text_config
+    fields = fields.with_defaults(vocab_size=262_208, num_attention_heads=8, num_key_value_heads=4)
     period = fields.count("sliding_window_pattern", default=6)
     keys = {**gemma(fields), **_alternating(fields, period, 4096), "norms_per_layer": 4, "qk_norm": "head"}
     if fields.flag("use_bidirectional_attention", False):
