@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -254,7 +254,7 @@ def traced_model(model: ModelConfig) -> Model:
     >>> int(traced_model(ModelConfig(num_shared_experts=2, d_ff=8)).shared_width)
     16
     """
-    numbers = {
+    numbers: dict[str, Any] = {
         "num_windowed_layers": model.count_layers("sliding"),
         "activation": ACTIVATIONS.index(ACTIVATION_LAWS[model.activation]),
         "routing": ROUTING_KINDS.index(model.routing),
@@ -263,11 +263,12 @@ def traced_model(model: ModelConfig) -> Model:
         "head_dim": model.head_width,
         "dense_d_ff": model.dense_width,
     }
-    flags = {
+    flags: dict[str, Any] = {
         "last_layer_is_moe": model.is_moe_layer(model.num_layers - 1),
         "tied_embeddings": model.tied_embeddings,
     }
     # The other leaves hold what the field or property of the same name says.
     others = {name: getattr(model, name) for name in Model.__dataclass_fields__ if name not in numbers | flags}
-    whole = {name: np.asarray(value, np.int32) for name, value in (numbers | others).items()}
-    return Model(**whole, **{name: np.asarray(value, np.bool_) for name, value in flags.items()})
+    whole: dict[str, Any] = {name: np.asarray(value, np.int32) for name, value in (numbers | others).items()}
+    flags = {name: np.asarray(value, np.bool_) for name, value in flags.items()}
+    return Model(**whole, **flags)

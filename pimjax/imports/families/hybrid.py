@@ -73,7 +73,7 @@ def granite_hybrid(fields: Fields) -> Keys:
     else:
         raise fields.wrong("shared_intermediate_size", 0, "layers need experts or a shared block")
     layers = keys["num_layers"]
-    blocks = [_WORDS.get(word, word) for word in words] if words is not None else ["mamba"] * layers
+    blocks = ["mamba"] * layers if words is None else [_WORDS.get(word, word) for word in words]
     if len(blocks) != layers or set(blocks) - {"mamba", "full"}:
         raise fields.wrong("layer_types", words, f"it must say 'mamba' or 'attention' for each of the {layers} layers")
     keys["attention_bias"] = fields.flag("attention_bias", False)
