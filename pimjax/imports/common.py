@@ -78,8 +78,8 @@ def expert_layers(layers: int, has_experts: Callable[[int], bool]) -> Keys:
 
     >>> expert_layers(6, lambda layer: layer % 2 == 1)
     {'moe_frequency': 2, 'moe_offset': 1}
-    >>> expert_layers(4, lambda layer: layer >= 1), expert_layers(4, lambda layer: layer in (0, 3))
-    ({'first_dense_layers': 1}, {'moe_layers': (0, 3)})
+    >>> expert_layers(4, lambda layer: layer >= 1), expert_layers(4, lambda layer: layer in (0, 1, 3))
+    ({'first_dense_layers': 1}, {'moe_layers': (0, 1, 3)})
     """
     chosen = tuple(layer for layer in range(layers) if has_experts(layer))
     if chosen == tuple(range(layers)):
