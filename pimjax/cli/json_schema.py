@@ -90,7 +90,7 @@ def _config() -> Schema:
             "description": properties[name].get("description", ""),
             "anyOf": [
                 {"type": "string", "enum": presets, "description": "A shipped preset"},
-                {"type": "string", "pattern": "\\.ya?ml$", "description": "A file beside this one"},
+                {"type": "string", "pattern": "\\.(ya?ml|json)$", "description": "A file beside this one"},
                 _section(name),
             ],
         }
@@ -109,6 +109,9 @@ def _section(name: str) -> Schema:
         "preset": {"type": "string", "description": f"Preset or file to start from: {', '.join(list_presets(name))}"},
         **{key: _with_facts(value) for key, value in schema["properties"].items()},
     }
+    if name == "model":
+        about = "A Hugging Face config.json, or the folder of a checkpoint, to start from"
+        schema["properties"]["hf"] = {"type": "string", "description": about}
     return schema
 
 

@@ -10,11 +10,10 @@ import jax
 import numpy as np
 from flax import struct
 
-from pimjax.config import model as model_section
 from pimjax.config import plan as plan_section
 from pimjax.config import workload as workload_section
 from pimjax.config.config import Config
-from pimjax.config.model import Model
+from pimjax.config.model import Model, traced_model
 from pimjax.config.plan import Plan
 from pimjax.config.workload import Workload
 from pimjax.errors import ConfigError
@@ -174,7 +173,7 @@ def needs_barrier(config: Config) -> bool:
 def _build_one(config: Config, capacity: Capacity) -> Design:
     return Design(
         hardware=config.hardware.arrays(config.numerics),
-        model=_model(config),
+        model=traced_model(config.model),
         workload=_workload(config),
         plan=_plan(config, capacity),
         origin=Origin([config]),
@@ -187,39 +186,6 @@ def _flag(value: bool) -> Any:
 
 def _whole(value: int) -> Any:
     return np.asarray(value, np.int32)
-
-
-def _model(config: Config) -> Model:
-    model = config.model
-    plain = [
-        "d_model",
-        "d_ff",
-        "vocab_size",
-        "num_layers",
-        "num_moe_layers",
-        "num_experts",
-        "top_k",
-        "num_heads",
-        "kv_lora_rank",
-        "q_lora_rank",
-        "rope_head_dim",
-        "nope_head_dim",
-        "v_head_dim",
-        "sliding_window",
-        "num_shared_experts",
-    ]
-    return Model(
-        **{name: _whole(getattr(model, name)) for name in plain},
-        last_layer_is_moe=_flag(model.is_moe_layer(model.num_layers - 1)),
-        num_windowed_layers=_whole(sum(model.is_windowed_layer(layer) for layer in range(model.num_layers))),
-        activation=_whole(model_section.ACTIVATIONS.index(model.activation)),
-        routing=_whole(model_section.ROUTING_KINDS.index(model.routing)),
-        attention=_whole(model_section.ATTENTION_KINDS.index(model.attention)),
-        num_kv_heads=_whole(model.kv_heads),
-        head_dim=_whole(model.head_width),
-        dense_d_ff=_whole(model.dense_width),
-        tied_embeddings=_flag(model.tied_embeddings),
-    )
 
 
 def _workload(config: Config) -> Workload:

@@ -98,7 +98,7 @@ class Config(Section):
 
     def digest(self) -> str:
         """Hash of everything that decides a result (not names, descriptions or sources): 16 hex digits."""
-        remarks = {"source", "published_parameters", "published_active_parameters"}
+        remarks = {key for key in ModelConfig.model_fields if key.startswith("published_")} | {"source", "left_out"}
         content = self.model_dump(
             mode="json",
             exclude={"name": True, "description": True, "sources": True, "stated": True, "model": remarks},

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from pimjax.config.base import Section, field_facts
 from pimjax.config.config import SECTIONS, Config, section_class, section_classes, section_keys
+from pimjax.config.hf import config_of_hf, hf_keys, hf_workload, is_hf
 from pimjax.config.retired import RETIRED
 from pimjax.config.yaml_reader import read_yaml
 from pimjax.errors import ConfigError
@@ -32,10 +33,11 @@ def list_presets(section: str | None = None) -> list[str]:
 
 
 def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Config:
-    """Load a configuration from a YAML file, a shipped preset's name, or a mapping.
+    """Load a configuration from a YAML file, a shipped preset's name, a config.json, or a mapping.
 
     Args:
-        path_or_preset: path of a YAML file, a name from :func:`list_presets`, or a nested mapping.
+        path_or_preset: path of a YAML file, a name from :func:`list_presets`, a nested mapping, or the config.json of
+            a Hugging Face checkpoint (or its folder): that model on the default chip with the default plan.
         overrides: dotted keys to values, applied last: `{"hardware.num_digital_units": 10}`.
 
     Returns:
@@ -50,6 +52,8 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
     if isinstance(path_or_preset, Mapping):
         data, where, folder = dict(path_or_preset), "<mapping>", None
         lines: dict[str, int] = {}
+    elif is_hf(str(path_or_preset)):
+        data, lines, where, folder = config_of_hf(str(path_or_preset)), {}, str(path_or_preset), None
     else:
         path = find_preset(str(path_or_preset), None)
         data, lines = read_yaml(path)
@@ -64,6 +68,9 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
     content: dict[str, Any] = {}
     for key, value in data.items():
         content[key] = reading.section(key, value) if key in SECTIONS else value
+    model = data.get("model")
+    if (isinstance(model, Mapping) and "hf" in model) or (isinstance(model, str) and is_hf(model, folder)):
+        content.setdefault("workload", hf_workload())  # the recorded traces are of other models
     if is_dump:
         reading.stated.clear()
     for dotted, value in overrides.items():
@@ -118,7 +125,7 @@ class _Reading:
         self.stated: list[str] = []
 
     def section(self, name: str, value: Any) -> dict[str, Any]:
-        """One section: a preset's name, or a mapping that may start from `preset: name`."""
+        """One section: a preset's name, or a mapping that may start from `preset: name` (a model: from `hf: path`)."""
         return self._section(name, value, self.folder, self.where)
 
     def override(self, content: dict[str, Any], dotted: str, value: Any) -> None:
@@ -139,6 +146,8 @@ class _Reading:
             target[leaf] = value
 
     def _section(self, section: str, value: Any, folder: Path | None, where: str) -> dict[str, Any]:
+        if section == "model" and isinstance(value, str) and is_hf(value, folder):
+            value = {"hf": value}
         if isinstance(value, str):
             path = find_preset(value, section, folder)
             return self._section(section, read_yaml(path)[0], path.parent, str(path))
@@ -151,6 +160,10 @@ class _Reading:
             )
         resolved: dict[str, Any] = {}
         value = dict(value)
+        if section == "model" and "hf" in value:
+            if "preset" in value:
+                raise ConfigError(f"{where}: model has both 'hf' and 'preset'; start from one of them")
+            resolved = hf_keys(value.pop("hf"), folder, where)
         preset = value.pop("preset", None)
         if preset is not None:
             if not isinstance(preset, str):

@@ -1,91 +1,145 @@
-"""The transformer: widths, experts, attention; its parameter count; and its traced twin."""
+"""The transformer: widths, experts, the attention of each layer, the router; and its traced twin."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+import functools
+from typing import Any, Literal
 
 import jax
+import numpy as np
 from flax import struct
 from pydantic import model_validator
 
 from pimjax.config.base import Section, option
+from pimjax.config.layer_kinds import (
+    MAX_COUNT,
+    MAX_WIDTH,
+    FullLayersConfig,
+    IndexerConfig,
+    LinearAttentionConfig,
+    MambaConfig,
+)
+from pimjax.config.model_rules import check_model
 
+#: laws of the chips; the activations of ModelConfig that are not listed follow the law of `ACTIVATION_LAWS`
 ACTIVATIONS = ("relu", "gelu", "swiglu")
+#: GeGLU is a GELU and a product, which is the law of SwiGLU; ReLU squared is a ReLU whose square is one more product
+ACTIVATION_LAWS = {"relu": "relu", "relu2": "relu", "gelu": "gelu", "swiglu": "swiglu", "geglu": "swiglu"}
 ATTENTION_KINDS = ("gqa", "mla")
 ROUTING_KINDS = ("token_choice", "expert_choice")
+MAX_LAYERS = 10_000
+
+LayerKind = Literal["full", "sliding", "chunked", "sparse", "linear", "mamba", "none"]
+WeightFormat = Literal["fp32", "bf16", "fp16", "fp8", "int8", "mxfp8", "mxfp4", "nvfp4", "int4", "nf4"]
 
 
 class ModelConfig(Section):
     """Host description of a decoder-only transformer with Mixture-of-Experts layers."""
 
     source: str = option("", about="Where these numbers are published")
-    d_model: int = option(4096, about="Width of the residual stream [values]", ge=1)
+    left_out: tuple[str, ...] = option(
+        (), about="Parts of the published model that this description leaves out", strict=False
+    )  # fmt: skip
+    d_model: int = option(4096, about="Width of the residual stream [values]", ge=1, le=MAX_WIDTH)
     d_ff: int = option(
         688,
         about="Hidden width of one expert (of the feed-forward block if there are no experts) [values]",
         ge=1,
+        le=MAX_WIDTH,
     )
-    vocab_size: int = option(32000, about="Tokens in the vocabulary", ge=1)
-    num_layers: int = option(1, about="Decoder layers", ge=1)
-    num_experts: int = option(16, about="Routed experts per MoE layer; 0: dense model", ge=0)
-    top_k: int = option(4, about="Experts per token (token choice) or on average (expert choice)", ge=1)
-    activation: Literal["relu", "gelu", "swiglu"] = option("relu", about="Activation of the feed-forward blocks")
+    vocab_size: int = option(32000, about="Tokens in the vocabulary", ge=1, le=MAX_WIDTH)
+    num_layers: int = option(1, about="Decoder layers", ge=1, le=MAX_LAYERS)
+    num_experts: int = option(16, about="Routed experts per MoE layer; 0: dense model", ge=0, le=MAX_COUNT)
+    top_k: int = option(4, about="Experts per token (token choice) or on average (expert choice)", ge=1, le=MAX_COUNT)
+    activation: Literal["relu", "relu2", "gelu", "swiglu", "geglu"] = option(
+        "relu", about="Activation of the feed-forward blocks; swiglu and geglu have two input matrices"
+    )
     routing: Literal["token_choice", "expert_choice"] = option("token_choice", about="Who chooses: tokens or experts")
+    # which layers are what
+    layer_types: tuple[LayerKind, ...] | None = option(
+        None, about="Attention kind of each layer, or a pattern that repeats; null: sliding_window_period", strict=False
+    )
+    single_block_layers: bool = option(
+        False, about="A layer is either attention or (kind none) a feed-forward block, not both"
+    )
+    moe_layers: tuple[int, ...] | None = option(
+        None, about="Layers with experts (from 0); null: moe_frequency, moe_offset, first_dense_layers", strict=False
+    )
     # attention
     attention: Literal["gqa", "mla"] = option("gqa", about="Grouped-query (gqa) or multi-head latent attention (mla)")
-    num_heads: int = option(32, about="Query heads", ge=1)
-    num_kv_heads: int | None = option(None, about="Key/value heads; null: as many as query heads", ge=1)
-    head_dim: int | None = option(None, about="Width of one head; null: d_model / num_heads", ge=1)
-    kv_lora_rank: int = option(0, about="MLA: width of the compressed keys and values", ge=0)
-    q_lora_rank: int = option(0, about="MLA: width of the compressed queries; 0: not compressed", ge=0)
-    rope_head_dim: int = option(0, about="MLA: rotary part of each head", ge=0)
-    nope_head_dim: int = option(0, about="MLA: part of each head without position", ge=0)
-    v_head_dim: int = option(0, about="MLA: value width of each head", ge=0)
-    sliding_window: int = option(0, about="Tokens a windowed layer sees; 0: no window", ge=0)
+    num_heads: int = option(32, about="Query heads", ge=1, le=MAX_COUNT)
+    num_kv_heads: int | None = option(
+        None, about="Key/value heads; null: as many as query heads", ge=1, le=MAX_COUNT
+    )  # fmt: skip
+    head_dim: int | None = option(None, about="Width of one head; null: d_model / num_heads", ge=1, le=MAX_WIDTH)
+    kv_lora_rank: int = option(0, about="MLA: width of the compressed keys and values", ge=0, le=MAX_WIDTH)
+    q_lora_rank: int = option(0, about="MLA: width of the compressed queries; 0: not compressed", ge=0, le=MAX_WIDTH)
+    rope_head_dim: int = option(0, about="MLA: rotary part of each head", ge=0, le=MAX_WIDTH)
+    nope_head_dim: int = option(0, about="MLA: part of each head without position", ge=0, le=MAX_WIDTH)
+    v_head_dim: int = option(0, about="MLA: value width of each head", ge=0, le=MAX_WIDTH)
+    sliding_window: int = option(0, about="Tokens a windowed layer sees; 0: no window", ge=0, le=2**31 - 1)
     sliding_window_period: int = option(
         1, about="Layers i with i mod period < period - 1 are windowed; 1: every layer (if there is a window)", ge=1
     )  # fmt: skip
+    chunk_tokens: int = option(0, about="Tokens of one chunk of a chunked layer", ge=0, le=2**31 - 1)
+    full_layers: FullLayersConfig | None = option(None, about="What full layers have otherwise than windowed ones")
+    indexer: IndexerConfig | None = option(None, about="Indexer of sparse layers")
+    linear: LinearAttentionConfig | None = option(None, about="Sizes of linear layers")
+    mamba: MambaConfig | None = option(None, about="Sizes of mamba layers")
+    output_gate: bool = option(False, about="A gate as wide as the query multiplies attention's output")
     # dense parts
-    num_shared_experts: int = option(0, about="Experts that see every token, of width d_ff each", ge=0)
+    num_shared_experts: int = option(
+        0, about="Experts that see every token: one block of this many times d_ff", ge=0, le=MAX_COUNT
+    )  # fmt: skip
+    shared_d_ff: int | None = option(
+        None, about="Width of the shared block; null: num_shared_experts x d_ff", ge=1, le=MAX_WIDTH
+    )  # fmt: skip
+    shared_gate: bool = option(False, about="One learned gate multiplies the shared block's output")
     first_dense_layers: int = option(0, about="Leading layers without experts", ge=0)
-    dense_d_ff: int | None = option(None, about="Hidden width of dense layers; null: d_ff", ge=1)
-    moe_frequency: int = option(1, about="Layer i (from 0) has experts iff i mod frequency = 0", ge=1)
+    dense_d_ff: int | None = option(None, about="Hidden width of dense layers; null: d_ff", ge=1, le=MAX_WIDTH)
+    moe_frequency: int = option(1, about="Layer i (from 0) has experts iff i mod frequency = moe_offset", ge=1)
+    moe_offset: int = option(0, about="See moe_frequency", ge=0)
+    expert_latent_width: int | None = option(
+        None, about="Experts work on a projection of this width; null: on d_model", ge=1, le=MAX_WIDTH
+    )  # fmt: skip
     tied_embeddings: bool = option(False, about="Output embedding shares the input embedding's weights")
+    # the router: how a choice is made from its scores
+    router_scoring: Literal["softmax", "softmax_of_chosen", "sigmoid", "sigmoid_of_chosen", "sqrt_softplus"] = option(
+        "softmax", about="What makes weights of the router's scores: before choosing, or over the chosen only"
+    )
+    router_correction: Literal["none", "buffer", "parameter"] = option(
+        "none", about="A bias added only for choosing, and whether it counts as a parameter"
+    )
+    router_groups: int = option(1, about="Groups of experts the router chooses among first; 1: none", ge=1)
+    router_groups_kept: int = option(1, about="Groups whose experts may be chosen", ge=1)
+    normalised_top_k: bool = option(True, about="The weights of the chosen experts are scaled to the sum one")
+    routed_scale: float = option(1.0, about="Factor on the routed experts' sum", gt=0)
     # only for the parameter count
     attention_bias: bool = option(False, about="Biases on q, k, v and output projections")
     qkv_bias: bool = option(False, about="Biases on q, k, v only")
     expert_bias: bool = option(False, about="Biases on expert projections")
+    dense_bias: bool = option(False, about="Biases on the projections of dense and shared blocks")
     router_bias: bool = option(False, about="Bias on the router")
+    router_scale: bool = option(False, about="The router scales its input per channel and its choice per expert")
+    output_bias: bool = option(False, about="Bias on the output embedding")
     attention_sinks: bool = option(False, about="One learned sink logit per query head")
     qk_norm: Literal["none", "head", "full"] = option("none", about="Normalisation weights on queries and keys")
+    norm_weights: Literal["none", "scale", "scale_and_bias"] = option("scale", about="Weights of each other norm")
+    norms_per_layer: int = option(2, about="Norms over d_model in each layer", ge=0, le=16)
+    moe_norms: int = option(0, about="Further norms over d_model in layers with experts", ge=0, le=16)
+    # how a checkpoint stores them: memory of GPUs; crossbars follow the section numerics
+    weight_format: WeightFormat = option("bf16", about="Format of stored weights")
+    linear_format: WeightFormat | None = option(None, about="Of attention, dense and shared matrices; null: the same")
+    expert_format: WeightFormat | None = option(None, about="Of the routed experts' matrices; null: linear_format")
     published_parameters: float | None = option(None, about="Published parameter count", gt=0)
     published_active_parameters: float | None = option(None, about="Published parameters active per token", gt=0)
+    published_active_counts_embedding: bool = option(
+        True, about="Whether the published active parameters include the input embedding"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
-        if self.num_experts and self.top_k > self.num_experts:
-            raise ValueError(
-                f"model.top_k is {self.top_k} but model.num_experts is {self.num_experts}: a token cannot visit more "
-                "experts than there are; lower top_k or raise num_experts"
-            )
-        if self.num_heads % self.kv_heads:
-            raise ValueError(
-                f"model.num_kv_heads is {self.kv_heads} but must divide model.num_heads = {self.num_heads}"
-            )
-        if self.first_dense_layers > self.num_layers:
-            raise ValueError(
-                f"model.first_dense_layers is {self.first_dense_layers} but there are only {self.num_layers} layers"
-            )
-        if self.attention == "mla" and not (
-            self.kv_lora_rank and self.rope_head_dim and self.nope_head_dim and self.v_head_dim
-        ):
-            raise ValueError(
-                "model.attention is 'mla', which needs kv_lora_rank, rope_head_dim, nope_head_dim and v_head_dim above 0"
-            )
-        if self.head_dim is None and self.attention == "gqa" and self.d_model % self.num_heads:
-            raise ValueError(
-                f"model.num_heads is {self.num_heads} and does not divide model.d_model = {self.d_model}: give model.head_dim"
-            )
+        check_model(self)
         return self
 
     @property
@@ -105,82 +159,62 @@ class ModelConfig(Section):
         """Hidden width of a dense feed-forward block [values]."""
         return self.dense_d_ff if self.dense_d_ff is not None else self.d_ff
 
+    @property
+    def shared_width(self) -> int:
+        """Hidden width of the one block that all shared experts make [values]; 0: there is none."""
+        if not self.num_shared_experts:
+            return 0
+        return self.shared_d_ff if self.shared_d_ff is not None else self.num_shared_experts * self.d_ff
+
+    @property
+    def gated(self) -> bool:
+        """Whether a feed-forward block has two input matrices."""
+        return self.activation in ("swiglu", "geglu")
+
+    def layer_kind(self, layer: int) -> LayerKind:
+        """Attention kind of layer `layer` (from 0).
+
+        >>> ModelConfig(num_layers=4, layer_types=("sliding", "full"), sliding_window=8).layer_kind(2)
+        'sliding'
+        """
+        if self.layer_types is not None:
+            return self.layer_types[layer % len(self.layer_types)]
+        period = self.sliding_window_period
+        return "sliding" if self.sliding_window and (period == 1 or layer % period < period - 1) else "full"
+
     def is_moe_layer(self, layer: int) -> bool:
-        """Whether layer `layer` (from 0) has routed experts."""
-        return self.num_experts > 0 and layer >= self.first_dense_layers and layer % self.moe_frequency == 0
+        """Whether layer `layer` (from 0) has routed experts.
+
+        >>> [ModelConfig(num_layers=4, moe_frequency=2, moe_offset=1).is_moe_layer(layer) for layer in range(4)]
+        [False, True, False, True]
+        """
+        if not self.num_experts or not self.has_feed_forward(layer):
+            return False
+        if self.moe_layers is not None:
+            return layer in self.listed_moe_layers
+        return layer >= self.first_dense_layers and layer % self.moe_frequency == self.moe_offset
+
+    @functools.cached_property
+    def listed_moe_layers(self) -> frozenset[int]:
+        """`moe_layers` as a set; empty where it is not given."""
+        return frozenset(self.moe_layers or ())
+
+    def has_feed_forward(self, layer: int) -> bool:
+        """Whether layer `layer` (from 0) has a feed-forward block, dense or of experts."""
+        return not self.single_block_layers or self.layer_kind(layer) == "none"
 
     def is_windowed_layer(self, layer: int) -> bool:
         """Whether layer `layer` (from 0) attends within the sliding window only."""
-        if not self.sliding_window:
-            return False
-        return self.sliding_window_period == 1 or layer % self.sliding_window_period < self.sliding_window_period - 1
+        return self.layer_kind(layer) == "sliding"
 
     @property
     def num_moe_layers(self) -> int:
         """Layers with routed experts."""
         return sum(self.is_moe_layer(layer) for layer in range(self.num_layers))
 
-
-class ParameterCount(NamedTuple):
-    """Parameters of a model and those one token uses."""
-
-    total: int
-    active: int
-
-
-def attention_weights(model: ModelConfig) -> int:
-    """Weights in the attention matrices of one layer, without biases and norms.
-
-    >>> attention_weights(ModelConfig(d_model=8, d_ff=4, vocab_size=10, num_experts=2, top_k=1, num_heads=2))
-    256
-    """
-    d = model.d_model
-    if model.attention == "mla":
-        wide = model.num_heads * (model.nope_head_dim + model.rope_head_dim)
-        query = d * wide if not model.q_lora_rank else model.q_lora_rank * (d + wide)
-        compressed = d * (model.kv_lora_rank + model.rope_head_dim)
-        expanded = model.kv_lora_rank * model.num_heads * (model.nope_head_dim + model.v_head_dim)
-        return query + compressed + expanded + model.num_heads * model.v_head_dim * d
-    return 2 * d * model.head_width * (model.num_heads + model.kv_heads)
-
-
-def parameter_count(model: ModelConfig) -> ParameterCount:
-    """Count the weights of a model: embeddings, attention, norms, routers, experts, output.
-
-    >>> parameter_count(ModelConfig(d_model=8, d_ff=4, vocab_size=10, num_experts=2, top_k=1, num_heads=2)).total
-    584
-    """
-    d = model.d_model
-    attention = attention_weights(model)
-    if model.attention == "mla":
-        attention += model.q_lora_rank + model.kv_lora_rank  # norms of the compressed vectors
-    else:
-        q, kv = model.num_heads * model.head_width, model.kv_heads * model.head_width
-        if model.attention_bias or model.qkv_bias:
-            attention += q + 2 * kv
-        if model.attention_bias:
-            attention += d
-        attention += {"none": 0, "head": 2 * model.head_width, "full": q + kv}[model.qk_norm]
-        attention += model.num_heads if model.attention_sinks else 0
-    inputs = 2 if model.activation == "swiglu" else 1
-
-    def feed_forward(width: int) -> int:
-        return (inputs + 1) * d * width
-
-    expert = feed_forward(model.d_ff) + ((inputs * model.d_ff + d) if model.expert_bias else 0)
-    router = d * model.num_experts + (model.num_experts if model.router_bias else 0)
-    total = active = 0
-    for layer in range(model.num_layers):
-        common = attention + 2 * d
-        if model.is_moe_layer(layer):
-            shared = model.num_shared_experts * expert
-            total += common + router + shared + model.num_experts * expert
-            active += common + router + shared + model.top_k * expert
-        else:
-            dense = common + feed_forward(model.dense_width)
-            total, active = total + dense, active + dense
-    embeddings = d * model.vocab_size * (1 if model.tied_embeddings else 2) + d
-    return ParameterCount(total + embeddings, active + embeddings)
+    def count_layers(self, kind: LayerKind) -> int:
+        """Layers of one attention kind."""
+        return sum(self.layer_kind(layer) == kind for layer in range(self.num_layers))
 
 
 @struct.dataclass
@@ -209,5 +243,32 @@ class Model:
     v_head_dim: jax.Array
     sliding_window: jax.Array
     num_shared_experts: jax.Array
+    shared_width: jax.Array  # hidden width of the one shared block; 0: none
     dense_d_ff: jax.Array
     tied_embeddings: jax.Array
+
+
+def traced_model(model: ModelConfig) -> Model:
+    """The arrays that kernels read: NumPy int32 and bool scalars.
+
+    >>> int(traced_model(ModelConfig(num_shared_experts=2, d_ff=8)).shared_width)
+    16
+    """
+    numbers: dict[str, Any] = {
+        "num_windowed_layers": model.count_layers("sliding"),
+        "activation": ACTIVATIONS.index(ACTIVATION_LAWS[model.activation]),
+        "routing": ROUTING_KINDS.index(model.routing),
+        "attention": ATTENTION_KINDS.index(model.attention),
+        "num_kv_heads": model.kv_heads,
+        "head_dim": model.head_width,
+        "dense_d_ff": model.dense_width,
+    }
+    flags: dict[str, Any] = {
+        "last_layer_is_moe": model.is_moe_layer(model.num_layers - 1),
+        "tied_embeddings": model.tied_embeddings,
+    }
+    # The other leaves hold what the field or property of the same name says.
+    others = {name: getattr(model, name) for name in Model.__dataclass_fields__ if name not in numbers | flags}
+    whole: dict[str, Any] = {name: np.asarray(value, np.int32) for name, value in (numbers | others).items()}
+    flags = {name: np.asarray(value, np.bool_) for name, value in flags.items()}
+    return Model(**whole, **flags)

@@ -15,6 +15,7 @@ from pimjax.chips import CHIPS, Chip, EventOptions, RunCost
 from pimjax.compiling import quick_compilation
 from pimjax.config.build import Capacity, Design, build
 from pimjax.config.config import Config
+from pimjax.config.uncosted import refuse_uncosted
 from pimjax.errors import ConfigError
 from pimjax.estimation import stored_programs
 from pimjax.estimation.kernel import FIDELITIES, estimate_kernel
@@ -78,6 +79,7 @@ def estimate(
     requests = None if trace is None else stacked(trace)
     if chip.takes_routing:
         config, requests = resolve(config, trace)
+    refuse_uncosted(config)
     design, capacity = build(config)
     if fidelity == "event":
         cost = chip.simulate(config, requests, capacity=capacity, options=options)

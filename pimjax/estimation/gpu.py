@@ -22,7 +22,8 @@ from pimjax.chips.multiplexed.traffic import step_traffic
 from pimjax.config.build import build
 from pimjax.config.config import Config
 from pimjax.config.gpu import GpuConfig
-from pimjax.config.model import ModelConfig, attention_weights
+from pimjax.config.model import ModelConfig
+from pimjax.config.parameters import attention_weights
 from pimjax.runs.cache_flags import cache_use
 from pimjax.runs.routing import RunRouting
 
@@ -51,11 +52,11 @@ class _Weights(NamedTuple):
 
 def _weights(model: ModelConfig) -> _Weights:
     d = model.d_model
-    matrices = 3 if model.activation == "swiglu" else 2
+    matrices = 3 if model.gated else 2
     expert = matrices * d * model.d_ff
     return _Weights(
         attention=attention_weights(model),
-        router=d * model.num_experts + model.num_shared_experts * expert,
+        router=d * model.num_experts + matrices * d * model.shared_width,
         dense=matrices * d * model.dense_width,
         expert=expert,
         head=d * model.vocab_size,

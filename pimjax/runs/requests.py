@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from pimjax.config.config import Config
+from pimjax.config.uncosted import refuse_uncosted
 from pimjax.config.workload import TraceSpec
 from pimjax.errors import TraceError
 from pimjax.trace.belonging import first_choices, fit_trace
@@ -44,9 +45,9 @@ def workload_trace(config: Config) -> RoutingTrace:
     return generate_traces(
         kind,
         requests=requests,
-        layers=model.num_moe_layers,
+        layers=max(1, model.num_moe_layers),  # a dense model routes nothing
         tokens=tokens,
-        experts=model.num_experts,
+        experts=max(1, model.num_experts),
         top_k=model.top_k,
         seed=spec.seed,
         **_generator_options(kind, spec),
@@ -82,7 +83,9 @@ def resolve(config: Config, trace: RoutingTrace | None) -> tuple[Config, Routing
             f"estimate takes one request but the trace holds {count}: choose one (trace.request(i), --request i), set "
             "workload.batch_size to decode them together, or use estimate_batch"
         )
-    return with_prompt(config, chosen), chosen
+    config = with_prompt(config, chosen)
+    refuse_uncosted(config)
+    return config, chosen
 
 
 def with_prompt(config: Config, trace: RoutingTrace) -> Config:

@@ -21,6 +21,7 @@ def validate(config: ConfigArgument, settings: SetOption = None, as_json: JsonOp
     """
     from pimjax.chips import without_effect
     from pimjax.config import build, load_config, parameter_count
+    from pimjax.config.uncosted import uncosted_features
 
     loaded = load_config(config, parse_overrides(settings))
     _, capacity = build(loaded)
@@ -31,7 +32,10 @@ def validate(config: ConfigArgument, settings: SetOption = None, as_json: JsonOp
         "digest": loaded.digest(),
         "chip_model": loaded.chip_model,
         "parameters": count.total,
-        "active_parameters": count.active,
+        "active_parameters": count.active,  # with the input embedding
+        "active_parameters_without_embedding": count.active_without_embedding,
+        "left_out": list(loaded.model.left_out),
+        "not_costed": uncosted_features(loaded.model),
         "moe_layers": loaded.model.num_moe_layers,
         "capacity": vars(capacity),
         "notes": without_effect(loaded),
@@ -41,7 +45,11 @@ def validate(config: ConfigArgument, settings: SetOption = None, as_json: JsonOp
         return
     stdout.print(
         f"{loaded.name}: valid ({loaded.chip_model} chip, {shown(count.total / 1e9)} G parameters, "
-        f"{shown(count.active / 1e9)} G active, {loaded.model.num_moe_layers} MoE layers, digest {loaded.digest()})",
+        f"{shown(count.active / 1e9)} G active ({shown(count.active_without_embedding / 1e9)} G without the input "
+        f"embedding), {loaded.model.num_moe_layers} MoE layers, digest {loaded.digest()})",
         markup=False, soft_wrap=True,
     )  # fmt: skip
+    for label, sentences in (("left out", loaded.model.left_out), ("not costed", facts["not_costed"])):
+        for line in sentences:
+            stdout.print(f"  {label}: {line}", markup=False, soft_wrap=True)
     show_notes(loaded)

@@ -1,0 +1,112 @@
+"""Parameters of imported config.json files against Hugging Face transformers on torch's meta device.
+
+    pip install 'pimjax[hf]' && python benchmarks/import_parameters.py [FOLDER]
+
+Two parts: the small configurations of `tests/golden/hf_tiny_configs.json` (one or more for each family, written for
+this project), and every `*.json` of FOLDER (default: PIMJAX_HF_CONFIGS, or ../shared/hf-configs). The result holds
+names and numbers, no copies of configurations; tests compare the importer with it where transformers is not installed.
+Without transformers the table of the folder is printed and nothing is written.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness import environment, write_json
+
+from pimjax.config.hf import from_hf
+from pimjax.config.parameters import parameter_count
+from pimjax.config.uncosted import uncosted_features
+from pimjax.errors import PimjaxError
+from pimjax.imports import read_hf
+
+ROOT = Path(__file__).parents[1]
+TINY = ROOT / "tests" / "golden" / "hf_tiny_configs.json"
+#: model types whose class in transformers has another type's name
+SAME_CLASS = {"kimi_k2": "deepseek_v3"}
+
+
+def transformers_total(data: dict[str, Any]) -> int:
+    """Parameters of the text model that transformers builds of a configuration, without memory for weights."""
+    import torch
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    data = {key: value for key, value in data.items() if key not in ("quantization_config", "auto_map")}
+    kind = data.pop("model_type")
+    config = CONFIG_MAPPING[SAME_CLASS.get(kind, kind)].from_dict(data).get_text_config()
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    return sum(weights.numel() for weights in model.parameters())
+
+
+def one(data: dict[str, Any], oracle: bool) -> dict[str, Any]:
+    """What the importer makes of a configuration, and what transformers does."""
+    found: dict[str, Any] = {}
+    try:
+        model = from_hf(data)
+        count = parameter_count(model)
+        found |= {
+            "family": read_hf(data).family,
+            "parameters": count.total,
+            "active": count.active,
+            "active_without_embedding": count.active_without_embedding,
+            "left_out": list(model.left_out),
+            "not_costed": uncosted_features(model),
+        }
+    except PimjaxError as error:
+        found["refused"] = str(error)
+    if oracle:
+        try:
+            found["transformers"] = transformers_total(data)
+        except Exception as error:  # transformers raises what it likes for a configuration it does not know
+            found["transformers_failed"] = f"{type(error).__name__}: {str(error)[:120]}"
+    if "parameters" in found and "transformers" in found:
+        found["relative_difference"] = found["parameters"] / found["transformers"] - 1
+    return found
+
+
+def print_table(rows: dict[str, dict[str, Any]]) -> None:
+    """One line for each file: name, family, parameters, what transformers counts, what happened."""
+    for name, row in rows.items():
+        if "refused" in row:
+            print(f"{name:45} {'refused':15} {row['refused'].partition(': ')[2]}")
+            continue
+        numbers = f"{row['parameters'] / 1e9:9.3f} G, active {row['active'] / 1e9:7.3f} G"
+        numbers += f" ({row['active_without_embedding'] / 1e9:7.3f} G without the input embedding)"
+        same = {0.0: "equal to transformers"}.get(row.get("relative_difference", -1.0), "")
+        costed = "not costed: " + "; ".join(row["not_costed"]) if row["not_costed"] else "costed"
+        print(f"{name:45} {row['family']:15} {numbers} {same}; {costed}")
+
+
+def main() -> None:
+    """Compare, print, write `results/import_parameters.json`."""
+    logging.disable(logging.WARNING)
+    oracle = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
+    default = os.environ.get("PIMJAX_HF_CONFIGS", str(ROOT.parent / "shared" / "hf-configs"))
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else default)
+    tiny = {name: one(data, oracle) for name, data in json.loads(TINY.read_text()).items()}
+    files = {path.name: one(json.loads(path.read_text()), oracle) for path in sorted(folder.glob("*.json"))}
+    print_table(files)
+    rows = {**tiny, **files}
+    wrong = {name: row for name, row in rows.items() if row.get("relative_difference", 0) != 0}
+    print(f"{len(tiny)} small configurations, {len(files)} files; other than transformers: {wrong or 'none'}")
+    print(
+        "not built by transformers:",
+        {n: r["transformers_failed"] for n, r in rows.items() if "transformers_failed" in r},
+    )
+    print("small configurations refused:", {n: r["refused"] for n, r in tiny.items() if "refused" in r})
+    if oracle:
+        versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
+        counted = {name: row.get("transformers") for name, row in tiny.items()}
+        write_json("import_parameters", {"environment": environment() | versions, "tiny": counted, "files": files})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One file per kind of family; each registers what it reads."""
