@@ -20,7 +20,7 @@ from pimjax.errors import ConfigError
 from pimjax.estimation import stored_programs
 from pimjax.estimation.kernel import FIDELITIES, estimate_kernel
 from pimjax.estimation.result import NOT_COMPUTED, Estimate, from_run_cost
-from pimjax.estimation.routing import resolve, stacked
+from pimjax.runs.requests import resolve, stacked
 from pimjax.trace.routing import RoutingTrace
 
 

@@ -26,7 +26,7 @@ from pimjax.config.build import build
 from pimjax.config.config import Config
 from pimjax.errors import ConfigError
 from pimjax.estimation.result import from_run_cost
-from pimjax.estimation.routing import resolve
+from pimjax.runs.requests import resolve
 from pimjax.trace.routing import RoutingTrace
 
 METRICS = (

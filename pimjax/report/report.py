@@ -12,7 +12,6 @@ from pimjax.config.loader import load_config
 from pimjax.config.template import render_yaml
 from pimjax.errors import ConfigError
 from pimjax.estimation.api import estimate
-from pimjax.estimation.routing import resolve
 from pimjax.report.cache_contents import cache_contents
 from pimjax.report.page import plotly_script, write_page
 from pimjax.report.provenance import provenance
@@ -20,6 +19,7 @@ from pimjax.report.run_contents import run_contents
 from pimjax.report.schedule_contents import schedule_contents
 from pimjax.report.sweep_contents import is_sweep_folder, sweep_contents
 from pimjax.report.tune_contents import history_file, tune_contents
+from pimjax.runs.requests import resolve
 from pimjax.trace.routing import RoutingTrace
 
 Progress = Callable[[str], None]

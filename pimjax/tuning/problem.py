@@ -22,7 +22,7 @@ from pimjax.config.build import Capacity, Design, build
 from pimjax.config.config import Config
 from pimjax.config.loader import load_config
 from pimjax.errors import ConfigError
-from pimjax.estimation.routing import resolve
+from pimjax.runs.requests import resolve
 from pimjax.trace.routing import RoutingTrace
 from pimjax.tuning.measures import BASE, HIGHER_IS_BETTER, QUALITIES, offset, row, value_of
 from pimjax.tuning.parameters import Box, make_box, unit_at, values_at

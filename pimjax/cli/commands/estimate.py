@@ -59,7 +59,7 @@ def estimate(
     from pimjax.config import load_config
     from pimjax.estimation import estimate as run
     from pimjax.estimation.explain import explain as explanation
-    from pimjax.estimation.routing import resolve
+    from pimjax.runs.requests import resolve
 
     use_compilation_cache()
     loaded = load_config(config, parse_overrides(settings))
