@@ -2,19 +2,22 @@
 
     pip install 'pimjax[hf]' && python benchmarks/import_parameters.py [FOLDER]
 
-Two parts: the small configurations of `tests/golden/hf_tiny_configs.json` (one or more for each family, written for
-this project), and every `*.json` of FOLDER (default: PIMJAX_HF_CONFIGS, or ../shared/hf-configs). The result holds
+Three parts: the small configurations of `tests/golden/hf_tiny_configs.json` (one or more for each family, written for
+this project), and every `*.json` of FOLDER (default: PIMJAX_HF_CONFIGS, or ../shared/hf-configs);
+and seeded changes of the small ones' sizes and flags, where both build the model. The result holds
 names and numbers, no copies of configurations; tests compare the importer with it where transformers is not installed.
 Without transformers the table of the folder is printed and nothing is written.
 """
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import importlib.util
 import json
 import logging
 import os
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,9 @@ ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "golden" / "hf_tiny_configs.json"
 #: model types whose class in transformers has another type's name
 SAME_CLASS = {"kimi_k2": "deepseek_v3"}
+#: changed sizes must fit these; flags that several families have
+KEPT = {"pad_token_id", "eos_token_id", "topk_group", "n_group", "num_attention_heads", "num_key_value_heads"}
+FLAGS = ("attention_bias", "mlp_bias", "use_bias", "tie_word_embeddings", "use_qk_norm", "lm_head_bias")
 
 
 def transformers_total(data: dict[str, Any]) -> int:
@@ -72,6 +78,31 @@ def one(data: dict[str, Any], oracle: bool) -> dict[str, Any]:
     return found
 
 
+def changed(data: dict[str, Any], chance: random.Random) -> dict[str, Any]:
+    """A small configuration with some sizes and flags changed."""
+    data = copy.deepcopy(data)
+    for key in chance.sample(list(data), min(len(data), chance.randint(1, 4))):
+        value = data[key]
+        if isinstance(value, bool):
+            data[key] = not value
+        elif isinstance(value, int) and key not in KEPT:
+            data[key] = max(0, value + chance.choice([-1, 1, 2, 3]))
+    return data | {key: True for key in FLAGS if chance.random() < 0.08}
+
+
+def compare_changed(tiny: dict[str, dict[str, Any]], count: int) -> dict[str, Any]:
+    """How many changed configurations have equal parameters, of those that both the importer and transformers build."""
+    chance, compared, unequal = random.Random(0), 0, []
+    for _ in range(count):
+        name = chance.choice(list(tiny))
+        row = one(changed(tiny[name], chance), oracle=True)
+        if "relative_difference" in row:
+            compared += 1
+            if row["relative_difference"]:
+                unequal.append(name)
+    return {"tried": count, "compared": compared, "equal": compared - len(unequal), "unequal": unequal}
+
+
 def print_table(rows: dict[str, dict[str, Any]]) -> None:
     """One line for each file: name, family, parameters, what transformers counts, what happened."""
     for name, row in rows.items():
@@ -105,7 +136,10 @@ def main() -> None:
     if oracle:
         versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
         counted = {name: row.get("transformers") for name, row in tiny.items()}
-        write_json("import_parameters", {"environment": environment() | versions, "tiny": counted, "files": files})
+        changes = compare_changed(json.loads(TINY.read_text()), 2000)
+        print("changed configurations:", changes)
+        result = {"environment": environment() | versions, "tiny": counted, "changed": changes, "files": files}
+        write_json("import_parameters", result)
 
 
 if __name__ == "__main__":

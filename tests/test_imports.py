@@ -72,6 +72,10 @@ def test_at_most_one_of_the_real_files_is_refused() -> None:
     assert all(row.get("relative_difference", 0) == 0 for row in COUNTED["files"].values())
 
 
+def test_changed_configurations_were_equal_too() -> None:
+    assert COUNTED["changed"]["compared"] == COUNTED["changed"]["equal"] > 1000
+
+
 def test_every_second_layer_from_the_second_has_experts() -> None:
     model = from_hf(TINY["llama4"])
     assert (model.moe_frequency, model.moe_offset) == (2, 1)

@@ -93,7 +93,8 @@ def cohere(fields: Fields) -> Keys:
 @family("cohere2")
 def cohere2(fields: Fields) -> Keys:
     """Cohere2ForCausalLM: as Cohere, every fourth layer full."""
-    return {**cohere(fields), **_alternating(fields, fields.count("sliding_window_pattern", default=4), 4096)}
+    keys = {**cohere(fields), "qk_norm": "none"}  # its class has no norms on queries and keys
+    return {**keys, **_alternating(fields, fields.count("sliding_window_pattern", default=4), 4096)}
 
 
 @family("olmo")

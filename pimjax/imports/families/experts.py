@@ -53,6 +53,8 @@ def phimoe(fields: Fields) -> Keys:
 @family("olmoe")
 def olmoe(fields: Fields) -> Keys:
     """OlmoeForCausalLM: norms over all queries and keys."""
+    if fields.count("hidden_size") % fields.count("num_attention_heads"):
+        raise fields.wrong("num_attention_heads", fields.data["num_attention_heads"], "it must divide hidden_size")
     bias = fields.flag("attention_bias", False)
     normalised = fields.flag("norm_topk_prob", False)
     return {**experts_of_block_width(fields), "attention_bias": bias, "qk_norm": "full", "normalised_top_k": normalised}
@@ -101,7 +103,7 @@ def dots1(fields: Fields) -> Keys:
 @family("solar_open")
 def solar_open(fields: Fields) -> Keys:
     """SolarOpenForCausalLM: experts in every layer."""
-    return {**_deepseek_experts(fields, first=0, head_dim=128), "attention_bias": fields.flag("attention_bias", False)}
+    return {**_deepseek_experts(fields, first=0, head_dim=128), "qkv_bias": fields.flag("attention_bias", False)}
 
 
 @family("exaone_moe")
@@ -112,7 +114,8 @@ def exaone_moe(fields: Fields) -> Keys:
 
 @family("hy_v3")
 def hy_v3(fields: Fields) -> Keys:
-    """HYV3ForCausalLM (Hunyuan 3): sigmoid scores with a correction bias."""
+    """HYV3ForCausalLM (Hunyuan 3): sigmoid scores with a correction bias; at least one shared expert."""
+    fields.count("num_shared_experts", default=1)
     bias = fields.flag("mlp_bias", False)
     keys = {**_deepseek_experts(fields, head_dim=128), "dense_bias": bias, "qk_norm": "head"}
     return {**keys, "attention_bias": fields.flag("attention_bias", False),
@@ -183,13 +186,15 @@ def dbrx(fields: Fields) -> Keys:
         Fields(fields.mapping(name) or {}, f"{fields.where}: {name}") for name in ("attn_config", "ffn_config")
     )
     width, heads = fields.count("d_model"), fields.count("n_heads")
+    if width % heads:
+        raise fields.wrong("n_heads", heads, f"it must divide d_model = {width}")
     layers = fields.count("n_layers", most=10_000)
     experts = routed(
         fields, blocks.count("ffn_hidden_size"), blocks.count("moe_num_experts"), blocks.count("moe_top_k", default=1)
     )
     return {
         "d_model": width, "vocab_size": fields.count("vocab_size"), "num_layers": layers, "num_heads": heads,
-        "num_kv_heads": attention.count("kv_n_heads", default=1), "head_dim": max(1, width // heads),
+        "num_kv_heads": attention.count("kv_n_heads", default=1), "head_dim": width // heads,
         "activation": "swiglu", "tied_embeddings": fields.flag("tie_word_embeddings", False), **experts,
     }  # fmt: skip
 

@@ -22,6 +22,8 @@ def nemotron_h(fields: Fields) -> Keys:
     data = {**fields.data, "num_hidden_layers": layers}
     inner = Fields(data, fields.where)
     keys = decoder(inner, gated=False, activation=("mlp_hidden_act",), act="relu2", head_dim=128)
+    if keys["tied_embeddings"]:
+        raise fields.wrong("tie_word_embeddings", True, "Nemotron-H has an output embedding of its own")
     bias, width = fields.flag("mlp_bias", False), fields.count("intermediate_size", default=21504)
     keys |= {
         "layer_types": pattern(["none" if block in ("moe", "mlp") else block for block in blocks]),
