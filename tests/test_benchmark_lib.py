@@ -16,10 +16,14 @@ from benchmarks import device_check
 from benchmarks.lib.harness import command
 from benchmarks.lib.learned_groups import learn_groups, sinkhorn, soft_makespan
 from benchmarks.lib.paths import ROOT
+from benchmarks.lib.random_cases import random_cases
 from benchmarks.lib.results import dumps, write
 from benchmarks.lib.roofline import against_bound, work_of
 from benchmarks.lib.scripts import measuring_scripts, script_of
 from benchmarks.lib.workloads import cost_program, kernel_inputs, vary_hardware
+from benchmarks.validation import compare_commits
+from pimjax.config import build, load_config
+from pimjax.config.loader import list_presets
 
 BENCHMARKS = ROOT / "benchmarks"
 SCRIPTS = sorted(path for path in BENCHMARKS.rglob("*.py") if path.parent.name != "lib" and path.stem != "__init__")
@@ -123,6 +127,37 @@ def test_the_device_check_records_lines_that_fail_or_are_slow(tmp_path) -> None:
     assert failed["entries"] == {}
     slow = device_check.run_line("cache", 0.05, tmp_path / "slow.json", dry=True)
     assert "stopped after" in slow["error"]
+
+
+def test_random_cases_are_legal_and_need_few_programs() -> None:
+    shapes = set()
+    for case in random_cases(60):
+        preset = next(name for name in case["presets"] if name in list_presets())
+        config = load_config(preset, case["overrides"])
+        shapes.add((config.chip_model, build(config)[1], config.workload.generated_tokens > 1))
+    assert len(shapes) == 5  # at two fidelities ten programs, of the authors' chip two of them
+
+
+def test_a_comparison_tells_rounding_from_differences_and_lists_refusals() -> None:
+    table = {"tier_linear": 1e6, "router": 1e-7}
+    this = {
+        "0 closed": {"latency_ns": 2.0, "energy": table, "new": 1.0},
+        "1 closed": {"refused": "no such key"},
+        "2 closed": {"latency_ns": float("nan")},
+    }
+    other = {
+        "0 closed": {"latency_ns": 1.0, "energy": table | {"router": 0.0}},
+        "1 closed": {"latency_ns": 1.0},
+        "2 closed": {"latency_ns": float("nan")},
+    }
+    cases = [{"name": str(index)} for index in range(3)]
+    found = compare_commits.compare(cases, ["closed"], this, other, 1e-9)
+    assert list(found["different_fields"]) == ["closed latency_ns", "closed energy.router"]
+    assert found["different_fields"]["closed latency_ns"]["largest_relative"] == 0.5
+    assert found["different_fields"]["closed energy.router"]["largest_relative"] == pytest.approx(1e-4)
+    assert found["refused_by_one"] == [{"case": "1 closed", "by": "this", "why": "no such key"}]
+    assert found["fields_only_in"] == {"this": {"new": 1}, "other": {}}
+    assert [case["name"] for case in found["worst_cases"].values()] == ["0"]
 
 
 def test_sinkhorn_is_doubly_stochastic() -> None:
