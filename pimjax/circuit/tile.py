@@ -150,7 +150,7 @@ def parametric_tile(parameters: TileParameters, *, exact: bool = False, constant
 
     Args:
       parameters: float leaves; see :class:`TileParameters`.
-      exact: static; whole input cycles and row groups (``ceil``) and the piecewise ADC laws. The default is smooth in
+      exact: static; whole input cycles, row groups and converters (``ceil``) and the piecewise ADC laws. The default is smooth in
         every continuous parameter; both agree where the quotients and bits are whole.
       constants: overrides of sourced constants by name.
 
@@ -167,7 +167,8 @@ def parametric_tile(parameters: TileParameters, *, exact: bool = False, constant
     cycles = quotient(p.input_bits / p.cycle_bits)
     row_groups = quotient(p.rows / p.active_rows)
     reads = jnp.asarray(cycles * row_groups)
-    adcs = p.cols / p.columns_per_adc
+    shared = jnp.minimum(p.columns_per_adc, p.cols)  # a converter reads no more columns than there are
+    adcs = quotient(p.cols / shared)
     turns = jnp.where(p.columns_per_adc > 1.0, 1.0, 0.0)
     serial = jnp.where(reads > 1.0, 1.0, 0.0)
     digital = {"node_nm": p.node_nm, "vdd_v": p.vdd_v, "constants": constants}
@@ -229,13 +230,13 @@ def parametric_tile(parameters: TileParameters, *, exact: bool = False, constant
             turns * adcs,
             mux.area_mm2,
             turns * conversions * mux.energy_nj,
-            reads * p.columns_per_adc * mux.latency_ns,
+            reads * shared * mux.latency_ns,
         ),
         "adc": (
             adcs,
             converter.area_mm2,
             conversions * converter.energy_nj,
-            reads * p.columns_per_adc * converter.latency_ns,
+            reads * shared * converter.latency_ns,
         ),
         "shift_add": (
             serial * adcs,

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from pimjax.config import ranges
 from pimjax.config.base import Section, option
 
 
@@ -20,11 +21,15 @@ class NumericsConfig(Section):
         "differential",
         about="Differential pair of analog cells, offset column, or bit slices in differential pairs",
     )
-    weight_bits: int = option(8, about="Bits of a weight including sign", ge=2, le=16)
+    weight_bits: int = option(
+        8, about="Bits of a weight including sign", ge=ranges.WEIGHT_BITS[0], le=ranges.WEIGHT_BITS[1]
+    )
     cell_bits: int = option(7, about="Magnitude bits one cell stores (sliced: per slice)", ge=1, le=8)
     input_encoding: Literal["pwm", "serial"] = option("pwm", about="One analog-length pulse, or bits in several cycles")
     signed_inputs: Literal["sign_magnitude", "offset"] = option("sign_magnitude", about="How signed inputs are driven")
-    input_bits: int = option(8, about="Bits of an input including sign", ge=2, le=16)
+    input_bits: int = option(
+        8, about="Bits of an input including sign", ge=ranges.INPUT_BITS[0], le=ranges.INPUT_BITS[1]
+    )
     cycle_bits: int = option(1, about="serial: input bits per cycle", ge=1, le=8)
     adc_ideal: bool = option(False, about="No quantisation by the ADC")
     adc_range: Literal["fixed", "max", "percentile", "mse"] = option("percentile", about="How ADC ranges are set")

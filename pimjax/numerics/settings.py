@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from pimjax.config import ranges
 from pimjax.errors import NumericsError
 from pimjax.numerics.device import Device
 
@@ -152,12 +153,13 @@ def check_crossbar(crossbar: Crossbar) -> None:
         raise NumericsError(f"wire_sweeps is {crossbar.wire_sweeps!r}; it must be a whole number of at least 0")
 
     one_sided = _numbers(crossbar, "adc_one_sided") != 0
-    _check_bits(crossbar, "weight_bits", 2, 12)
-    _check_bits(crossbar, "input_bits", 2, 12)
-    _check_bits(crossbar, "cell_bits", 1, 12)
-    _check_bits(crossbar, "cycle_bits", 1, 12)
+    _check_bits(crossbar, "weight_bits", *ranges.WEIGHT_BITS)
+    _check_bits(crossbar, "input_bits", *ranges.INPUT_BITS)
+    _check_bits(crossbar, "cell_bits", *ranges.CELL_BITS)
+    _check_bits(crossbar, "cycle_bits", *ranges.CYCLE_BITS)
+    low, high = ranges.ADC_BITS
     _check_bits(
-        crossbar, "adc_bits", 1 if one_sided.all() else 2, 16, " (an ideal converter is adc_ideal=True, not 0 bits)"
+        crossbar, "adc_bits", low - int(one_sided.all()), high, " (an ideal converter is adc_ideal=True, not 0 bits)"
     )
     adc_range = _numbers(crossbar, "adc_range")
     if not (np.isfinite(adc_range) & (adc_range > 0)).all():

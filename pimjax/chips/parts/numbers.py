@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pimjax.config.base import number
 from pimjax.config.hardware import HardwareSection
+from pimjax.config.ranges import ADC_BITS
 
 HERMES = "HERMES, JSSC 57(4) 2022, doi 10.1109/JSSC.2022.3140414"
 SIMULATOR = "authors' simulator of arXiv 2602.10254, accelerator constants"
@@ -38,7 +39,9 @@ class CrossbarNumbers(HardwareSection):
         0.634, unit="mm2", about="One crossbar with its peripherals, unshared", spread=(0.6, 0.66),
         source=f"{HERMES}: 1.008 TOPS / 1.59 TOPS/mm2", gt=0,
     )  # fmt: skip
-    adc_bits: float = number(8, chosen=True, unit="bit", about="ADC resolution", source=HERMES, ge=1, le=16)
+    adc_bits: float = number(
+        8, chosen=True, unit="bit", about="ADC resolution", source=HERMES, ge=ADC_BITS[0], le=ADC_BITS[1]
+    )
     columns_per_adc: float = number(
         1, chosen=True, whole=True, unit="columns", about="Columns that take turns at one ADC", source=HERMES, ge=1
     )
