@@ -123,7 +123,7 @@ def _other_layers(trace: RoutingTrace, model: ModelConfig, numbers: list[int]) -
     else:
         lacking = next(number for number in numbers if number not in trace.layer_ids)
         found = f"the trace has {have} layers without number {lacking}"
-    if not trace.is_stacked and trace.layer_ids is None and trace.max_tokens in (len(numbers), model.num_layers):
+    if trace.num_requests == 1 and trace.layer_ids is None and trace.max_tokens in (len(numbers), model.num_layers):
         return (
             f"{found} and {trace.max_tokens} tokens, but the model has {wanted}: its axes look like [tokens, layers, k], "
             "as vLLM writes them; convert the file with 'pimjax trace convert FILE OUT.npz --format vllm --model MODEL'"
