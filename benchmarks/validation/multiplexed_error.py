@@ -128,12 +128,13 @@ def _one(config: Config) -> Design:
 
 
 def windows(rng: np.random.Generator, requests: int) -> RoutingTrace:
-    """Requests of GPT-OSS-20B at 3 random layers, or synthetic ones where the traces are missing."""
+    """Requests of GPT-OSS-20B at 3 random layers, or synthetic ones where the traces are missing; for any depth."""
     file = trace_folder() / DECODE_TRACES
     if not file.is_file():
         ids = np.argsort(rng.random((3, 511, 32)) + rng.random((3, 1, 32)), axis=-1)[..., :4]
-        return RoutingTrace.from_expert_ids(ids, 32)
+        return RoutingTrace.from_expert_ids(ids, 32).replace(allow=("repeat_layers",))  # type: ignore[attr-defined]
     trace = load_traces(file, requests=[int(rng.integers(57)) for _ in range(requests)])
+    trace = trace.replace(allow=("repeat_layers",))  # type: ignore[attr-defined]
     layers = rng.integers(0, 24, 3)
     return jax.tree.map(lambda leaf: leaf[:, layers] if leaf.ndim > 1 else leaf, trace)
 
