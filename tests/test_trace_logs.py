@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -293,6 +294,20 @@ def test_transformers_other_routers(tmp_path):
     expected = route(logits, K, kind="sigmoid", correction_bias=bias)
     assert np.array_equal(trace.expert_order[0], expected.expert_order)
     assert not np.array_equal(trace.expert_order[0], route(logits, K).expert_order)
+
+
+def test_transformers_router_of_the_model(tmp_path):
+    """The model's own section says how its router chooses: sigmoid, bias, groups."""
+    model = SimpleNamespace(
+        num_layers=5, num_experts=8, top_k=2, routing="token_choice", is_moe_layer=MODEL.is_moe_layer,
+        router_scoring="sigmoid", router_groups=4, router_groups_kept=2, router_correction="buffer",
+    )  # fmt: skip
+    logits, bias = logits_of(50), np.random.default_rng(1).normal(0, 0.3, 8).astype(np.float32)
+    path = write(tmp_path / "r.npz", router_logits=logits, correction_bias=bias)
+    expected = route(logits, K, kind="sigmoid", correction_bias=bias, num_groups=4, top_groups=2)
+    assert np.array_equal(load_traces(path, model=model).expert_order[0], expected.expert_order)
+    with pytest.raises(TraceError, match="adds a bias for choosing, and the log does not hold it"):
+        load_traces(write(tmp_path / "s.npz", router_logits=logits), model=model)
 
 
 def test_transformers_list_in_json_with_none_for_dense_layers(tmp_path):

@@ -137,6 +137,8 @@ def _router(section: Any) -> dict[str, Any]:
         found["kind"] = scoring
     if (groups := getattr(section, "router_groups", 1)) > 1:
         found.update(num_groups=groups, top_groups=section.router_groups_kept)
+    if getattr(section, "router_correction", "none") != "none":
+        found["correction_bias"] = None  # there is one, and the log must hold it
     return found
 
 

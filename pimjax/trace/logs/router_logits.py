@@ -48,7 +48,12 @@ def convert(content: Any, model: LogModel, router: dict[str, Any]) -> Converted:
     layers = layers if rows is None else [layers[row] for row in rows]
     logits = np.stack(layers)
     options: dict[str, Any] = {"kind": "softmax", **model.router, **router}
-    if bias is not None and "correction_bias" not in options:
+    if bias is None and "correction_bias" in options:
+        raise TraceError(
+            f"the model's router adds a bias for choosing, and the log does not hold it: save it beside the logits as "
+            f"{BIAS_KEY} [layers, experts] (e_score_correction_bias of transformers)"
+        )
+    if bias is not None:
         options["correction_bias"] = bias
     top_k = need(model.top_k, "k, the experts per token", "--top-k")
     found = Converted()
