@@ -1,4 +1,4 @@
-"""Recording a running transformers model; `benchmarks/trace_capture.py` does it for every family."""
+"""Recording a running transformers model; `benchmarks/validation/trace_capture.py` does it for every family."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Routing recorded by `pimjax.trace.capture` against the model's own `router_logits`, on tiny random models per family.
 
     pip install 'pimjax[hf]'
-    python benchmarks/trace_capture.py
+    python benchmarks/validation/trace_capture.py
 
 For each family: a batch with padding is run once, and its recorded choices are compared, token by token, with those that
 `pimjax.trace.route` makes of the router logits the same pass returned, with the bias and groups of the model; the logits
@@ -11,15 +11,18 @@ cache, and the recorded steps are compared with one pass over the whole text.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import numpy as np
 import torch
 import transformers
-from harness import environment, write_json
 
+from benchmarks.lib.harness import environment, write_json
 from pimjax.trace import capture, load_traces, route
 
 COMMON = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
