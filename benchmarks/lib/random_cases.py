@@ -33,6 +33,8 @@ _PHYSICAL: dict[str, float] = {
     "attention_energy_nj_per_pair": 0.557e-3, "sram_bandwidth_gb_per_s": 64, "sram_energy_pj_per_byte": 0.14,
     "buffer_area_mm2_per_mb": 1, "idle_power_w_per_mm2": 1e-4, "unit_power_area_mm2": 26.25,
 }  # fmt: skip
+#: of these, counts
+_WHOLE = ("hardware.accumulator_lanes",)
 
 
 def random_cases(count: int, seed: int = 1) -> list[dict[str, Any]]:
@@ -56,7 +58,8 @@ def _pick(generator: np.random.Generator, *values: Any) -> Any:
 def _scaled(generator: np.random.Generator, names: dict[str, float], number: int) -> dict[str, float]:
     """Some of the numbers, times 0.7 to 1.4."""
     chosen = generator.choice(sorted(names), number, replace=False)
-    return {f"hardware.{name}": float(f"{names[name] * generator.uniform(0.7, 1.4):.6g}") for name in chosen}
+    found = {f"hardware.{name}": float(f"{names[name] * generator.uniform(0.7, 1.4):.6g}") for name in chosen}
+    return {key: round(value) if key in _WHOLE else value for key, value in found.items()}
 
 
 def _reference(generator: np.random.Generator) -> dict[str, Any]:

@@ -8,8 +8,16 @@ from benchmarks.lib.paths import ROOT
 
 #: Folders of scripts that measure something and write `results/<name>.json`.
 MEASURING = ("studies", "speed", "validation")
-#: Scripts of those folders that need another checkout beside this one, PyTorch, or hours to train the shipped models.
-APART = ("compare_commits", "first_answers", "kernel_size", "trace_capture", "train_language_models")
+#: Scripts of those folders that need another checkout beside this one, or transformers and torch, and what trains the
+#: shipped models.
+APART = (
+    "compare_commits",
+    "first_answers",
+    "import_parameters",
+    "kernel_size",
+    "trace_capture",
+    "train_language_models",
+)
 
 
 def measuring_scripts() -> dict[str, Path]:

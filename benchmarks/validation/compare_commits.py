@@ -88,10 +88,25 @@ def run_trees(trees: dict[str, Path], work: dict[str, Any], scratch: Path) -> di
         command = [sys.executable, str(Path(__file__).resolve()), str(tree), "--evaluate"]
         output = scratch / f"{name}.json"
         running[name] = subprocess.Popen([*command, str(scratch / "cases.json"), str(output)], env=variables)
-    failed = [name for name, process in running.items() if process.wait()]
+    try:
+        failed = [f"{name} tree: {_ended(process.wait())}" for name, process in running.items() if process.wait()]
+    finally:
+        for process in running.values():
+            process.kill()
     if failed:
-        sys.exit(f"{' and '.join(failed)} tree: the evaluation ended with an error (above)")
+        sys.exit("; ".join(failed))
     return {name: json.loads((scratch / f"{name}.json").read_text(encoding="utf-8")) for name in trees}
+
+
+def _ended(code: int) -> str:
+    """How a child ended, in words.
+
+    >>> _ended(-9)
+    'the evaluation was ended by signal 9 (from outside, or for want of memory)'
+    """
+    if code < 0:
+        return f"the evaluation was ended by signal {-code} (from outside, or for want of memory)"
+    return f"the evaluation ended with exit status {code} (its error stands above)"
 
 
 def evaluate(tree: Path, cases: Path, output: Path) -> None:
@@ -111,6 +126,8 @@ def evaluate(tree: Path, cases: Path, output: Path) -> None:
                 entry = values(pimjax.estimate(config, fidelity=fidelity))
             except pimjax.PimjaxError as error:
                 entry = {"refused": str(error)}
+            except Exception as error:  # a mistake of that tree: said beside the case, the others go on
+                entry = {"refused": f"{type(error).__name__}: {error}"}
             found[f"{case['name']} {fidelity}"] = entry
     output.write_text(json.dumps(found), encoding="utf-8")
 
