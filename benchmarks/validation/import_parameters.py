@@ -1,6 +1,6 @@
 """Parameters of imported config.json files against Hugging Face transformers on torch's meta device.
 
-    pip install 'pimjax[hf]' && python benchmarks/import_parameters.py [FOLDER]
+    pip install 'pimjax[hf]' && python benchmarks/validation/import_parameters.py [FOLDER]
 
 Three parts: the small configurations of `tests/golden/hf_tiny_configs.json` (one or more for each family, written for
 this project), and every `*.json` of FOLDER (default: PIMJAX_HF_CONFIGS, or ../shared/hf-configs);
@@ -22,16 +22,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness import environment, write_json
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.lib.harness import environment, write_json
+from benchmarks.lib.paths import GOLDEN, ROOT
 from pimjax.config.hf import from_hf
 from pimjax.config.parameters import parameter_count
 from pimjax.config.uncosted import uncosted_features
 from pimjax.errors import PimjaxError
 from pimjax.imports import read_hf
 
-ROOT = Path(__file__).parents[1]
-TINY = ROOT / "tests" / "golden" / "hf_tiny_configs.json"
+TINY = GOLDEN / "hf_tiny_configs.json"
 #: model types whose class in transformers has another type's name
 SAME_CLASS = {"kimi_k2": "deepseek_v3"}
 #: changed sizes must fit these; flags that several families have
