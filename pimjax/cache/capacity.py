@@ -67,7 +67,7 @@ def capacity_law(
 def law_of(model: Any, workload: Any) -> CapacityLaw:
     """The law of a built design: ``law_of(design.model, design.workload)``; unbatched or stacked leaves."""
     return CapacityLaw(
-        num_experts=model.num_experts,
+        num_experts=model.num_experts + (model.num_experts == 0),  # of a dense model it is defined, and used by nothing
         top_k=model.top_k,
         prompt_tokens=workload.prompt_tokens,
         max_tokens=workload.max_context_tokens,

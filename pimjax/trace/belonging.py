@@ -53,7 +53,7 @@ def fit_trace(trace: RoutingTrace, config: Config | ModelConfig, *, allow: Colle
     model: Any = getattr(config, "model", config)
     if not hasattr(model, "is_moe_layer"):
         raise TraceError(f"config is {shown(config)}: give a configuration (pimjax.load_config) or its model section")
-    if not model.num_experts:  # a dense model routes nothing: only lengths are taken
+    if not model.num_moe_layers:  # a dense model routes nothing: only lengths are taken
         return trace
     named = check_allow((*trace.allow, *check_allow(allow)))
     if trace.num_experts != model.num_experts:
