@@ -10,9 +10,9 @@ import numpy as np
 from flax import struct
 
 from pimjax.array_typing import Array, ArrayLike
+from pimjax.arrays import namespace, on_device, where
 from pimjax.config.workload import CAPACITY_RULES
 from pimjax.errors import ConfigError
-from pimjax.trace.routers import expert_capacity
 
 
 @struct.dataclass
@@ -92,19 +92,22 @@ def capacity_at(law: CapacityLaw, num_tokens: ArrayLike) -> Array:
     >>> capacity_at(law, jnp.array([5, 8])).tolist()
     [2, 2]
     """
-    growing, frozen, fixed = (
-        expert_capacity(
-            num_tokens,
-            law.num_experts,
-            law.top_k,
-            rule=rule,
-            prompt_tokens=law.prompt_tokens,
-            max_tokens=law.max_tokens,
-        )
-        for rule in CAPACITY_RULES
-    )
-    rule = jnp.asarray(law.rule)
-    return jnp.where(rule == 0, growing, jnp.where(rule == 1, frozen, fixed))
+    whole = namespace(num_tokens, *jax.tree.leaves(law))
+    length, prompt, longest = (whole.asarray(count, np.int32) for count in (num_tokens, law.prompt_tokens, law.max_tokens))
+    growing, frozen, largest = (_ceiling(law, tokens) for tokens in (length, prompt, longest))
+    fixed = whole.minimum(length, largest)
+    return where(law.rule == 0, growing, where(law.rule == 1, frozen, fixed))
+
+
+def _ceiling(law: CapacityLaw, tokens: Any) -> Any:
+    """``min(L, ceil(k L / E))``, exact below 2**31."""
+    if not on_device(tokens, *jax.tree.leaves(law)):
+        experts = np.maximum(np.asarray(law.num_experts, np.int64), 1)
+        return np.minimum(tokens, (np.asarray(law.top_k, np.int64) * tokens + experts - 1) // experts).astype(np.int32)
+    experts, top_k = (jnp.asarray(count, jnp.int32) for count in (law.num_experts, law.top_k))
+    above = top_k * tokens + experts - 1
+    # no negative numbers: the quotient that rounds towards 0 is the floor
+    return jnp.minimum(tokens, jax.lax.div(above, jnp.broadcast_to(experts, above.shape)))
 
 
 def largest_capacity(law: CapacityLaw) -> Array:

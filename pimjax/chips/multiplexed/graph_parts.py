@@ -6,19 +6,17 @@ It comes from the derivative of the durations with respect to the components' sc
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pimjax.array_typing import HostArray
-from pimjax.chips.multiplexed.durations import Durations, LinearTime, durations
+from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, Durations, LinearTime, durations
+from pimjax.chips.multiplexed.geometry import LINEAR_INDEX
+from pimjax.chips.multiplexed.point import Point, point_of
+from pimjax.chips.parts.dual import Dual, value_of
 from pimjax.chips.run_cost import COMPONENTS
-from pimjax.compiling import quick_compilation
 from pimjax.config.build import Design
 from pimjax.errors import CapacityError
 from pimjax.event import JobGraphBuilder, ResourceGroup, exclusive, pool, unlimited
@@ -64,45 +62,42 @@ KINDS = (
 class TimedDesign(NamedTuple):
     """Durations of a design as plain numbers, and how each divides among the components."""
 
-    times: Durations  # Python floats (LinearTime fields likewise)
+    times: Durations  # Python floats
+    linears: dict[str, LinearTime]  # name -> Python floats
     split: dict[str, HostArray]  # kind -> [C], fractions that sum to 1 (0 for marks)
 
 
-def timed_design(design: Design, largest_group: int) -> TimedDesign:
+def timed_design(design: Design | Point, largest_group: int) -> TimedDesign:
     """Durations in float64 with their splits.
 
     Raises:
         CapacityError: a count of units that is no whole number (the event engine has whole units).
     """
-    for name in ("num_digital_units",):
-        count = float(getattr(design.hardware, name))
-        if count != int(count):
-            raise CapacityError(
-                f"hardware.{name} is {count}: the event engine has whole units only; use a whole number, or "
-                "fidelity 'fluid' or 'closed'"
-            )
-    with jax.enable_x64(True):
-        ones = jnp.ones(len(COMPONENTS))
-        values, shares = _splitting()(jax.tree.map(jnp.asarray, design), largest_group, ones)
-        times = jax.tree.map(float, values)
-        parts = jax.tree.map(np.asarray, shares)
-    return TimedDesign(times, _splits(parts))
+    point = point_of(design)
+    count = float(point.hardware.num_digital_units)
+    if count != int(count):
+        raise CapacityError(
+            f"hardware.num_digital_units is {count}: the event engine has whole units only; use a whole number, or "
+            "fidelity 'fluid' or 'closed'"
+        )
+    with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
+        found = durations(point, largest_group, shares=True)
+    linears = {
+        name: LinearTime(*(field[index] for field in found.linears))
+        for name, index in LINEAR_INDEX.items()
+        if name in LINEARS
+    }
+    times = {name: float(value_of(value)) for name, value in found._asdict().items() if name != "linears"}
+    return TimedDesign(
+        times=Durations(**times, linears=LinearTime(*(value_of(field) for field in found.linears))),
+        linears={name: LinearTime(*(float(value_of(field)) for field in one)) for name, one in linears.items()},
+        split=_splits(found, linears),
+    )
 
 
-@functools.cache
-def _splitting() -> Callable[..., tuple[Durations, Durations]]:
-    return jax.jit(_values_and_shares, compiler_options=quick_compilation())
-
-
-def _values_and_shares(design: Design, largest_group: Any, ones: jax.Array) -> tuple[Durations, Durations]:
-    def of(scale: jax.Array) -> Durations:
-        return durations(design, largest_group, scale)
-
-    return of(ones), jax.jacfwd(of)(ones)
-
-
-def _splits(parts: Durations) -> dict[str, HostArray]:
-    def fraction(share: HostArray) -> HostArray:
+def _splits(parts: Durations, linears: dict[str, LinearTime]) -> dict[str, HostArray]:
+    def fraction(time: Dual) -> HostArray:
+        share = np.pad(time.tangent, (FIRST_TIMED, len(COMPONENTS) - 1 - LAST_TIMED))
         total = share.sum()
         return share / total if total > 0 else np.zeros(len(COMPONENTS))
 
@@ -111,11 +106,9 @@ def _splits(parts: Durations) -> dict[str, HostArray]:
 
     split = dict.fromkeys(KINDS, np.zeros(len(COMPONENTS)))
     for name in LINEARS:
-        linear: LinearTime = getattr(parts, name)
-        # pyrefly: ignore[bad-argument-type]
+        linear = linears[name]
         split[f"{name} issue"] = fraction(linear.issue)
         rest = linear.flight - linear.issue
-        # pyrefly: ignore[bad-argument-type]
         split[f"{name} flight"] = fraction(rest + parts.dense_act if name in ("dense_up", "shared_up") else rest)
     by_field = {
         "expert activation": parts.act_job,
@@ -138,7 +131,6 @@ def _splits(parts: Durations) -> dict[str, HostArray]:
         "sampling link": parts.link,
         "sampling": parts.sampling,
     }
-    # pyrefly: ignore[bad-argument-type]
     split |= {kind: fraction(share) for kind, share in by_field.items()}
     for kind in ("partial sum", "add", "combine", "residual"):
         split[kind] = only("digital_add")
@@ -172,6 +164,7 @@ class Bench:
 
     build: JobGraphBuilder
     times: Durations
+    linears: dict[str, LinearTime]
 
     def wires(self, kind: str, duration: Any, token: Any = 0) -> HostArray:
         """Jobs that start the instant they are ready."""
@@ -202,7 +195,7 @@ class Bench:
         The issue job holds the layer's crossbars for one interval; the flight covers the rest of the way and
         `extra` (a local activation). Digital accumulation adds one chain per strip on the units.
         """
-        time: LinearTime = getattr(self.times, name)
+        time = self.linears[name]
         place = self.build.resource(f"{name} of layer", layer)
         issue = self.build.add(f"{name} issue", np.full(len(token), time.issue), place, token=token)
         flight = self.wires(f"{name} flight", np.full(len(token), time.flight - time.issue + extra), token)
