@@ -168,12 +168,17 @@ def blocks(values: Any, size: Any) -> Any:
     return whole_up(values / size)
 
 
-def stack(values: Sequence[Any], axis: int = 0) -> Any:
-    """`values`, of one shape, along a new axis."""
+def stack(values: Sequence[Any]) -> Any:
+    """`values`, of one shape or plain numbers, along a new first axis."""
     if not on_device(*values):
-        return np.stack(values, axis)
-    dtype = real_dtype(*values)
-    return jnp.stack([jnp.asarray(value, dtype) for value in values], axis)
+        return np.stack(values)
+    first = next(value for value in values if on_device(value))
+    rows: dict[Any, Array] = {}  # one row for each different value
+    for value in values:
+        key = id(value) if on_device(value) else value
+        if key not in rows:
+            rows[key] = _full(value, first.shape, first.dtype)[None]
+    return lax.concatenate([rows[id(value) if on_device(value) else value] for value in values], 0)
 
 
 def join(values: Sequence[Any], axis: int = 0) -> Any:

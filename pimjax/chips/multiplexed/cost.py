@@ -112,10 +112,7 @@ def assemble(chip: Chip, schedule: MultiplexedSchedule, run: Run, times: Times) 
 
 def _vector(names: tuple[str, ...], values: Mapping[str, Any]) -> Array:
     """`values` in the order of `names`, 0 where there is none."""
-    places = [names.index(name) for name in values]
-    first, last = min(places), max(places)
-    there = arrays.stack([values.get(name, 0.0) for name in names[first : last + 1]])
-    return arrays.placed(there, first, len(names) - 1 - last)
+    return arrays.stack([values.get(name, 0.0) for name in names])
 
 
 def _counts(point: Point, run: Run, work: Work) -> dict[str, Array]:
@@ -145,7 +142,7 @@ def _flops(point: Point, shape: Geometry, run: Run, work: Work) -> tuple[Array, 
     model = point.model
     width, experts = model.d_model, model.num_experts
     rate = 2 - 1 / point.hardware.crossbar_cols
-    weights = (work.linears * shape.linears.weights).sum(0)
+    weights = shape.sums("weights").times(work.uses)
     weights = weights + where(point.routes_on_units, work.gates * width * experts, 0.0)
     normed = 10 * (2 * run.layers * work.tokens * width + work.gates * experts)
     attention = work.attention_pairs * (4 * model.num_heads * model.head_dim + 3)

@@ -15,6 +15,7 @@ Decisions where the model's text leaves room:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +24,9 @@ from pimjax import arrays
 from pimjax.array_typing import Array, ArrayLike
 from pimjax.arrays import whole_up
 from pimjax.chips.multiplexed.core import Core, core
-from pimjax.chips.multiplexed.geometry import LINEAR_INDEX, Geometry, geometry
+from pimjax.chips.multiplexed.geometry import Geometry, Linear, geometry
 from pimjax.chips.multiplexed.point import Point, point_of
-from pimjax.chips.parts.dual import Dual, larger, pick, spread, value_of, where
+from pimjax.chips.parts.dual import Dual, larger, value_of, where
 from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS
 from pimjax.config.build import Design
 
@@ -36,7 +37,7 @@ ACTIVATION_COMPONENTS = ("digital_relu", "digital_gelu", "digital_swiglu")
 
 
 class LinearTime(NamedTuple):
-    """One unshared linear for one token [ns]: scalars; or all of them: `[LINEARS]`."""
+    """One unshared linear for one token [ns]."""
 
     issue: Any  # the next token may follow
     flight: Any  # from the token's arrival to its result, without digital additions
@@ -45,7 +46,7 @@ class LinearTime(NamedTuple):
 
 
 class Durations(NamedTuple):
-    """Times of one design [ns]; scalars, plain or :class:`Dual`. A linear layer's are there by its name: `time.qkv`."""
+    """Times of one design [ns]; scalars, plain or :class:`Dual`."""
 
     mvm: Any
     mux: Any
@@ -71,18 +72,21 @@ class Durations(NamedTuple):
     norm: Any  # NORM(d)
     gate: Any  # NORM(E)
     router_digital: Any  # router on a digital unit (0 if on crossbars)
-    linears: LinearTime  # [LINEARS]
+    router: LinearTime
+    qkv: LinearTime
+    expand: LinearTime
+    output: LinearTime
+    head: LinearTime
+    dense_up: LinearTime
+    dense_down: LinearTime
+    shared_up: LinearTime
+    shared_down: LinearTime
     dense_act: Any  # activation of a dense block or shared expert: local, part of a flight
     dense_act_job: Any  # the same on a digital unit
     embed: Any  # one token's embedding: DRAM transfer, or crossbar read
     embed_flight: Any  # added after it (links of a crossbar read)
     sampling: Any
     scheduler: Any  # per token of a window
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in LINEAR_INDEX:
-            raise AttributeError(name)
-        return LinearTime(*(pick(values, LINEAR_INDEX[name]) for values in self.linears))
 
 
 def share_of(component: str, time: Any, *, shares: bool) -> Any:
@@ -134,7 +138,7 @@ def durations(
     settling = math.log(2.0) * (hardware.adc_bits + 1) * hardware.mux_on_resistance_kohm * capacitance
     mux = part("sharing_mux", where(members > 1, settling, 0.0))
     link = part("communication", hardware.link_latency_ns_per_256 * columns / 256)
-    links = where(hardware.input_links > 0, hardware.input_links, pick(shape.linears.rows, LINEAR_INDEX["expert_up"]))
+    links = where(hardware.input_links > 0, hardware.input_links, shape.expert_up.rows)
     row = model.d_model * workload.activation_bytes
     load = part("input_load", row / (links * hardware.link_bandwidth_gb_per_s))
     add_rate, norm_rate = hardware.add_latency_ns_per_256 / 256, hardware.norm_latency_ns_per_256 / 256
@@ -143,20 +147,18 @@ def durations(
         return part("digital_add", add_rate * width + hardware.add_latency_base_ns)
 
     activation = _activation(point, shares)
-    linears = _linear_times(point, shape, mvm, link, add_of(columns), shares)
-    sums, chain = linears.sums, linears.times.chain
-    up, down = LINEAR_INDEX["expert_up"], LINEAR_INDEX["expert_down"]
-    sum_up, sum_down, chain_up, chain_down = pick(sums, up), pick(sums, down), pick(chain, up), pick(chain, down)
-    up_strips, down_strips = pick(shape.linears.strips, up), pick(shape.linears.strips, down)
+    rows = _rows(point, mvm, link, add_of(columns), shares)
+    up, down = rows(shape.expert_up.rows), rows(shape.expert_down.rows)
+    inner, dense = rows(shape.qkv.rows), rows(shape.dense_down.rows)
     act_local, act_pass = where(local, activation(columns), 0.0), activation(model.d_ff)
     product = mux + mvm
     returned = product + link
     conversion = where(point.pairs, 2.0 * product, product)
-    stage = larger(larger(conversion, link), larger(larger(sum_up, sum_down), act_local))
-    a = where(local, returned + sum_up + act_local, returned + chain_up + act_pass)
-    d = link + returned + where(local, sum_down, chain_down)
+    stage = larger(larger(conversion, link), larger(larger(up.sums, down.sums), act_local))
+    a = where(local, returned + up.sums + act_local, returned + up.chain + act_pass)
+    d = link + returned + where(local, down.sums, down.chain)
     shares_out = hardware.out_links > 0
-    per_result = where(shares_out, down_strips / where(shares_out, hardware.out_links, 1.0), 0.0)
+    per_result = where(shares_out, shape.expert_down.strips / where(shares_out, hardware.out_links, 1.0), 0.0)
 
     lookup = part("embedding", row / hardware.dram_bandwidth_gb_per_s)
     router_work = part("router", model.d_model * model.num_experts / hardware.router_values_per_ns)
@@ -173,20 +175,28 @@ def durations(
         depth=whole_up(value_of(a + d) / value_of(stage)),
         buffer_slots=hardware.out_buffer_slots,
         up_link=returned,
-        up_chain=chain_up,
-        up_strips=up_strips,
+        up_chain=up.chain,
+        up_strips=shape.expert_up.strips,
         act_job=where(local, 0.0, act_pass),
         down_link_in=link,
         down_mvm=product,
         down_link_out=link,
-        down_chain=chain_down,
-        down_strips=down_strips,
+        down_chain=down.chain,
+        down_strips=shape.expert_down.strips,
         add=add,
         combine_add=where(point.inline, 0.0, add),
         norm=part("layer_norm", norm_rate * model.d_model),
         gate=part("layer_norm", norm_rate * model.num_experts),
         router_digital=where(point.routes_on_units, router_work, 0.0),
-        linears=linears.times,
+        router=inner.unless_none(shape.router),
+        qkv=inner.of(shape.qkv),
+        expand=rows(shape.expand.rows).unless_none(shape.expand),
+        output=rows(shape.output.rows).of(shape.output),
+        head=inner.of(shape.head),
+        dense_up=inner.of(shape.dense_up),
+        dense_down=dense.of(shape.dense_down),
+        shared_up=up.unless_none(shape.shared_up),
+        shared_down=down.unless_none(shape.shared_down),
         dense_act=act_local,
         dense_act_job=where(local, 0.0, activation(model.dense_d_ff)),
         embed=where(point.looks_up, lookup, mvm),
@@ -196,31 +206,37 @@ def durations(
     )
 
 
-class _Linears(NamedTuple):
-    times: LinearTime
+class _Row(NamedTuple):
+    """What linear layers have in common that sum over as many row blocks [ns]."""
+
     sums: Any  # t_col: local addition of partial sums
+    issue: Any
+    flight: Any
+    chain: Any
+
+    def of(self, linear: Linear) -> LinearTime:
+        """The times of a layer."""
+        return LinearTime(self.issue, self.flight, self.chain, linear.strips)
+
+    def unless_none(self, linear: Linear) -> LinearTime:
+        """The times of a layer that may not be there."""
+        used = linear.tiles > 0
+        return LinearTime(*(where(used, time, 0.0) for time in self[1:]), linear.strips)
 
 
-def _linear_times(point: Point, shape: Geometry, mvm: Any, link: Any, add: Any, shares: bool) -> _Linears:
-    """All linear layers at once. `add`: addition of one strip's width on a digital unit."""
+def _rows(point: Point, mvm: Any, link: Any, add: Any, shares: bool) -> Callable[[Array], _Row]:
+    """Row blocks -> times. `add`: addition of one strip's width on a digital unit."""
     hardware, local = point.hardware, point.local
-    rows, strips, tiles = shape.linears.rows, shape.linears.strips, shape.linears.tiles
-    count = np.shape(rows)
-    behind = arrays.larger(rows, 1.0) - 1
-    # local additions hide behind the product where they are shorter
     cycle = hardware.crossbar_cols / (hardware.accumulator_lanes * hardware.accumulator_frequency_ghz)
-    sums = share_of("local_accumulation", where(local, 4.0 + behind * cycle, 0.0), shares=shares)
-    used = tiles > 0
-    longest = larger(spread(larger(mvm, link), count), sums)
-    return _Linears(
-        LinearTime(
-            issue=where(used, longest, 0.0),
-            flight=where(used, spread(2.0 * link + mvm, count) + sums, 0.0),
-            chain=where(local, 0.0, spread(add, count) * behind),
-            strips=strips,
-        ),
-        sums,
-    )
+    longest, way = larger(mvm, link), 2.0 * link + mvm
+
+    def row(blocks: Array) -> _Row:
+        behind = arrays.larger(blocks, 1.0) - 1
+        # local additions hide behind the product where they are shorter
+        sums = share_of("local_accumulation", arrays.where(local, 4.0 + behind * cycle, 0.0), shares=shares)
+        return _Row(sums, larger(longest, sums), way + sums, where(local, 0.0, add * behind))
+
+    return row
 
 
 def _activation(point: Point, shares: bool) -> Any:

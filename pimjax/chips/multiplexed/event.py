@@ -250,7 +250,7 @@ class _Bench:
         longer than the last and the rounds end.
         """
         for _ in range(_MOST_ROUNDS):
-            graph = pass_graph(work, self.timed)
+            graph = pass_graph(work, self.timed.times)
             log = run(graph.jobs)
             order = _arrival_order(graph, log)
             if all(np.array_equal(order[layer], graph.moe[layer].order) for layer in order):

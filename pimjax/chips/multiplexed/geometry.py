@@ -3,7 +3,6 @@
 A linear layer of `rows -> cols` values is cut into `ceil(rows/R) x ceil(cols/C)` blocks; each block has
 `weight_slices` crossbars. A *strip* is one column of blocks: its partial sums are added to one result.
 Fractions of a block count as a block; the gradient of that rounding is straight-through (:mod:`pimjax.arrays`).
-All linear layers are computed at once, as arrays over :data:`LINEARS`.
 """
 
 from __future__ import annotations
@@ -12,29 +11,16 @@ from typing import Any, NamedTuple
 
 from pimjax import arrays
 from pimjax.array_typing import Array
-from pimjax.arrays import blocks, pick, where
+from pimjax.arrays import blocks, where
 from pimjax.chips.multiplexed.point import Point, point_of
 from pimjax.config.build import Design
 
-#: Linear layers of the model; the last axis of every array over them.
-LINEARS = (
-    "qkv",  # first linears after the norm: q, k, v; MLA: compressed queries, keys and values
-    "expand",  # MLA only: from the compressed to the full width (zeros otherwise)
-    "output",  # attention output
-    "router",
-    "head",  # output embedding
-    "dense_up",  # feed-forward block of layers without experts
-    "dense_down",
-    "shared_up",  # shared experts, all together
-    "shared_down",
-    "expert_up",  # up, and gate where there is one
-    "expert_down",
-)
-LINEAR_INDEX = {name: index for index, name in enumerate(LINEARS)}
+#: Linear layers outside the experts, as far as a pass goes through them one by one.
+LINEARS = ("qkv", "expand", "output", "router", "head", "dense_up", "dense_down", "shared_up", "shared_down")
 
 
 class Linear(NamedTuple):
-    """One linear layer (or several that share their input) on crossbars: scalars; or all of them: `[LINEARS]`."""
+    """One linear layer (or several that share their input) on crossbars; float scalars."""
 
     rows: Array  # row blocks that one result sums over (the most, where parts differ)
     strips: Array  # column blocks, all parts together
@@ -42,27 +28,60 @@ class Linear(NamedTuple):
     adds: Array  # additions of one strip's width per token: sum over strips of (row blocks - 1)
     weights: Array  # weights in use
 
+    def times(self, count: Array) -> Linear:
+        """`count` such layers side by side (0: none)."""
+        return Linear(where(count > 0, self.rows, 0.0), *(count * field for field in self[1:]))
+
 
 class Geometry(NamedTuple):
-    """Blocks of every linear layer of the model; each is also there by its name: `shape.expert_up.tiles`."""
+    """Blocks of every linear layer of the model."""
 
-    linears: Linear  # [LINEARS]
+    qkv: Linear  # first linears after the norm: q, k, v; MLA: compressed queries, keys and values
+    expand: Linear  # MLA only: from the compressed to the full width (zeros otherwise)
+    output: Linear  # attention output
+    router: Linear
+    expert_up: Linear  # up, and gate where there is one
+    expert_down: Linear
+    dense_up: Linear  # feed-forward block of layers without experts
+    dense_down: Linear
+    shared_up: Linear  # shared experts, all together
+    shared_down: Linear
+    head: Linear  # output embedding
     embedding_tiles: Array  # crossbars of the embedding tables, 0 if looked up in DRAM
     embedding_strips: Array  # crossbars one token reads
+    expert_tiles: Array  # B: crossbars of one expert
     moe_tiles: Array  # crossbars of all routed experts and copies, all layers
     dense_tiles: Array  # every other crossbar
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in LINEAR_INDEX:
-            raise AttributeError(name)
-        return Linear(*(pick(values, LINEAR_INDEX[name]) for values in self.linears))
+    def sums(self, field: str) -> Sums:
+        """Sums of a field of :class:`Linear` by what goes through the layers."""
 
-    @property
-    def expert_tiles(self) -> Array:
-        """B: crossbars of one expert."""
-        return pick(self.linears.tiles, LINEAR_INDEX["expert_up"]) + pick(
-            self.linears.tiles, LINEAR_INDEX["expert_down"]
+        def of(*names: str) -> Any:
+            first, *others = (getattr(getattr(self, name), field) for name in names)
+            return sum(others, first)
+
+        return Sums(
+            of("qkv", "expand", "output"),
+            of("router", "shared_up", "shared_down"),
+            of("dense_up", "dense_down"),
+            of("head"),
+            of("expert_up", "expert_down"),
         )
+
+
+class Sums(NamedTuple):
+    """A quantity of linear layers, or how often each kind is used."""
+
+    layer: Array  # every token, every layer
+    moe: Array  # layers with experts
+    dense: Array  # layers without
+    head: Array  # sampled tokens
+    expert: Array  # passes
+
+    def times(self, uses: Sums) -> Any:
+        """Sum over the kinds."""
+        first, *others = (quantity * count for quantity, count in zip(self, uses, strict=True))
+        return sum(others, first)
 
 
 def geometry(design: Design | Point) -> Geometry:
@@ -75,88 +94,66 @@ def geometry(design: Design | Point) -> Geometry:
     (96.0, 48.0)
     """
     point = point_of(design)
-    hardware, model, workload = point.hardware, point.model, point.workload
+    hardware, model, is_mla = point.hardware, point.model, point.is_mla
     rows, cols, slices = hardware.crossbar_rows, hardware.crossbar_cols, hardware.weight_slices
-    linears = _linears(point)
+    width, hidden, heads, head = model.d_model, model.d_ff, model.num_heads, model.head_dim
 
-    across = blocks(model.d_model, cols) * slices
-    positions = workload.prompt_tokens + workload.generated_tokens
-    table = (blocks(model.vocab_size, rows) + blocks(positions, rows)) * across
-    table = where(point.looks_up, 0.0, table)
-    members = model.num_experts + point.plan.copies
-    moe_layers, layers = model.num_moe_layers, model.num_layers
-    one = point.real(1.0)
-    per_expert = moe_layers * members
-    counts = {
-        **dict.fromkeys(("qkv", "expand", "output"), layers),
-        **dict.fromkeys(("router", "shared_up", "shared_down"), moe_layers),
-        **dict.fromkeys(("dense_up", "dense_down"), layers - moe_layers),
-        "head": one,
-        "expert_up": per_expert,
-        "expert_down": per_expert,
-    }
-    tiles = linears.tiles * arrays.stack([counts[name] for name in LINEARS])
-    experts = LINEAR_INDEX["expert_up"]
-    return Geometry(
-        linears=linears,
-        embedding_tiles=table,
-        embedding_strips=across,
-        moe_tiles=tiles[experts:].sum(0),
-        dense_tiles=tiles[:experts].sum(0) + table,
-    )
+    def linear(down: Array, across: Array, weights: Array) -> Linear:
+        strips = down * across
+        return Linear(down, across, strips * slices, strips - across, weights)
 
+    width_down, width_across = blocks(width, rows), blocks(width, cols)
+    hidden_down, hidden_across = blocks(hidden, rows), blocks(hidden, cols)
+    dense_down, dense_across = blocks(model.dense_d_ff, rows), blocks(model.dense_d_ff, cols)
 
-def _linears(point: Point) -> Linear:
-    """Every linear layer. The second part of some lies beside the first on the same input."""
-    hardware, model = point.hardware, point.model
-    width, heads, hidden = model.d_model, model.num_heads, model.d_ff
+    # attention: grouped queries, or compressed (MLA) with a second, expanding step
     full_query, rank = heads * (model.nope_head_dim + model.rope_head_dim), model.q_lora_rank
     compresses_query = rank > 0
+    query = where(is_mla, where(compresses_query, rank, full_query), heads * head)
+    latent = model.kv_lora_rank + model.rope_head_dim
+    keys, count = where(is_mla, latent, model.num_kv_heads * head), where(is_mla, 1.0, 2.0 + 0.0 * width)
+    qkv = linear(width_down, blocks(query, cols) + count * blocks(keys, cols), width * (query + count * keys))
+    values = heads * (model.nope_head_dim + model.v_head_dim)
+    expand = linear(blocks(model.kv_lora_rank, rows), blocks(values, cols), model.kv_lora_rank * values)
+    queries = where(compresses_query, blocks(full_query, cols), 0.0)
+    beside = linear(blocks(rank, rows), queries, rank * full_query)
+    expand = Linear(arrays.larger(expand.rows, beside.rows), *(a + b for a, b in zip(expand[1:], beside[1:], strict=True)))
+    attended = heads * where(is_mla, model.v_head_dim, head)
+
     swiglu = point.activation_is[-1]
-    one = point.real(1.0)
-    zero = point.real(0.0)
-    inputs = where(swiglu, 2.0 * one, one)
-    key_value = model.num_kv_heads * model.head_dim
-    shared = model.num_shared_experts
+    up, dense_up = hidden_across, dense_across
+    up, dense_up = where(swiglu, 2.0 * up, up), where(swiglu, 2.0 * dense_up, dense_up)
+    inputs = where(swiglu, 2.0 * width, width)
+    expert_up, expert_down = linear(width_down, up, inputs * hidden), linear(hidden_down, width_across, hidden * width)
+    router = linear(width_down, blocks(model.num_experts, cols), width * model.num_experts)
+    shared, nothing = model.num_shared_experts, Linear(*(0.0 * width,) * 5)
 
-    # name: input width, output width, how many of them
-    first = {
-        "qkv": (width, where(point.is_mla, where(compresses_query, rank, full_query), heads * model.head_dim), one),
-        "expand": (
-            model.kv_lora_rank,
-            heads * (model.nope_head_dim + model.v_head_dim),
-            where(point.is_mla, one, zero),
-        ),
-        "output": (heads * where(point.is_mla, model.v_head_dim, model.head_dim), width, one),
-        "router": (width, model.num_experts, where(point.routes_on_units, zero, one)),
-        "head": (width, model.vocab_size, one),
-        "dense_up": (width, model.dense_d_ff, inputs),
-        "dense_down": (model.dense_d_ff, width, one),
-        "shared_up": (width, hidden, inputs * shared),
-        "shared_down": (hidden, width, shared),
-        "expert_up": (width, hidden, inputs),
-        "expert_down": (hidden, width, one),
+    made = {
+        "qkv": qkv,
+        "expand": Linear(*(where(is_mla, a, b) for a, b in zip(expand, nothing, strict=True))),
+        "output": linear(blocks(attended, rows), width_across, attended * width),
+        "router": Linear(*(where(point.routes_on_units, b, a) for a, b in zip(router, nothing, strict=True))),
+        "expert_up": expert_up,
+        "expert_down": expert_down,
+        "dense_up": linear(width_down, dense_up, inputs * model.dense_d_ff),
+        "dense_down": linear(dense_down, width_across, model.dense_d_ff * width),
+        "shared_up": expert_up.times(shared),
+        "shared_down": expert_down.times(shared),
+        "head": linear(width_down, blocks(model.vocab_size, cols), width * model.vocab_size),
     }
-    second = {
-        "qkv": (
-            width,
-            where(point.is_mla, model.kv_lora_rank + model.rope_head_dim, key_value),
-            where(point.is_mla, one, 2.0 * one),
-        ),
-        "expand": (rank, full_query, where(point.is_mla & compresses_query, one, zero)),
-    }
-
-    def placed(parts: dict[str, tuple[Any, Any, Any]]) -> Linear:
-        ins, outs, count = (arrays.stack(list(values)) for values in zip(*parts.values(), strict=True))
-        down, across = blocks(ins, hardware.crossbar_rows), blocks(outs, hardware.crossbar_cols) * count
-        return Linear(
-            rows=where(count > 0, down, 0.0),
-            strips=across,
-            tiles=down * across * hardware.weight_slices,
-            adds=(down - 1) * across,
-            weights=ins * outs * count,
-        )
-
-    base = placed(first)
-    beside = Linear(*(arrays.placed(values, 0, len(first) - len(second)) for values in placed(second)))
-    return Linear(arrays.larger(base.rows, beside.rows), *(a + b for a, b in zip(base[1:], beside[1:], strict=True)))
+    across = width_across * slices
+    positions = point.workload.prompt_tokens + point.workload.generated_tokens
+    table = (blocks(model.vocab_size, rows) + blocks(positions, rows)) * across
+    expert = expert_up.tiles + expert_down.tiles
+    shape = Geometry(
+        **made,
+        embedding_tiles=where(point.looks_up, 0.0, table),
+        embedding_strips=across,
+        expert_tiles=expert,
+        moe_tiles=model.num_moe_layers * (model.num_experts + point.plan.copies) * expert,
+        dense_tiles=table,
+    )
+    layers, moe_layers = model.num_layers, model.num_moe_layers
+    tiles = shape.sums("tiles")
+    dense = layers * tiles.layer + moe_layers * tiles.moe + (layers - moe_layers) * tiles.dense + tiles.head
+    return shape._replace(dense_tiles=dense + shape.embedding_tiles)

@@ -24,9 +24,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pimjax.array_typing import HostArray
+from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.graph_memory import kv_stream
 from pimjax.chips.multiplexed.graph_moe import MoeJobs, MoeRules, expert_phase
-from pimjax.chips.multiplexed.graph_parts import KINDS, Bench, TimedDesign, resources
+from pimjax.chips.multiplexed.graph_parts import KINDS, Bench, resources
 from pimjax.chips.multiplexed.windows import Windows
 from pimjax.event import JobGraph, JobGraphBuilder
 
@@ -73,11 +74,11 @@ class PassGraph:
     posted: HostArray  # DRAM writes nobody waits for
 
 
-def pass_graph(work: PassWork, timed: TimedDesign) -> PassGraph:
+def pass_graph(work: PassWork, times: Durations) -> PassGraph:
     """Build the graph of one pass."""
     tokens = np.arange(len(work.sequence_of_token))
     build = JobGraphBuilder(KINDS, resources(len(work.layers), work.rules.num_groups, work.num_units))
-    bench = Bench(build, timed.times, timed.linears)
+    bench = Bench(build, times)
     posted = _leftover(bench, work.leftover_ns)
     stream = _embedding(bench, work, tokens)
     start = stream
@@ -145,7 +146,7 @@ def _attention(
     norm = bench.units("norm", np.full(len(tokens), bench.times.norm), tokens)
     bench.after(stream, norm)
     projected = bench.linear("qkv", index, norm, tokens)
-    if bench.linears["expand"].flight > 0:
+    if bench.times.expand.flight > 0:
         projected = bench.linear("expand", index, projected, tokens)
     bench.after(projected, ready[sequence])
     attention = build.add("attention", layer.attention, build.resource("attention"))

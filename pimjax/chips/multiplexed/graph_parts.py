@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, Durations, LinearTime, durations
-from pimjax.chips.multiplexed.geometry import LINEAR_INDEX
+from pimjax.chips.multiplexed.geometry import LINEARS
 from pimjax.chips.multiplexed.point import Point, point_of
 from pimjax.chips.parts.dual import Dual, value_of
 from pimjax.chips.run_cost import COMPONENTS
@@ -22,7 +23,6 @@ from pimjax.errors import CapacityError
 from pimjax.event import JobGraphBuilder, ResourceGroup, exclusive, pool, unlimited
 from pimjax.event.jobs import UNLIMITED
 
-LINEARS = ("qkv", "expand", "output", "router", "head", "dense_up", "dense_down", "shared_up", "shared_down")
 KINDS = (
     "wait",  # zero-length marks
     *(f"{name} issue" for name in LINEARS),
@@ -62,8 +62,7 @@ KINDS = (
 class TimedDesign(NamedTuple):
     """Durations of a design as plain numbers, and how each divides among the components."""
 
-    times: Durations  # Python floats
-    linears: dict[str, LinearTime]  # name -> Python floats
+    times: Durations  # Python floats (LinearTime fields likewise)
     split: dict[str, HostArray]  # kind -> [C], fractions that sum to 1 (0 for marks)
 
 
@@ -82,20 +81,11 @@ def timed_design(design: Design | Point, largest_group: int) -> TimedDesign:
         )
     with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
         found = durations(point, largest_group, shares=True)
-    linears = {
-        name: LinearTime(*(field[index] for field in found.linears))
-        for name, index in LINEAR_INDEX.items()
-        if name in LINEARS
-    }
-    times = {name: float(value_of(value)) for name, value in found._asdict().items() if name != "linears"}
-    return TimedDesign(
-        times=Durations(**times, linears=LinearTime(*(value_of(field) for field in found.linears))),
-        linears={name: LinearTime(*(float(value_of(field)) for field in one)) for name, one in linears.items()},
-        split=_splits(found, linears),
-    )
+    times = jax.tree.map(lambda time: float(value_of(time)), found, is_leaf=lambda leaf: isinstance(leaf, Dual))
+    return TimedDesign(times, _splits(found))
 
 
-def _splits(parts: Durations, linears: dict[str, LinearTime]) -> dict[str, HostArray]:
+def _splits(parts: Durations) -> dict[str, HostArray]:
     def fraction(time: Dual) -> HostArray:
         share = np.pad(time.tangent, (FIRST_TIMED, len(COMPONENTS) - 1 - LAST_TIMED))
         total = share.sum()
@@ -106,7 +96,7 @@ def _splits(parts: Durations, linears: dict[str, LinearTime]) -> dict[str, HostA
 
     split = dict.fromkeys(KINDS, np.zeros(len(COMPONENTS)))
     for name in LINEARS:
-        linear = linears[name]
+        linear: LinearTime = getattr(parts, name)
         split[f"{name} issue"] = fraction(linear.issue)
         rest = linear.flight - linear.issue
         split[f"{name} flight"] = fraction(rest + parts.dense_act if name in ("dense_up", "shared_up") else rest)
@@ -164,7 +154,6 @@ class Bench:
 
     build: JobGraphBuilder
     times: Durations
-    linears: dict[str, LinearTime]
 
     def wires(self, kind: str, duration: Any, token: Any = 0) -> HostArray:
         """Jobs that start the instant they are ready."""
@@ -195,7 +184,7 @@ class Bench:
         The issue job holds the layer's crossbars for one interval; the flight covers the rest of the way and
         `extra` (a local activation). Digital accumulation adds one chain per strip on the units.
         """
-        time = self.linears[name]
+        time: LinearTime = getattr(self.times, name)
         place = self.build.resource(f"{name} of layer", layer)
         issue = self.build.add(f"{name} issue", np.full(len(token), time.issue), place, token=token)
         flight = self.wires(f"{name} flight", np.full(len(token), time.flight - time.issue + extra), token)

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from pimjax import arrays
 from pimjax.array_typing import Array
 from pimjax.arrays import whole_down, whole_up
 from pimjax.chips.multiplexed.durations import Durations
-from pimjax.chips.multiplexed.geometry import LINEAR_INDEX
-from pimjax.chips.parts.dual import larger, pick, spread, where
+from pimjax.chips.parts.dual import larger, spread, where
 
 
 class Stream(NamedTuple):
@@ -76,19 +73,17 @@ class Phases(NamedTuple):
 
 def phases_of(time: Durations, units: Array, shape: tuple[int, int]) -> Phases:
     """What phases read of the durations, on `units` digital units."""
-    issue, flight, chain, strips = time.linears
-    served = units if np.ndim(units) == 0 else units[..., None]
-    rounds, works = chain * whole_up(strips / served), chain * strips
 
     def linear(name: str) -> LinearPhase:
-        return LinearPhase(*(pick(values, LINEAR_INDEX[name]) for values in (issue, flight, rounds, works)))
+        issue, flight, chain, strips = getattr(time, name)
+        return LinearPhase(issue, flight, chain * whole_up(strips / units), chain * strips)
 
     def everywhere(tree: Any) -> Any:
         return LinearPhase(*(spread(value, shape) for value in tree)) if isinstance(tree, tuple) else spread(tree, shape)
 
     qkv, expand, head = linear("qkv"), linear("expand"), linear("head")
     project_work = qkv.work + expand.work
-    is_digital = pick(chain, LINEAR_INDEX["qkv"]) + time.up_chain + time.down_chain + time.act_job > 0
+    is_digital = time.qkv.chain + time.up_chain + time.down_chain + time.act_job > 0
     spread_out = {
         "add": time.add,
         "combine_add": time.combine_add,

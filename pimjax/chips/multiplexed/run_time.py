@@ -180,7 +180,7 @@ def _first(tree: Any) -> Any:
 def _chosen(condition: Any, first: Any, second: Any) -> Any:
     """`where` over named tuples of times."""
     if not isinstance(second, tuple):
-        return where(arrays.spread(condition, np.shape(value_of(second))), first, second)
+        return where(condition, first, second)
     return type(second)(*(_chosen(condition, a, b) for a, b in zip(first, second, strict=True)))
 
 

@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pimjax import arrays
 from pimjax.array_typing import Array
 from pimjax.arrays import larger, where
 from pimjax.cache.traffic import sum_visible_tokens
 from pimjax.chips.multiplexed.attention import AttentionCost, attention_cost, attention_total
-from pimjax.chips.multiplexed.geometry import LINEARS, Geometry
+from pimjax.chips.multiplexed.geometry import Geometry, Sums
 from pimjax.chips.multiplexed.point import Point
 from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
 from pimjax.chips.multiplexed.traffic import Moved, prompt_traffic, sram_share, step_traffic
@@ -94,7 +93,7 @@ class Work(NamedTuple):
     attention_pairs: Array
     kv_bytes: Array
     go_bytes: Array
-    linears: Array  # [LINEARS] tokens through each linear layer, all layers
+    uses: Sums  # tokens through each kind of linear layer, all layers
     both: Array  # products with links on both sides
     reads: Array  # embedding reads, with one link
     strips: Array  # additions of one strip's width
@@ -142,14 +141,7 @@ def run_work(point: Point, schedule: MultiplexedSchedule, shape: Geometry, run: 
         return over_layers(getattr(written, first) + getattr(written, second), step)
 
     of_all, of_dense = run.layers * tokens, run.dense_layers * tokens
-    uses = {
-        **dict.fromkeys(("qkv", "expand", "output"), of_all),
-        **dict.fromkeys(("router", "shared_up", "shared_down"), gates),
-        **dict.fromkeys(("dense_up", "dense_down"), of_dense),
-        **dict.fromkeys(("expert_up", "expert_down"), passes),
-        "head": sequences,
-    }
-    linears = arrays.stack([uses[name] for name in LINEARS])
+    uses = Sums(layer=of_all, moe=gates, dense=of_dense, head=sequences, expert=passes)
     expert_acts = passes + gates * shared
     return Work(
         tokens=tokens,
@@ -162,10 +154,10 @@ def run_work(point: Point, schedule: MultiplexedSchedule, shape: Geometry, run: 
         attention_pairs=attended("pairs"),
         kv_bytes=moved("kv_read", "kv_written"),
         go_bytes=moved("go_read", "go_posted"),
-        linears=linears,
-        both=(linears * shape.linears.tiles).sum(0),
+        uses=uses,
+        both=shape.sums("tiles").times(uses),
         reads=where(point.looks_up, 0.0, tokens * shape.embedding_strips),
-        strips=(linears * shape.linears.adds).sum(0),
+        strips=shape.sums("adds").times(uses),
         wide=tokens + 2 * of_all + combines,
         combining=combines + gates,
         gates=gates,
