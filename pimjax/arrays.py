@@ -200,16 +200,21 @@ def placed(values: Any, before: int, after: int) -> Any:
     return np.pad(values, (before, after))
 
 
-def scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, rows: Any) -> tuple[Any, Any]:
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, rows: Any, *, reverse: bool = False
+) -> tuple[Any, Any]:
     """`lax.scan` in kernels, a Python loop on the host and over a single row. `rows`: leaves `[n, ...]`, n >= 1."""
-    leaves = jax.tree.leaves((carry, rows))
-    length = int(np.shape(jax.tree.leaves(rows)[0])[0])
-    if on_device(*leaves) and length > 1:
-        return lax.scan(step, carry, rows)
+    leaves, structure = jax.tree.flatten(rows)
+    length = int(np.shape(leaves[0])[0])
+    if length > 1 and on_device(*leaves, *jax.tree.leaves(carry)):
+        return lax.scan(step, carry, rows, reverse=reverse)
     kept = []
-    for index in range(length):
-        carry, out = step(carry, jax.tree.map(lambda leaf, index=index: leaf[index], rows))
+    for index in range(length)[:: -1 if reverse else 1]:
+        carry, out = step(carry, structure.unflatten([leaf[index] for leaf in leaves]))
         kept.append(out)
+    if kept[0] is None:
+        return carry, None
+    kept = kept[::-1] if reverse else kept
     return carry, jax.tree.map(lambda *outs: namespace(*outs).stack(outs), *kept)
 
 

@@ -18,7 +18,7 @@ from pimjax.arrays import fixed
 from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.phases import Crew, Phases, Stream, flight_of, last_start
 from pimjax.chips.multiplexed.schedule import PassWindows, TokenSteps
-from pimjax.chips.parts.dual import larger, largest, smaller, spread, sums_before, total, where
+from pimjax.chips.parts.dual import larger, scan, smaller, spread, total, where
 
 
 class Counts(NamedTuple):
@@ -59,17 +59,34 @@ def slot_interval(time: Durations, loads: Any, busy: Any) -> Any:
 
 
 def slots_time(time: Durations, windows: PassWindows) -> Any:
-    """Sum of the intervals of all slots after the first; `[L]`, or `[K, L]`."""
+    """Sum of the intervals of all slots after the first; `[L]`, or `[K, L]`.
+
+    Level by level of the histogram: a loop over short vectors, not a short axis inside of long ones, which compiled
+    programs of many lanes would sum one by one.
+    """
     hist = windows.load_hist
-    levels = np.shape(hist)[-1]
-    count = np.arange(levels, dtype=hist.dtype)
+    levels, shape = np.shape(hist)[-1], np.shape(hist)[:-1]
+    loads = np.arange(levels, dtype=hist.dtype)
     if windows.busy_hist is not None:
-        intervals = slot_interval(time, np.repeat(count, levels), np.tile(count, levels))
-        joint = windows.busy_hist.reshape((*hist.shape[:-1], levels * levels))
-        return total(spread(intervals, joint.shape) * joint, -1)
-    mean_busy = windows.passes / arrays.larger(windows.makespan, 1.0)
-    loads = np.broadcast_to(count, hist.shape)
-    return total(slot_interval(time, loads, arrays.spread(mean_busy[..., None], hist.shape)) * hist, -1)
+        busy, counts = np.tile(loads, levels), _levels_first(windows.busy_hist.reshape((*shape, levels * levels)))
+        loads, before = np.repeat(loads, levels), spread(time.stage, shape)
+    else:
+        mean_busy = windows.passes / arrays.larger(windows.makespan, 1.0)
+        before = larger(spread(time.stage, shape), time.out * mean_busy)
+        busy, counts = None, _levels_first(hist)
+
+    def level(sum_ns: Any, row: tuple[Any, Any, Any]) -> tuple[Any, None]:
+        count, loads, busy = row
+        interval = larger(before, spread(time.load * loads, shape))
+        if busy is not None:
+            interval = larger(interval, spread(time.out * busy, shape))
+        return sum_ns + interval * count, None
+
+    return scan(level, 0.0 * before, (counts, loads, busy))[0]
+
+
+def _levels_first(values: Any) -> Any:
+    return arrays.namespace(values).moveaxis(values, -1, 0)
 
 
 class FreeTimes(NamedTuple):
@@ -86,14 +103,24 @@ def free_experts(time: Durations, phases: Phases, counts: Counts, slots_ns: Any,
     used = counts.makespan > 0
     start = where(used, phases.load * counts.first_loads + phases.flight, 0.0)
     last_pass = start + where(used, slots_ns, 0.0)
-    intervals = slot_interval(time, counts.tail_loads, counts.tail_busy)
-    tail = np.shape(counts.tail_loads)[-1]
-    first_too = arrays.where(shared > 0, 1.0, 0.0 * shared)  # a shared result is there already: every result is added
-    chains = time.combine_add * (counts.tail_adds + first_too) - sums_before(intervals)
-    inside = np.arange(tail) < arrays.spread(counts.makespan[..., None], np.shape(counts.tail_adds))
     ending = where(phases.combine_add > 0, phases.add, 0.0)
-    residual = where(used, last_pass + largest(where(inside, chains, 0.0), -1), 0.0)
+    residual = where(used, last_pass + _last_chain(time, phases, counts, shared), 0.0)
     return FreeTimes(start, last_pass, residual + ending, ending)
+
+
+def _last_chain(time: Durations, phases: Phases, counts: Counts, shared: Array) -> Any:
+    """From the last pass to the end of the longest chain of additions; slot by slot from the last but W to the last."""
+    adds, loads, busy = (_levels_first(each) for each in (counts.tail_adds, counts.tail_loads, counts.tail_busy))
+    shape = np.shape(adds)
+    first_too = arrays.where(shared > 0, 1.0, 0.0 * shared)  # a shared result is there already: every result is added
+    inside = np.arange(shape[0])[:, None, None] < arrays.spread(counts.makespan[None], shape)
+    adds = arrays.where(inside, adds + first_too, 0.0)
+
+    def slot(chain: Any, row: tuple[Any, Any, Any]) -> tuple[Any, None]:
+        adds, loads, busy = row
+        return larger(phases.combine_add * adds, chain - slot_interval(time, loads, busy)), None
+
+    return scan(slot, 0.0 * phases.combine_add, (adds, loads, busy), reverse=True)[0]
 
 
 def additions_per_token(counts: Counts, tokens: Array, shared: Array) -> Array:

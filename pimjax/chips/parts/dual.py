@@ -176,18 +176,6 @@ def total(values: Any, axis: int) -> Any:
     return values.sum(axis)
 
 
-def sums_before(values: Any) -> Any:
-    """Sum of all entries before each, along the last axis."""
-    if isinstance(values, Dual):
-        return Dual(sums_before(values.value), sums_before(_spread_tangent(values)))
-    before = np.triu(np.ones((values.shape[-1],) * 2), 1)
-    if not arrays.on_device(values):
-        return values @ before
-    return lax.dot_general(
-        values, before.astype(values.dtype), (((values.ndim - 1,), (0,)), ((), ())), precision=lax.Precision.HIGHEST
-    )
-
-
 def largest(values: Any, axis: int) -> Any:
     """Maximum over one axis, counted from the end (negative); equal largest ones share the derivative."""
     if not isinstance(values, Dual):
@@ -237,7 +225,9 @@ def pushed(newest: Any, values: Any) -> Any:
     return arrays.join([newest[None], values[:-1]])
 
 
-def scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, rows: Any) -> tuple[Any, Any]:
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, rows: Any, *, reverse: bool = False
+) -> tuple[Any, Any]:
     """:func:`pimjax.arrays.scan`; duals among the rows are cut along the value's first axis."""
 
     def each(change: Callable[[Dual], Dual], tree: Any) -> Any:
@@ -254,5 +244,5 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, rows: Any) -> 
     def body(carry: Any, row: Any) -> tuple[Any, Any]:
         return each(full, step(carry, row))
 
-    end, out = arrays.scan(body, each(full, carry), each(lambda dual: swapped(full(dual)), rows))
+    end, out = arrays.scan(body, each(full, carry), each(lambda dual: swapped(full(dual)), rows), reverse=reverse)
     return end, each(swapped, out)
