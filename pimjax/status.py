@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,19 @@ MEANING: dict[int, tuple[str, str, bool]] = {
         True,
     ),
 }
+
+
+def bits(given: Any, flags: Mapping[int, Any]) -> Any:
+    """`given` bits and those whose flag holds; int32, on NumPy and JAX arrays.
+
+    >>> int(bits(OK, {DOES_NOT_FIT: True, MULTI_DIE: False})) == DOES_NOT_FIT
+    True
+    """
+    out = given
+    for bit, flag in flags.items():
+        one = flag.astype(np.int32) if hasattr(flag, "astype") else np.int32(bool(flag))
+        out = out | one * np.int32(bit)
+    return out
 
 
 def describe(status: Any) -> list[str]:

@@ -13,6 +13,7 @@ ORDER = (
     "errors",
     "status",
     "array_typing",
+    "arrays",
     "resources",
     "compiling",
     "registry",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import numpy as np
 from flax import struct
 
 from pimjax.array_typing import Array, ArrayLike, HostArray
+from pimjax.arrays import namespace, where
 from pimjax.config.workload import CAPACITY_RULES
 from pimjax.errors import ConfigError
-from pimjax.schedule.arrays import namespace
-from pimjax.trace.routers import expert_capacity
+from pimjax.trace.routers import mean_capacity
 
 
 @struct.dataclass
@@ -91,19 +92,15 @@ def capacity_at(law: CapacityLaw, num_tokens: ArrayLike) -> Array:
     >>> capacity_at(law, np.array([5, 8])).tolist()
     [2, 2]
     """
-    growing, frozen, fixed = (
-        expert_capacity(
-            num_tokens,
-            law.num_experts,
-            law.top_k,
-            rule=rule,
-            prompt_tokens=law.prompt_tokens,
-            max_tokens=law.max_tokens,
-        )
-        for rule in CAPACITY_RULES
+    whole = namespace(num_tokens, *jax.tree.leaves(law))
+    length, prompt, longest = (
+        whole.asarray(count, np.int32) for count in (num_tokens, law.prompt_tokens, law.max_tokens)
     )
-    xp = namespace(growing, law.rule)
-    return xp.where(law.rule == 0, growing, xp.where(law.rule == 1, frozen, fixed))
+    growing, frozen, largest = (
+        mean_capacity(tokens, law.num_experts, law.top_k) for tokens in (length, prompt, longest)
+    )
+    fixed = whole.minimum(length, largest)
+    return where(law.rule == 0, growing, where(law.rule == 1, frozen, fixed))
 
 
 def largest_capacity(law: CapacityLaw) -> Array:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
-
 from pimjax.array_typing import Array, ArrayLike
+from pimjax.arrays import where
 from pimjax.config.model import ATTENTION_KINDS
 
 _MLA = ATTENTION_KINDS.index("mla")
@@ -22,7 +21,7 @@ def gqa_token_bytes(
     >>> float(gqa_token_bytes(8, 128))
     2048.0
     """
-    return 2.0 * jnp.asarray(num_kv_heads) * (jnp.asarray(head_dim) * jnp.asarray(kv_bytes) + scale_bytes)
+    return 2.0 * num_kv_heads * (1.0 * head_dim * kv_bytes + scale_bytes)
 
 
 def mla_token_bytes(
@@ -35,7 +34,7 @@ def mla_token_bytes(
     >>> float(mla_token_bytes(512, 64, 2))
     1152.0
     """
-    return (jnp.asarray(kv_lora_rank) + rope_head_dim) * jnp.asarray(kv_bytes) + 2.0 * jnp.asarray(scale_bytes)
+    return (1.0 * kv_lora_rank + rope_head_dim) * kv_bytes + 2.0 * scale_bytes
 
 
 def kv_token_bytes(model: Any, workload: Any) -> Array:
@@ -45,7 +44,7 @@ def kv_token_bytes(model: Any, workload: Any) -> Array:
     """
     gqa = gqa_token_bytes(model.num_kv_heads, model.head_dim, workload.kv_bytes)
     mla = mla_token_bytes(model.kv_lora_rank, model.rope_head_dim, workload.kv_bytes)
-    return jnp.where(jnp.asarray(model.attention) == _MLA, mla, gqa)
+    return where(model.attention == _MLA, mla, gqa)
 
 
 __all__ = ["gqa_token_bytes", "kv_token_bytes", "mla_token_bytes"]

@@ -1,4 +1,4 @@
-"""Bytes that the caches hold and move, per layer and sequence: every formula in one place, usable under jit.
+"""Bytes that the caches hold and move, per layer and sequence: every formula in one place, on NumPy and JAX arrays.
 
 Lengths, widths and counts are data (scalars or arrays that broadcast); results are floating point because a run's
 bytes exceed 32-bit integers. Sources: the definitions of the gate-output cache's ``full`` and ``threshold`` variants
@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
+from pimjax import arrays
 from pimjax.array_typing import Array, ArrayLike
+from pimjax.arrays import namespace, where
 from pimjax.cache.reference_traffic import reference_gate_output_bytes
 from pimjax.config.workload import GO_CACHES
 
@@ -48,14 +49,17 @@ class CacheWidths:
 
 
 def _float(value: ArrayLike) -> Array:
-    return jnp.asarray(value).astype(float)
+    """A floating-point value: as it is, or float64 on the host and JAX's default in kernels."""
+    if not arrays.on_device(value):
+        return np.asarray(value, np.float64)[()]
+    return value if value.dtype.kind == "f" else value.astype(float)
 
 
 def _select(variant: ArrayLike, full: Traffic, threshold: Traffic, authors: Traffic) -> Traffic:
-    code = jnp.asarray(variant)
+    is_full, is_threshold, is_authors = (variant == code for code in (FULL, THRESHOLD, AUTHORS))
     return Traffic(
         *(
-            jnp.where(code == FULL, a, jnp.where(code == THRESHOLD, b, jnp.where(code == AUTHORS, c, 0.0)))
+            where(is_full, a, where(is_threshold, b, where(is_authors, c, 0.0 * c)))
             for a, b, c in zip(full, threshold, authors, strict=True)
         )
     )
@@ -64,10 +68,28 @@ def _select(variant: ArrayLike, full: Traffic, threshold: Traffic, authors: Traf
 def list_update_accesses(largest_capacity: ArrayLike) -> Array:
     """Scores read, and as many written, when a sorted list of ``C_max`` takes one: ``ceil(log2(C_max + 1))``.
 
-    >>> list_update_accesses(jnp.array([1, 3, 4, 128])).tolist()
+    >>> list_update_accesses(np.array([1, 3, 4, 128])).tolist()
     [1, 2, 3, 8]
     """
-    return 32 - jax.lax.clz(jnp.asarray(largest_capacity, jnp.int32))  # the bit length, exact
+    return arrays.bit_length(largest_capacity)
+
+
+def rows_held(num_tokens: ArrayLike, num_experts: ArrayLike, capacity: ArrayLike, score: ArrayLike, row: ArrayLike):
+    """Bytes of the full cache after ``L`` tokens: all scores, and each expert's rows: ``L E b_s + E C(L) d b_a``.
+
+    >>> rows_held(8, 4, 2, 2, 64)
+    576
+    """
+    return num_experts * (num_tokens * score + capacity * row)
+
+
+def lists_held(num_experts: ArrayLike, entries: ArrayLike, score: ArrayLike):
+    """Bytes of the threshold lists: ``E C_max b_s``, or as many entries as there are.
+
+    >>> lists_held(16, 16, 2)
+    512
+    """
+    return num_experts * entries * score
 
 
 def gate_output_prefill(
@@ -103,13 +125,14 @@ def gate_output_prefill(
     """
     prompt, experts = _float(prompt_tokens), _float(num_experts)
     score, row = _float(widths.score_bytes), _float(widths.d_model) * widths.activation_bytes
-    held = prompt * experts * score + experts * capacity * row
-    lists = experts * jnp.minimum(prompt, _float(largest_capacity)) * score
-    zero = jnp.zeros_like(held)
+    most = _float(largest_capacity)
+    held = rows_held(prompt, experts, _float(capacity), score, row)
+    lists = lists_held(experts, arrays.smaller(prompt, most), score)
+    zero = 0.0 * held
     return _select(
         variant,
         Traffic(zero, held, held),
-        Traffic(zero, lists, experts * largest_capacity * score),
+        Traffic(zero, lists, lists_held(experts, most, score)),
         Traffic(zero, zero, zero),
     )
 
@@ -155,10 +178,10 @@ def gate_output_step(
         Traffic(
             length * experts * score,
             experts * score + _float(admitted) * row,
-            length * experts * score + experts * capacity * row,
+            rows_held(length, experts, _float(capacity), score, row),
         ),
-        Traffic(experts * score + updates, updates, experts * largest_capacity * score),
-        Traffic(authors, jnp.zeros_like(authors), authors),
+        Traffic(experts * score + updates, updates, lists_held(experts, _float(largest_capacity), score)),
+        Traffic(authors, 0.0 * authors, authors),
     )
 
 
@@ -173,7 +196,7 @@ def summed_outputs(widths: CacheWidths, num_tokens: ArrayLike, *, new_tokens: Ar
     """
     length, new = _float(num_tokens), _float(new_tokens)
     row = _float(widths.d_model) * widths.activation_bytes
-    return Traffic(jnp.where(new == length, 0.0, length * row), new * row, length * row)
+    return Traffic(where(new == length, 0.0, length * row), new * row, length * row)
 
 
 def kv_prefill(token_bytes: ArrayLike, prompt_tokens: ArrayLike, window: ArrayLike = 0) -> Traffic:
@@ -188,8 +211,8 @@ def kv_prefill(token_bytes: ArrayLike, prompt_tokens: ArrayLike, window: ArrayLi
     262144.0
     """
     per_token = _float(token_bytes)
-    written = per_token * prompt_tokens
-    return Traffic(jnp.zeros_like(written), written, per_token * visible_tokens(prompt_tokens, window))
+    written = per_token * _float(prompt_tokens)
+    return Traffic(0.0 * written, written, per_token * visible_tokens(prompt_tokens, window))
 
 
 def kv_step(token_bytes: ArrayLike, num_tokens: ArrayLike, window: ArrayLike = 0) -> Traffic:
@@ -200,18 +223,20 @@ def kv_step(token_bytes: ArrayLike, num_tokens: ArrayLike, window: ArrayLike = 0
     """
     per_token = _float(token_bytes)
     seen = per_token * visible_tokens(num_tokens, window)
-    return Traffic(seen, per_token + jnp.zeros_like(seen), seen)
+    return Traffic(seen, per_token + 0.0 * seen, seen)
 
 
 def visible_tokens(num_tokens: ArrayLike, window: ArrayLike = 0) -> Array:
     """Tokens whose keys a query at length ``L`` sees: ``min(L, window)``; window 0 means all.
 
-    >>> visible_tokens(jnp.array([3, 9]), 4).tolist()
+    >>> visible_tokens(np.array([3, 9]), 4).tolist()
     [3, 4]
     """
-    shape = jnp.broadcast_shapes(jnp.shape(num_tokens), jnp.shape(window))  # explicit: no rank promotion
-    length, limit = jnp.broadcast_to(num_tokens, shape), jnp.broadcast_to(window, shape)
-    return jnp.where(limit > 0, jnp.minimum(length, limit), length)
+    shape = np.broadcast_shapes(np.shape(num_tokens), np.shape(window))  # explicit: no rank promotion
+    if arrays.on_device(num_tokens, window):
+        num_tokens, window = namespace(num_tokens, window).broadcast_arrays(num_tokens, window)
+    length, limit = arrays.spread(num_tokens, shape), arrays.spread(window, shape)
+    return where(limit > 0, namespace(length, limit).minimum(length, limit), length)
 
 
 def sum_visible_tokens(first: ArrayLike, last: ArrayLike, window: ArrayLike = 0) -> Array:
@@ -220,11 +245,11 @@ def sum_visible_tokens(first: ArrayLike, last: ArrayLike, window: ArrayLike = 0)
     >>> float(sum_visible_tokens(2, 5, 4))
     13.0
     """
-    low, high = _float(first), _float(last)
-    cap = jnp.where(jnp.asarray(window) > 0, _float(window), high)
-    knee = jnp.clip(jnp.minimum(high, cap), low - 1, None)  # lengths up to here are below the window
+    low, high, width = _float(first), _float(last), _float(window)
+    cap = where(width > 0, width, high)
+    knee = arrays.larger(arrays.smaller(high, cap), low - 1)  # lengths up to here are below the window
     rising = (knee - low + 1) * (knee + low) / 2
-    return jnp.where(high < low, 0.0, rising + (high - knee) * cap)
+    return where(high < low, 0.0, rising + (high - knee) * cap)
 
 
 class DecodeWork(NamedTuple):
@@ -262,13 +287,15 @@ def decode_work(
     >>> int(work.attention_queries), int(work.expert_tokens), bool(work.reads_summed_outputs)
     (33, 1, True)
     """
-    length = jnp.asarray(num_tokens)
-    kv, chooses = jnp.asarray(kv_cache, bool), jnp.asarray(expert_choice, bool)
-    go = jnp.asarray(go_cache, bool) & chooses
+    length, kv, go, chooses = (
+        value if arrays.on_device(value) else np.asarray(value)[()]
+        for value in (num_tokens, kv_cache, go_cache, expert_choice)
+    )
+    kv, chooses, go = kv > 0, chooses > 0, (go > 0) & (chooses > 0)
     single = kv & (go | ~chooses)
-    one = jnp.ones_like(length)
-    attention = jnp.where(single, one, length)
-    experts = jnp.where(single | go, one, length)
+    one = length * 0 + 1
+    attention = where(single, one, length)
+    experts = where(single | go, one, length)
     return DecodeWork(attention, attention, experts, single, go & ~kv)
 
 
@@ -286,6 +313,8 @@ __all__ = [
     "kv_prefill",
     "kv_step",
     "list_update_accesses",
+    "lists_held",
+    "rows_held",
     "sum_visible_tokens",
     "summed_outputs",
     "visible_tokens",

@@ -37,9 +37,19 @@ class Capacity:
     max_layers: int = 1
     max_groups: int = 1
     max_slots: int = 1
+    tile_kinds: tuple[str, ...] = ("calibrated",)  # what `plan.tile` of its designs may be
 
     def __post_init__(self) -> None:
+        kinds = tuple(kind for kind in plan_section.TILE_KINDS if kind in self.tile_kinds)
+        if not kinds or len(kinds) != len(self.tile_kinds):
+            raise ConfigError(
+                f"Capacity.tile_kinds is {self.tile_kinds!r}; it must name one or more of "
+                f"{', '.join(plan_section.TILE_KINDS)}, each once"
+            )
+        object.__setattr__(self, "tile_kinds", kinds)
         for field in dataclasses.fields(self):
+            if field.name == "tile_kinds":
+                continue
             value = getattr(self, field.name)
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ConfigError(f"Capacity.{field.name} is {value!r}; it must be a whole number of at least 1")
@@ -47,9 +57,12 @@ class Capacity:
 
     def union(self, other: Capacity) -> Capacity:
         """The smallest capacity that holds both."""
-        return Capacity(
-            **{f.name: max(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self)}
-        )
+        sizes = {
+            f.name: max(getattr(self, f.name), getattr(other, f.name))
+            for f in dataclasses.fields(self)
+            if f.name != "tile_kinds"
+        }
+        return Capacity(**sizes, tile_kinds=tuple({*self.tile_kinds, *other.tile_kinds}))
 
 
 class Origin:
@@ -155,6 +168,7 @@ def capacity_of(config: Config) -> Capacity:
         max_layers=model.num_layers,
         max_groups=groups,
         max_slots=workload.context_tokens * min(model.top_k, experts),
+        tile_kinds=(plan.tile,),
     )
 
 

@@ -50,4 +50,6 @@ def cache_use(run: Config | Design) -> CacheUse:
 
 def _flag(value: Any) -> Any:
     """Whether a leaf is not zero; a Python number would not know `~`."""
-    return np.bool_(value) if isinstance(value, (bool, int)) else value != 0
+    if isinstance(value, (bool, int)):
+        return np.bool_(value)
+    return value if value.dtype == bool else value != 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pimjax.schedule.arrays import add_at, namespace
+from pimjax.arrays import add_at, namespace
 from pimjax.schedule.placement import (
     IDLE,
     Placement,

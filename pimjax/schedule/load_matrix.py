@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from pimjax.array_typing import Array, HostArray
-from pimjax.schedule.arrays import namespace
+from pimjax.arrays import namespace
 
 _BLOCK = 32  # tokens per block of the running sum: two small matrix products instead of log2(T) passes
 _EXACT_IN_FLOAT32 = 2**24

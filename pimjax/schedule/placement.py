@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pimjax.schedule.arrays import add_at, namespace, running_max
+from pimjax.arrays import add_at, namespace, running_max
 from pimjax.schedule.load_matrix import running_sum
 from pimjax.schedule.sorting import sort_rows
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pimjax.array_typing import Array
-from pimjax.schedule.arrays import namespace
+from pimjax.arrays import namespace
 
 _UNROLLED_ROWS = 16
 _STAGED_ROWS = 128

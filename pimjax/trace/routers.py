@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pimjax.array_typing import Array, ArrayLike
+from pimjax.arrays import namespace, on_device
 from pimjax.errors import TraceError
-from pimjax.schedule.arrays import namespace
 from pimjax.trace.arguments import check_count, check_numbers, check_sizes
 from pimjax.trace.checks import check_choice
 from pimjax.trace.rounding import round_to_float16
@@ -90,19 +90,30 @@ def expert_capacity(
     if max_tokens is not None:
         check_count("max_tokens", max_tokens, 1)
     xp = namespace(num_tokens, num_experts, top_k, prompt_tokens, max_tokens)
-    length, number = xp.asarray(num_tokens, np.int32), xp.asarray(num_experts, np.int32)
-
-    def ceiling(tokens: ArrayLike) -> Array:
-        whole = xp.asarray(tokens, np.int32)
-        return xp.minimum(whole, (xp.asarray(top_k, np.int32) * whole + number - 1) // number)
-
+    length = xp.asarray(num_tokens, np.int32)
     if rule == "growing":
-        return ceiling(length)
+        return mean_capacity(length, num_experts, top_k)
     if rule == "frozen":
-        return xp.broadcast_to(ceiling(prompt_tokens), length.shape)
+        return xp.broadcast_to(mean_capacity(xp.asarray(prompt_tokens, np.int32), num_experts, top_k), length.shape)
     if max_tokens is None:
         raise TraceError('capacity rule "fixed" needs max_tokens, the longest sequence')
-    return xp.minimum(length, ceiling(max_tokens))
+    return xp.minimum(length, mean_capacity(xp.asarray(max_tokens, np.int32), num_experts, top_k))
+
+
+def mean_capacity(tokens: ArrayLike, num_experts: ArrayLike, top_k: ArrayLike) -> Array:
+    """``min(L, ceil(k L / E))``, int32; 0 experts count as one. NumPy unless an argument is a JAX array.
+
+    >>> mean_capacity(np.array([1, 5]), 16, 4).tolist()
+    [1, 2]
+    """
+    if not on_device(tokens, num_experts, top_k):
+        experts = np.maximum(np.asarray(num_experts, np.int64), 1)
+        return np.minimum(tokens, (np.asarray(top_k, np.int64) * tokens + experts - 1) // experts).astype(np.int32)
+    whole, experts, share = (jnp.asarray(count, jnp.int32) for count in (tokens, num_experts, top_k))
+    experts = jnp.maximum(experts, 1)
+    above = share * whole + experts - 1
+    # no negative numbers: the quotient that rounds towards 0 is the floor
+    return jnp.minimum(whole, jax.lax.div(above, jnp.broadcast_to(experts, above.shape)))
 
 
 def _scores(scores: Array, num_tokens: ArrayLike | None) -> Array:

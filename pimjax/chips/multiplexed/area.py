@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import numpy as np
 
 from pimjax.array_typing import Array
+from pimjax.arrays import larger, namespace, smaller, where
 from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.geometry import Geometry
+from pimjax.chips.multiplexed.point import Point
 from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
-from pimjax.chips.multiplexed.smooth import as_real
-from pimjax.chips.multiplexed.traffic import cache_use
-from pimjax.config.build import Design
-from pimjax.config.plan import ACCUMULATE_KINDS, COMBINE_KINDS, SHARE_KINDS
+from pimjax.chips.multiplexed.work import Run
 
 
 class Areas(NamedTuple):
@@ -25,74 +24,61 @@ class Areas(NamedTuple):
     peak_bytes: Array  # buffers of the busiest layer
 
 
-def units_area(hardware: Any) -> Array:
-    """Area of digital and attention units [mm2]."""
-    return (
-        hardware.num_digital_units * hardware.digital_unit_area_mm2
-        + hardware.num_attention_units * hardware.attention_unit_area_mm2
-    )
-
-
-def areas(design: Design, schedule: MultiplexedSchedule, shape: Geometry, tile: Core, waiting_results: Array) -> Areas:
+def areas(
+    point: Point, schedule: MultiplexedSchedule, shape: Geometry, tile: Core, run: Run, waiting_results: Array
+) -> Areas:
     """Every area. `waiting_results`: most results that wait for their addition (for the peak of the buffers)."""
-    hardware, plan = design.hardware, design.plan
-    like = hardware.mvm_latency_ns
-    model, workload = as_real(design.model, like), as_real(design.workload, like)
-    one = tile
-    sizes = schedule.group_sizes.astype(like.dtype)  # [L, G]
-    members, groups = jnp.sum(sizes), jnp.sum(sizes > 0).astype(like.dtype)
-    multiplexed = jnp.sum(jnp.where(sizes > 1, sizes, 0))
-    is_pair = plan.share == SHARE_KINDS.index("pair")
-    crossbars = shape.expert_tiles
-    per_group = jnp.where(is_pair, jnp.maximum(shape.expert_up.tiles, shape.expert_down.tiles), crossbars)
+    hardware, model = point.hardware, point.model
+    sizes = schedule.group_sizes  # [L, G]
+    there = point.real((sizes > 0).astype(point.dtype)).sum(-1)  # [L] groups
+    members, groups = sizes.sum(), there.sum()
+    multiplexed = where(sizes > 1, sizes, 0.0).sum()
+    up, down, crossbars = shape.expert_up, shape.expert_down, shape.expert_tiles
     # a group of one shares nothing among experts; with `pair` its two stages still share
-    sets = groups * per_group
-    shareable = one.shareable_fraction
-    peripherals = one.area_mm2 * ((1 - shareable) * crossbars * members + shareable * sets)
-    mux = (hardware.crossbar_rows + hardware.crossbar_cols) * hardware.mux_area_um2_per_line * 1e-6
-    is_local = plan.accumulate == ACCUMULATE_KINDS.index("local")
-    is_inline = plan.combine == COMBINE_KINDS.index("inline")
-    strips = jnp.where(is_local, shape.expert_up.strips + shape.expert_down.strips, 0.0)
-    strips = strips + jnp.where(is_inline, shape.expert_down.strips, 0.0)  # in the return links, wherever sums are made
+    sets = groups * where(point.pairs, larger(up.tiles, down.tiles), crossbars)
+    shareable = tile.shareable_fraction
+    peripherals = tile.area_mm2 * ((1 - shareable) * crossbars * members + shareable * sets)
+    mux = (hardware.crossbar_rows + hardware.crossbar_cols) * (hardware.mux_area_um2_per_line * 1e-6)
+    strips = where(point.local, up.strips + down.strips, 0.0)
+    strips = strips + where(point.inline, down.strips, 0.0)  # in the return links, wherever sums are made
     adders = hardware.accumulator_lanes * hardware.accumulator_adder_area_um2 * 1e-6
     moe = peripherals + mux * crossbars * multiplexed + adders * strips * groups
 
-    use = cache_use(design)
-    width = model.d_model * workload.activation_bytes
-    decodes = workload.generated_tokens > 1
-    recomputes = decodes & use.experts_all
-    open_tokens = jnp.maximum(
-        jnp.where(design.workload.prefill, jnp.max(schedule.prompt.open_max), 0.0),
-        jnp.where(
-            recomputes,
-            jnp.max(schedule.recomputed.open_max, initial=0),
-            jnp.where(decodes, jnp.max(schedule.step.open_max), 0.0),
-        ),
-    ).astype(like.dtype)
-    pass_tokens = jnp.maximum(
-        jnp.where(design.workload.prefill, workload.prompt_tokens, 0.0),
-        jnp.where(
-            decodes,
-            jnp.where(use.dense_all, workload.prompt_tokens + workload.generated_tokens - 1, workload.batch_size),
-            0.0,
-        ),
-    )
-    limit = as_real(plan.window_tokens, like)
-    window = jnp.where(limit > 0, jnp.minimum(limit, pass_tokens), pass_tokens)
-    longest = jnp.maximum(jnp.max(schedule.prompt.makespan), jnp.max(schedule.recomputed.makespan, initial=0))
-    longest = jnp.maximum(longest, jnp.max(schedule.step.makespan)).astype(like.dtype)
-    used = jnp.minimum(hardware.out_buffer_slots, longest)
+    row = model.d_model * point.workload.activation_bytes
+    open_tokens, window, longest = _peaks(point, schedule, run)
+    used = smaller(hardware.out_buffer_slots, longest)
     # a chip has its Q buffers whatever it runs; without a limit, what the longest schedule can fill
-    slots = jnp.where(jnp.isfinite(hardware.out_buffer_slots), hardware.out_buffer_slots, used)
-    central = open_tokens * model.d_model * 2 + window * width
-    buffers = groups * (2 + slots) * width + central + hardware.sram_cache_bytes
-    per_layer = jnp.max(jnp.sum(sizes > 0, axis=1)).astype(like.dtype)
-    waiting = jnp.minimum(waiting_results, per_layer * used)
+    limited = hardware.out_buffer_slots < np.inf
+    slots = where(limited, hardware.out_buffer_slots, used)
+    central = open_tokens * model.d_model * 2 + window * row
+    buffers = groups * (2 + slots) * row + central + hardware.sram_cache_bytes
+    per_layer = there.max()
+    waiting = smaller(waiting_results, per_layer * used)
     parts = {
         "moe_crossbars": moe,
-        "dense_crossbars": one.area_mm2 * shape.dense_tiles,
+        "dense_crossbars": tile.area_mm2 * shape.dense_tiles,
         "digital_units": hardware.num_digital_units * hardware.digital_unit_area_mm2,
         "attention_units": hardware.num_attention_units * hardware.attention_unit_area_mm2,
-        "buffers": hardware.buffer_area_mm2_per_mb * buffers * 1e-6,
+        "buffers": hardware.buffer_area_mm2_per_mb * (buffers * 1e-6),
     }
-    return Areas(parts, moe, sets, (2 * per_layer + waiting) * width + central)
+    return Areas(parts, moe, sets, (2 * per_layer + waiting) * row + central)
+
+
+def _peaks(point: Point, schedule: MultiplexedSchedule, run: Run) -> tuple[Any, Any, Any]:
+    """Most tokens begun and not finished, most tokens of a window, slots of the longest schedule."""
+    prompt = schedule.prompt
+    prefill = point.design.workload.prefill
+    open_tokens = where(prefill, prompt.open_max.max(), 0.0)
+    tokens = where(prefill, run.prompt, 0.0)
+    longest = namespace(prompt.makespan).max(prompt.makespan)
+    longest = larger(longest, schedule.step.makespan.max())
+    if not isinstance(run.steps, int):
+        decodes = run.steps > 0
+        recomputed = schedule.recomputed
+        opened = where(point.experts_all, recomputed.open_max.max(), schedule.step.open_max.max())
+        open_tokens = larger(open_tokens, where(decodes, opened, 0.0))
+        each = where(point.dense_all, run.prompt + run.steps, run.batch)
+        tokens = larger(tokens, where(decodes, each, 0.0))
+        longest = larger(longest, recomputed.makespan.max())
+    limit = point.plan.window_tokens
+    return open_tokens, where(limit > 0, smaller(limit, tokens), tokens), longest

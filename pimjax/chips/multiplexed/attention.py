@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
-
 from pimjax.array_typing import Array, ArrayLike
+from pimjax.arrays import blocks, where
 from pimjax.cache.traffic import sum_visible_tokens, visible_tokens
-from pimjax.chips.multiplexed.smooth import as_real, blocks
+from pimjax.chips.multiplexed.point import Point, point_of
 from pimjax.config.build import Design
-from pimjax.config.plan import ATTENTION_LAWS
 
 
 class AttentionCost(NamedTuple):
@@ -26,7 +24,16 @@ class AttentionCost(NamedTuple):
     pairs: Array  # visible (query, key) pairs
 
 
-def attention_cost(design: Design, length: ArrayLike, *, whole: ArrayLike, windowed: ArrayLike) -> AttentionCost:
+class _Queries(NamedTuple):
+    """What attention is proportional to."""
+
+    pairs: Array  # visible (query, key) pairs: the linear law
+    halves: Array  # half of the lengths, or of their squares: the fit
+
+
+def attention_cost(
+    design: Design | Point, length: ArrayLike, *, whole: ArrayLike, windowed: ArrayLike
+) -> AttentionCost:
     """Attention at sequence length `length` (broadcasts with the flags).
 
     Args:
@@ -35,26 +42,32 @@ def attention_cost(design: Design, length: ArrayLike, *, whole: ArrayLike, windo
         whole: bool, all L queries (prefill, recomputed prefix); else the last one alone.
         windowed: bool, the layer sees the sliding window only.
     """
-    length = jnp.asarray(length, jnp.asarray(design.hardware.mvm_latency_ns).dtype)
-    window = jnp.where(jnp.asarray(windowed), design.model.sliding_window, 0)
-    every = sum_visible_tokens(jnp.ones_like(length), length, window).astype(length.dtype)
-    pairs = jnp.where(jnp.asarray(whole), every, visible_tokens(length, window))
-    return _cost(design, pairs, jnp.where(jnp.asarray(whole), length**2, length) / 2)
+    point = point_of(design)
+    length = point.real(length)
+    window = where(windowed, point.model.sliding_window, 0.0)
+    if isinstance(whole, bool):
+        each = _whole(length, window) if whole else _Queries(visible_tokens(length, window), length / 2)
+    else:
+        pairs = where(whole, _whole(length, window).pairs, visible_tokens(length, window))
+        each = _Queries(pairs, where(whole, length**2, length) / 2)
+    return _cost(point, each)
+
+
+def _whole(length: Array, window: Array) -> _Queries:
+    return _Queries(sum_visible_tokens(length * 0 + 1, length, window), length**2 / 2)
 
 
 def attention_total(
-    design: Design, first: ArrayLike, last: ArrayLike, *, whole: ArrayLike, windowed: ArrayLike
+    design: Design | Point, first: ArrayLike, last: ArrayLike, *, whole: ArrayLike, windowed: ArrayLike
 ) -> AttentionCost:
     """The sum of :func:`attention_cost` over the lengths `first..last`, in closed form (0 if `last` < `first`)."""
-    dtype = jnp.asarray(design.hardware.mvm_latency_ns).dtype
-    low, high = jnp.asarray(first, dtype), jnp.asarray(last, dtype)
-    window = jnp.where(jnp.asarray(windowed), design.model.sliding_window, 0).astype(dtype)
-    single = sum_visible_tokens(low, high, window).astype(dtype)
-    squares = _squares(high) - _squares(low - 1)
-    pairs = jnp.where(jnp.asarray(whole), _pairs_up_to(high, window) - _pairs_up_to(low - 1, window), single)
-    halves = jnp.where(jnp.asarray(whole), squares, (high - low + 1) * (high + low) / 2) / 2
+    point = point_of(design)
+    low, high = point.real(first), point.real(last)
+    window = where(windowed, point.model.sliding_window, 0.0)
+    single = sum_visible_tokens(low, high, window), (high - low + 1) * (high + low) / 4
+    every = _pairs_up_to(high, window) - _pairs_up_to(low - 1, window), (_squares(high) - _squares(low - 1)) / 2
     none = high < low
-    return _cost(design, jnp.where(none, 0, pairs), jnp.where(none, 0, halves))
+    return _cost(point, _Queries(*(where(none, 0.0, where(whole, b, a)) for a, b in zip(single, every, strict=True))))
 
 
 def _squares(last: Array) -> Array:
@@ -63,22 +76,23 @@ def _squares(last: Array) -> Array:
 
 def _pairs_up_to(last: Array, window: Array) -> Array:
     """Sum over lengths 1..last of the pairs of a causal pass; window 0 means none."""
-    knee = jnp.where(window > 0, jnp.minimum(last, window), last)
+    knee = visible_tokens(last, window)
     beyond = last - knee  # lengths above the window: each has window more pairs than the one before
-    return knee * (knee + 1) * (knee + 2) / 6 + beyond * knee * (knee + 1) / 2 + knee * beyond * (beyond + 1) / 2
+    square = knee * (knee + 1)
+    return square * (knee + 2) / 6 + beyond * square / 2 + knee * beyond * (beyond + 1) / 2
 
 
-def _cost(design: Design, pairs: Array, halves: Array) -> AttentionCost:
-    hardware = as_real(design.hardware, design.hardware.mvm_latency_ns)
-    model = as_real(design.model, hardware.mvm_latency_ns)
+def _cost(point: Point, each: _Queries) -> AttentionCost:
+    hardware, model = point.hardware, point.model
     width = model.num_heads * model.head_dim
     share = blocks(model.num_heads, hardware.num_attention_units) / model.num_heads
     fit = model.d_model * hardware.attention_fit_linear + model.d_model**2 * hardware.attention_fit_quadratic
-    is_linear = design.plan.attention == ATTENTION_LAWS.index("linear")
-    time = jnp.where(is_linear, hardware.attention_latency_ns_per_pair * width * pairs * share, fit * halves)
-    energy = jnp.where(
-        is_linear,
-        hardware.attention_energy_nj_per_pair * width * pairs,
-        hardware.attention_fit_energy_nj * model.d_model * halves,
+    linear = point.linear_attention
+    pairs = width * each.pairs
+    time = where(linear, hardware.attention_latency_ns_per_pair * share * pairs, fit * each.halves)
+    energy = where(
+        linear,
+        hardware.attention_energy_nj_per_pair * pairs,
+        hardware.attention_fit_energy_nj * model.d_model * each.halves,
     )
-    return AttentionCost(time, energy, pairs)
+    return AttentionCost(time, energy, each.pairs)

@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from pimjax import arrays
 from pimjax.array_typing import Array
-from pimjax.chips.multiplexed.smooth import as_real
+from pimjax.chips.multiplexed.point import Point, point_of
 from pimjax.circuit.hermes import hermes_tile
 from pimjax.circuit.sanity import least_cost, tile_violations
-from pimjax.circuit.tile import TileParameters, parametric_tile
+from pimjax.circuit.tile import TileParameters, compiled_tile, parametric_tile
 from pimjax.config.build import Design
 from pimjax.config.plan import TILE_KINDS
 
@@ -30,35 +32,68 @@ class Core(NamedTuple):
     impossible: Array  # bool: beyond a physical limit (:mod:`pimjax.circuit.sanity`)
 
 
-def core(design: Design) -> Core:
+def core(design: Design | Point, tile_kinds: tuple[str, ...] | None = None) -> Core:
     """Cost of one crossbar and of one matrix-vector product on it, all input cycles included.
 
     `calibrated`: the numbers of the hardware section. `parametric`: :func:`pimjax.circuit.tile.parametric_tile`
     with the scales that put it on the HERMES core, at the design's rows, columns, ADC, node and supply. Serial input
     bits (`input_cycles`) multiply latency and energy either way.
 
+    Args:
+        design: leaves scalars.
+        tile_kinds: static, `Capacity.tile_kinds`: what `plan.tile` may be; of several the design's own is chosen. None:
+            the design's own where its numbers are known now, else any.
+
     >>> from pimjax.config.build import build
     >>> from pimjax.config.config import Config
     >>> round(float(core(build(Config())[0]).mvm_latency_ns), 3)
     130.0
     """
-    hardware = as_real(design.hardware, design.hardware.mvm_latency_ns)
-    figures = (hardware.mvm_latency_ns, hardware.mvm_energy_nj, hardware.core_area_mm2)
-    least = least_cost(hardware.crossbar_rows, hardware.crossbar_cols, hardware.node_nm)
-    below = jnp.stack([figure < limit for figure, limit in zip(figures, least, strict=True)]).any()
-    measured = Core(*figures, hardware.shareable_fraction, below)
-    parameters = tile_parameters(design)
-    parts = parametric_tile(parameters)
-    impossible = tile_violations(parameters, parts).any()
-    figures = (parts.mvm_latency_ns, parts.mvm_energy_nj, parts.core_area_mm2, parts.shareable_fraction, impossible)
-    computed = Core(*(jnp.asarray(figure) for figure in figures))
-    is_computed = design.plan.tile == TILE_KINDS.index("parametric")
-    chosen = Core(*(jnp.where(is_computed, b, a) for a, b in zip(measured, computed, strict=True)))
-    cycles = hardware.input_cycles
+    point = point_of(design)
+    kinds = tile_kinds or _known_kind(point) or TILE_KINDS
+    made = {"calibrated": _measured, "parametric": _computed}
+    chosen = made[kinds[0]](point)
+    for kind in kinds[1:]:
+        mine = point.design.plan.tile == TILE_KINDS.index(kind)
+        chosen = Core(*(arrays.where(mine, a, b) for a, b in zip(made[kind](point), chosen, strict=True)))
+    cycles = point.hardware.input_cycles
     return chosen._replace(mvm_latency_ns=cycles * chosen.mvm_latency_ns, mvm_energy_nj=cycles * chosen.mvm_energy_nj)
 
 
-def tile_parameters(design: Design) -> TileParameters:
+def other_tile(point: Point, tile_kinds: tuple[str, ...]) -> Array | bool:
+    """Whether `plan.tile` is none of `tile_kinds`: then :func:`core` is not this design's."""
+    if set(tile_kinds) == set(TILE_KINDS):
+        return False
+    mine = [point.design.plan.tile == TILE_KINDS.index(kind) for kind in tile_kinds]
+    return ~(mine[0] if len(mine) == 1 else arrays.stack(mine).any(0))
+
+
+def _known_kind(point: Point) -> tuple[str, ...] | None:
+    kind = point.design.plan.tile
+    return None if isinstance(kind, jax.core.Tracer) else (TILE_KINDS[int(np.asarray(kind))],)
+
+
+def _measured(point: Point) -> Core:
+    hardware = point.hardware
+    figures = (hardware.mvm_latency_ns, hardware.mvm_energy_nj, hardware.core_area_mm2)
+    least = least_cost(hardware.crossbar_rows, hardware.crossbar_cols, hardware.node_nm)
+    latency, energy, area = (figure < limit for figure, limit in zip(figures, least, strict=True))
+    return Core(*figures, hardware.shareable_fraction, latency | energy | area)
+
+
+def _computed(point: Point) -> Core:
+    parameters = _parameters(point)
+    if point.device:
+        parts = parametric_tile(parameters)
+        impossible = tile_violations(parameters, parts).any()
+    else:
+        with jax.enable_x64(True):
+            parts = jax.tree.map(np.asarray, compiled_tile(parameters))
+            impossible = np.asarray(tile_violations(parameters, parts)).any()
+    return Core(parts.mvm_latency_ns, parts.mvm_energy_nj, parts.core_area_mm2, parts.shareable_fraction, impossible)
+
+
+def tile_parameters(design: Design | Point) -> TileParameters:
     """The parametric tile at the design's rows, columns, ADC, node and supply, with the scales of the HERMES core.
 
     >>> from pimjax.config.build import build
@@ -66,9 +101,14 @@ def tile_parameters(design: Design) -> TileParameters:
     >>> float(tile_parameters(build(Config())[0]).rows)
     256.0
     """
-    hardware = as_real(design.hardware, design.hardware.mvm_latency_ns)
+    return _parameters(point_of(design))
+
+
+def _parameters(point: Point) -> TileParameters:
+    hardware = point.hardware
     with jax.ensure_compile_time_eval():
         reference = hermes_tile()
+    kinds = np.asarray(_CIRCUIT_ADC, float)
     parameters = dataclasses.replace(
         reference,
         rows=hardware.crossbar_rows,
@@ -76,8 +116,8 @@ def tile_parameters(design: Design) -> TileParameters:
         active_rows=hardware.crossbar_rows,
         adc_bits=hardware.adc_bits,
         columns_per_adc=hardware.columns_per_adc,
-        adc_kind=jnp.asarray(_CIRCUIT_ADC, hardware.mvm_latency_ns.dtype)[design.plan.adc],
+        adc_kind=(jnp.asarray(kinds, point.dtype) if point.device else kinds)[point.design.plan.adc],
         node_nm=hardware.node_nm,
         vdd_v=hardware.supply_v,
     )
-    return as_real(parameters, hardware.mvm_latency_ns)
+    return point.real(parameters)

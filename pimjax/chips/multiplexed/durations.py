@@ -1,9 +1,8 @@
 """How long everything takes on the multiplexed chip [ns]: smooth, differentiable, every number data.
 
 Source of every formula: the definition of the `multiplexed` model in docs/multiplexed-chip.md; laws of digital units and
-links are the authors' simulator's, without its rounding to whole ns. `scale` multiplies each duration by its
-component's entry, so that d latency / d scale is that component's share of the latency (latency is homogeneous in
-the durations).
+links are the authors' simulator's, without its rounding to whole ns. With `shares` every duration carries the part
+that each component has in it (:mod:`pimjax.chips.parts.dual`).
 
 Decisions where the model's text leaves room:
 
@@ -15,56 +14,64 @@ Decisions where the model's text leaves room:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import numpy as np
 
+from pimjax import arrays
 from pimjax.array_typing import Array, ArrayLike
+from pimjax.arrays import whole_up
 from pimjax.chips.multiplexed.core import Core, core
 from pimjax.chips.multiplexed.geometry import Geometry, Linear, geometry
-from pimjax.chips.multiplexed.smooth import as_real, whole_up
+from pimjax.chips.multiplexed.point import Point, point_of
+from pimjax.chips.parts.dual import Dual, larger, value_of, where
 from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS
 from pimjax.config.build import Design
-from pimjax.config.model import ACTIVATIONS
-from pimjax.config.plan import ACCUMULATE_KINDS, COMBINE_KINDS, EMBEDDING_KINDS, ROUTER_KINDS, SHARE_KINDS
+
+#: Components that a latency can have a share of: those of COMPONENTS from the first of these to the last.
+FIRST_TIMED, LAST_TIMED = COMPONENT_INDEX["tier_linear"], COMPONENT_INDEX["sram"]
+TIMED = COMPONENTS[FIRST_TIMED : LAST_TIMED + 1]
+ACTIVATION_COMPONENTS = ("digital_relu", "digital_gelu", "digital_swiglu")
 
 
 class LinearTime(NamedTuple):
     """One unshared linear for one token [ns]."""
 
-    issue: Array  # the next token may follow
-    flight: Array  # from the token's arrival to its result, without digital additions
-    chain: Array  # one strip's additions on a digital unit (0 if accumulated locally)
-    strips: Array  # number of such chains
+    issue: Any  # the next token may follow
+    flight: Any  # from the token's arrival to its result, without digital additions
+    chain: Any  # one strip's additions on a digital unit (0 if accumulated locally)
+    strips: Any  # number of such chains
 
 
 class Durations(NamedTuple):
-    """Times of one design [ns]; float scalars."""
+    """Times of one design [ns]; scalars, plain or :class:`Dual`."""
 
-    mvm: Array
-    mux: Array
-    link: Array  # t_x: one block over one hop
-    load: Array  # t_load
-    stage: Array  # t_stage
-    a: Array  # t_A
-    d: Array  # t_D
-    out: Array  # one group's results over one shared return link (nh blocks); 0 if links are not shared
+    mvm: Any
+    mux: Any
+    link: Any  # t_x: one block over one hop
+    load: Any  # t_load
+    stage: Any  # t_stage
+    a: Any  # t_A
+    d: Any  # t_D
+    out: Any  # one group's results over one shared return link (nh blocks); 0 if links are not shared
     depth: Array  # D: slots a pass is in flight
     buffer_slots: Array  # Q
-    up_link: Array  # digital accumulation: u(s) to the arrival of stage A's partial sums
-    up_chain: Array
+    up_link: Any  # digital accumulation: u(s) to the arrival of stage A's partial sums
+    up_chain: Any
     up_strips: Array
-    act_job: Array  # activation of a pass on a digital unit
-    down_link_in: Array
-    down_mvm: Array
-    down_link_out: Array
-    down_chain: Array
+    act_job: Any  # activation of a pass on a digital unit
+    down_link_in: Any
+    down_mvm: Any
+    down_link_out: Any
+    down_chain: Any
     down_strips: Array
-    add: Array  # ADD(d)
-    combine_add: Array  # ADD(d) if combination and residual of MoE layers run on digital units, else 0
-    norm: Array  # NORM(d)
-    gate: Array  # NORM(E)
-    router_digital: Array  # router on a digital unit (0 if on crossbars)
+    add: Any  # ADD(d)
+    combine_add: Any  # ADD(d) if combination and residual of MoE layers run on digital units, else 0
+    norm: Any  # NORM(d)
+    gate: Any  # NORM(E)
+    router_digital: Any  # router on a digital unit (0 if on crossbars)
     router: LinearTime
     qkv: LinearTime
     expand: LinearTime
@@ -74,29 +81,41 @@ class Durations(NamedTuple):
     dense_down: LinearTime
     shared_up: LinearTime
     shared_down: LinearTime
-    dense_act: Array  # activation of a dense block or shared expert: local, part of a flight
-    dense_act_job: Array  # the same on a digital unit
-    embed: Array  # one token's embedding: DRAM transfer, or crossbar read
-    embed_flight: Array  # added after it (links of a crossbar read)
-    sampling: Array
-    scheduler: Array  # per token of a window
+    dense_act: Any  # activation of a dense block or shared expert: local, part of a flight
+    dense_act_job: Any  # the same on a digital unit
+    embed: Any  # one token's embedding: DRAM transfer, or crossbar read
+    embed_flight: Any  # added after it (links of a crossbar read)
+    sampling: Any
+    scheduler: Any  # per token of a window
+
+
+def share_of(component: str, time: Any, *, shares: bool) -> Any:
+    """`time` as wholly the component's: a :class:`Dual` over :data:`TIMED` if `shares`, else as it is."""
+    if not shares:
+        return time
+    return _shared(time, np.eye(len(TIMED))[TIMED.index(component)])
+
+
+def _shared(time: Any, component: Any) -> Dual:
+    along = component.astype(getattr(time, "dtype", float)).reshape((-1,) + (1,) * np.ndim(time))
+    return Dual(time, along * (time[None] if np.ndim(time) else time))
 
 
 def durations(
-    design: Design,
+    design: Design | Point,
     largest_group: ArrayLike,
-    scale: Array | None = None,
     *,
     shape: Geometry | None = None,
     tile: Core | None = None,
+    shares: bool = False,
 ) -> Durations:
     """Every duration of a design. Kernel: pure, unbatched.
 
     Args:
         design: leaves scalars.
         largest_group: members of the largest group (1: nothing is shared).
-        scale: float `[C]`, factor per component; default ones.
         shape, tile: `geometry(design)` and `core(design)` if already there.
+        shares: static; every time is a :class:`Dual` over :data:`TIMED`.
 
     >>> from pimjax.config.build import build
     >>> from pimjax.config.config import Config
@@ -104,80 +123,46 @@ def durations(
     >>> [round(float(t), 3) for t in (times.stage, times.a, times.d)]
     [131.622, 208.622, 167.622]
     """
-    hardware = as_real(design.hardware, design.hardware.mvm_latency_ns)
-    model = as_real(design.model, hardware.mvm_latency_ns)
-    workload = as_real(design.workload, hardware.mvm_latency_ns)
-    plan = design.plan
-    shape = geometry(design) if shape is None else shape
-    scale = jnp.ones(len(COMPONENTS), hardware.mvm_latency_ns.dtype) if scale is None else scale
+    point = point_of(design)
+    hardware, model, workload, local = point.hardware, point.model, point.workload, point.local
+    shape = geometry(point) if shape is None else shape
+    tile = core(point) if tile is None else tile
 
-    def part(component: str, time: Array) -> Array:
-        return scale[COMPONENT_INDEX[component]] * time
+    def part(component: str, time: Any) -> Any:
+        return share_of(component, time, shares=shares)
 
     columns = hardware.crossbar_cols
-    local = plan.accumulate == ACCUMULATE_KINDS.index("local")
-    mvm = part("tier_linear", (core(design) if tile is None else tile).mvm_latency_ns)
-    members = jnp.where(plan.share == SHARE_KINDS.index("none"), 1.0, jnp.asarray(largest_group, mvm.dtype))
+    mvm = part("tier_linear", tile.mvm_latency_ns)
+    members = where(point.unshared, 1.0, point.real(largest_group))
     capacitance = hardware.line_capacitance_pf + members * hardware.mux_capacitance_pf
-    settling = jnp.log(2.0).astype(mvm.dtype) * (hardware.adc_bits + 1) * hardware.mux_on_resistance_kohm * capacitance
-    mux = part("sharing_mux", jnp.where(members > 1, settling, 0.0))
+    settling = math.log(2.0) * (hardware.adc_bits + 1) * hardware.mux_on_resistance_kohm * capacitance
+    mux = part("sharing_mux", where(members > 1, settling, 0.0))
     link = part("communication", hardware.link_latency_ns_per_256 * columns / 256)
-    links = jnp.where(hardware.input_links > 0, hardware.input_links, shape.expert_up.rows)
-    load = part("input_load", model.d_model * workload.activation_bytes / (links * hardware.link_bandwidth_gb_per_s))
+    links = where(hardware.input_links > 0, hardware.input_links, shape.expert_up.rows)
+    row = model.d_model * workload.activation_bytes
+    load = part("input_load", row / (links * hardware.link_bandwidth_gb_per_s))
+    add_rate, norm_rate = hardware.add_latency_ns_per_256 / 256, hardware.norm_latency_ns_per_256 / 256
 
-    def column_sum(row_blocks: Array) -> Array:
-        """t_col: local addition of partial sums, hidden behind the MVM where it is shorter."""
-        cycle = columns / (hardware.accumulator_lanes * hardware.accumulator_frequency_ghz)
-        time = part("local_accumulation", 4 + (row_blocks - 1) * cycle)
-        return jnp.where(local, time, 0.0)
+    def add_of(width: Any) -> Any:
+        return part("digital_add", add_rate * width + hardware.add_latency_base_ns)
 
-    def add_of(width: ArrayLike) -> Array:
-        time = hardware.add_latency_ns_per_256 * width / 256 + hardware.add_latency_base_ns
-        return part("digital_add", time)
+    activation = _activation(point, shares)
+    rows = _rows(point, mvm, link, add_of(columns), shares)
+    up, down = rows(shape.expert_up.rows), rows(shape.expert_down.rows)
+    inner, dense = rows(shape.qkv.rows), rows(shape.dense_down.rows)
+    act_local, act_pass = where(local, activation(columns), 0.0), activation(model.d_ff)
+    product = mux + mvm
+    returned = product + link
+    conversion = where(point.pairs, 2.0 * product, product)
+    stage = larger(larger(conversion, link), larger(larger(up.sums, down.sums), act_local))
+    a = where(local, returned + up.sums + act_local, returned + up.chain + act_pass)
+    d = link + returned + where(local, down.sums, down.chain)
+    shares_out = hardware.out_links > 0
+    per_result = where(shares_out, shape.expert_down.strips / where(shares_out, hardware.out_links, 1.0), 0.0)
 
-    def norm_of(width: ArrayLike) -> Array:
-        return part("layer_norm", hardware.norm_latency_ns_per_256 * width / 256)
-
-    def activation(width: ArrayLike) -> Array:
-        gelu = hardware.gelu_latency_ns_per_256 * width / 256 + hardware.gelu_latency_base_ns
-        swiglu = hardware.swiglu_latency_ns_per_256 * width / 256 + hardware.swiglu_latency_base_ns
-        kinds = (
-            part("digital_relu", hardware.relu_latency_ns),
-            part("digital_gelu", gelu),
-            part("digital_swiglu", swiglu),
-        )
-        return jnp.where(
-            design.model.activation == ACTIVATIONS.index("relu"),
-            kinds[0],
-            jnp.where(design.model.activation == ACTIVATIONS.index("gelu"), kinds[1], kinds[2]),
-        )
-
-    def chain_of(linear: Linear) -> Array:
-        return jnp.where(local, 0.0, jnp.maximum(linear.rows - 1, 0) * add_of(columns))
-
-    def linear_time(linear: Linear) -> LinearTime:
-        sums = column_sum(jnp.maximum(linear.rows, 1))
-        used = linear.tiles > 0
-        return LinearTime(
-            issue=jnp.where(used, jnp.maximum(jnp.maximum(mvm, link), sums), 0.0),
-            flight=jnp.where(used, 2 * link + mvm + sums, 0.0),
-            chain=jnp.where(used, chain_of(linear), 0.0),
-            strips=linear.strips,
-        )
-
-    up, down = shape.expert_up, shape.expert_down
-    sum_up, sum_down = column_sum(up.rows), column_sum(down.rows)
-    act_local, act_job = jnp.where(local, activation(columns), 0.0), activation(model.d_ff)
-    conversion = (mux + mvm) * jnp.where(plan.share == SHARE_KINDS.index("pair"), 2.0, 1.0)
-    stage = jnp.stack([conversion, link, sum_up, sum_down, act_local]).max()
-    a = jnp.where(local, mux + mvm + link + sum_up + act_local, mux + mvm + link + chain_of(up) + act_job)
-    d = link + mux + mvm + link + jnp.where(local, sum_down, chain_of(down))
-    out = jnp.where(hardware.out_links > 0, link * down.strips / jnp.maximum(hardware.out_links, 1e-9), 0.0)
-
-    is_lookup = plan.embedding == EMBEDDING_KINDS.index("lookup")
-    lookup = part("embedding", model.d_model * workload.activation_bytes / hardware.dram_bandwidth_gb_per_s)
+    lookup = part("embedding", row / hardware.dram_bandwidth_gb_per_s)
     router_work = part("router", model.d_model * model.num_experts / hardware.router_values_per_ns)
-    on_units = plan.combine == COMBINE_KINDS.index("digital")
+    add = add_of(model.d_model)
     return Durations(
         mvm=mvm,
         mux=mux,
@@ -186,36 +171,83 @@ def durations(
         stage=stage,
         a=a,
         d=d,
-        out=out,
-        depth=whole_up((a + d) / stage),
+        out=link * per_result,
+        depth=whole_up(value_of(a + d) / value_of(stage)),
         buffer_slots=hardware.out_buffer_slots,
-        up_link=mux + mvm + link,
-        up_chain=chain_of(up),
-        up_strips=up.strips,
-        act_job=jnp.where(local, 0.0, act_job),
+        up_link=returned,
+        up_chain=up.chain,
+        up_strips=shape.expert_up.strips,
+        act_job=where(local, 0.0, act_pass),
         down_link_in=link,
-        down_mvm=mux + mvm,
+        down_mvm=product,
         down_link_out=link,
-        down_chain=chain_of(down),
-        down_strips=down.strips,
-        add=add_of(model.d_model),
-        combine_add=jnp.where(on_units, add_of(model.d_model), 0.0),
-        norm=norm_of(model.d_model),
-        gate=norm_of(model.num_experts),
-        router_digital=jnp.where(plan.router == ROUTER_KINDS.index("digital"), router_work, 0.0),
-        router=linear_time(shape.router),
-        qkv=linear_time(shape.qkv),
-        expand=linear_time(shape.expand),
-        output=linear_time(shape.output),
-        head=linear_time(shape.head),
-        dense_up=linear_time(shape.dense_up),
-        dense_down=linear_time(shape.dense_down),
-        shared_up=linear_time(shape.shared_up),
-        shared_down=linear_time(shape.shared_down),
+        down_chain=down.chain,
+        down_strips=shape.expert_down.strips,
+        add=add,
+        combine_add=where(point.inline, 0.0, add),
+        norm=part("layer_norm", norm_rate * model.d_model),
+        gate=part("layer_norm", norm_rate * model.num_experts),
+        router_digital=where(point.routes_on_units, router_work, 0.0),
+        router=inner.unless_none(shape.router),
+        qkv=inner.of(shape.qkv),
+        expand=rows(shape.expand.rows).unless_none(shape.expand),
+        output=rows(shape.output.rows).of(shape.output),
+        head=inner.of(shape.head),
+        dense_up=inner.of(shape.dense_up),
+        dense_down=dense.of(shape.dense_down),
+        shared_up=up.unless_none(shape.shared_up),
+        shared_down=down.unless_none(shape.shared_down),
         dense_act=act_local,
-        dense_act_job=jnp.where(local, 0.0, activation(model.dense_d_ff)),
-        embed=jnp.where(is_lookup, lookup, mvm),
-        embed_flight=jnp.where(is_lookup, 0.0, link),
+        dense_act_job=where(local, 0.0, activation(model.dense_d_ff)),
+        embed=where(point.looks_up, lookup, mvm),
+        embed_flight=where(point.looks_up, 0.0, link),
         sampling=part("multinomial", hardware.sampling_latency_ns),
         scheduler=part("scheduler", hardware.scheduler_ns_per_token),
     )
+
+
+class _Row(NamedTuple):
+    """What linear layers have in common that sum over as many row blocks [ns]."""
+
+    sums: Any  # t_col: local addition of partial sums
+    issue: Any
+    flight: Any
+    chain: Any
+
+    def of(self, linear: Linear) -> LinearTime:
+        """The times of a layer."""
+        return LinearTime(self.issue, self.flight, self.chain, linear.strips)
+
+    def unless_none(self, linear: Linear) -> LinearTime:
+        """The times of a layer that may not be there."""
+        used = linear.tiles > 0
+        return LinearTime(*(where(used, time, 0.0) for time in self[1:]), linear.strips)
+
+
+def _rows(point: Point, mvm: Any, link: Any, add: Any, shares: bool) -> Callable[[Array], _Row]:
+    """Row blocks -> times. `add`: addition of one strip's width on a digital unit."""
+    hardware, local = point.hardware, point.local
+    cycle = hardware.crossbar_cols / (hardware.accumulator_lanes * hardware.accumulator_frequency_ghz)
+    longest, way = larger(mvm, link), 2.0 * link + mvm
+
+    def row(blocks: Array) -> _Row:
+        behind = arrays.larger(blocks, 1.0) - 1
+        # local additions hide behind the product where they are shorter
+        sums = share_of("local_accumulation", arrays.where(local, 4.0 + behind * cycle, 0.0), shares=shares)
+        return _Row(sums, larger(longest, sums), way + sums, where(local, 0.0, add * behind))
+
+    return row
+
+
+def _activation(point: Point, shares: bool) -> Any:
+    """Width -> time of one activation of this model's kind."""
+    hardware = point.hardware
+    per_value = point.by_activation(0.0, hardware.gelu_latency_ns_per_256, hardware.swiglu_latency_ns_per_256) / 256
+    base = point.by_activation(hardware.relu_latency_ns, hardware.gelu_latency_base_ns, hardware.swiglu_latency_base_ns)
+    if not shares:
+        return lambda width: per_value * width + base
+    places = np.array([TIMED.index(name) for name in ACTIVATION_COMPONENTS], float)
+    place = point.by_activation(*places)
+    mine = np.arange(len(TIMED)) == place
+    component = mine.astype(point.dtype)
+    return lambda width: _shared(per_value * width + base, component)

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.chips.multiplexed.attention import attention_cost
-from pimjax.chips.multiplexed.core import core
 from pimjax.chips.multiplexed.cost import Times, assemble
-from pimjax.chips.multiplexed.durations import durations
-from pimjax.chips.multiplexed.geometry import geometry
 from pimjax.chips.multiplexed.graph import LayerWork, PassGraph, PassWork, pass_graph
 from pimjax.chips.multiplexed.graph_moe import MoeJobs, MoeRules
 from pimjax.chips.multiplexed.graph_parts import KINDS, TimedDesign, timed_design
+from pimjax.chips.multiplexed.kernel import chip_of
+from pimjax.chips.multiplexed.point import Point
 from pimjax.chips.multiplexed.routing import RunRouting, run_routing, with_prompt
-from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
 from pimjax.chips.multiplexed.schedule_inputs import inputs_from_routing
-from pimjax.chips.multiplexed.smooth import as_real
-from pimjax.chips.multiplexed.traffic import cache_use, prompt_traffic, sram_share, step_traffic
+from pimjax.chips.multiplexed.traffic import Moved, prompt_traffic, sram_share, step_traffic
 from pimjax.chips.multiplexed.windows import Windows, layer_windows
+from pimjax.chips.multiplexed.work import run_of
 from pimjax.chips.run_cost import COMPONENTS, RunCost
-from pimjax.compiling import quick_compilation
-from pimjax.config.build import Design, build
+from pimjax.config.build import Capacity, Design, build
 from pimjax.config.config import Config
 from pimjax.errors import PimjaxError
 from pimjax.event import EventLog, run
@@ -121,17 +114,16 @@ class _Bench:
     """The parts of a run that all its passes share."""
 
     def __init__(self, config: Config, design: Design, routing: RunRouting) -> None:
-        self.config, self.design, self.routing = config, design, routing
+        self.config, self.routing = config, routing
+        self.point = Point(design)
         self.layers = config.model.num_layers
         self.is_moe = np.array([config.model.is_moe_layer(layer) for layer in range(self.layers)])
         self.windowed = np.array([config.model.is_windowed_layer(layer) for layer in range(self.layers)])
         sizes = [np.bincount(groups).max(initial=1) for groups in routing.group_of_expert]
         self.largest_group = int(max(sizes, default=1))
-        self.timed: TimedDesign = timed_design(design, self.largest_group)
-        with jax.enable_x64(True):
-            use = cache_use(design)
-            self.dense_all, self.experts_all = bool(use.dense_all), bool(use.experts_all)
-            self.sram = float(sram_share(design, windowed=self.windowed, is_moe=self.is_moe))
+        self.timed: TimedDesign = timed_design(self.point, self.largest_group)
+        self.dense_all, self.experts_all = bool(self.point.dense_all), bool(self.point.experts_all)
+        self.sram = float(sram_share(self.point, windowed=self.windowed, is_moe=self.is_moe))
         plan = config.plan
         self.rules = MoeRules(
             barrier=bool(design.plan.barrier),
@@ -159,11 +151,10 @@ class _Bench:
 
     def _whole(self, length: int, choices: HostArray, *, is_prompt: bool) -> PassWork:
         """A pass of all `length` tokens of one sequence."""
-        with jax.enable_x64(True):
-            moved = prompt_traffic(self.design, is_moe=self.is_moe)
-            if not is_prompt:
-                moved = jax.tree.map(jnp.zeros_like, moved)
-            time = attention_cost(self.design, float(length), whole=True, windowed=self.windowed).time
+        moved = prompt_traffic(self.point, is_moe=self.is_moe)
+        if not is_prompt:
+            moved = Moved(*(np.zeros_like(part) for part in moved))
+        time = attention_cost(self.point, float(length), whole=True, windowed=self.windowed).time
         return self._work(
             np.zeros(length, np.int64), np.arange(length), choices, np.asarray(time)[:, None], self._per_sequence(moved)
         )
@@ -172,8 +163,7 @@ class _Bench:
         """A decode step that recomputes the prefix (its experts too, unless their outputs are stored)."""
         if self.experts_all:
             return self._whole(length, self.routing.prefix(sequence, length), is_prompt=False)
-        with jax.enable_x64(True):
-            time = attention_cost(self.design, float(length), whole=True, windowed=self.windowed).time
+        time = attention_cost(self.point, float(length), whole=True, windowed=self.windowed).time
         row = self.routing.steps[sequence][:, step : step + 1]
         moved = self._step_moved([sequence], step, length)
         return self._work(np.zeros(length, np.int64), np.array([length - 1]), row, np.asarray(time)[:, None], moved)
@@ -181,8 +171,7 @@ class _Bench:
     def _cached(self, step: int, length: int) -> PassWork:
         """A decode step with caches: one token of every sequence."""
         batch = self.config.workload.batch_size
-        with jax.enable_x64(True):
-            time = attention_cost(self.design, float(length), whole=False, windowed=self.windowed).time
+        time = attention_cost(self.point, float(length), whole=False, windowed=self.windowed).time
         rows = np.swapaxes(self.routing.steps[:, :, step], 0, 1)  # [L, B, E]
         attention = np.repeat(np.asarray(time)[:, None], batch, axis=1)
         moved = self._step_moved(list(range(batch)), step, length)
@@ -193,17 +182,16 @@ class _Bench:
         admitted, taken = np.zeros((2, self.layers, len(sequences)))
         admitted[index] = self.routing.steps[sequences, :, step].sum(axis=-1).T
         taken[index] = self.routing.taken[sequences, :, step].T
-        with jax.enable_x64(True):
-            window = np.where(self.windowed, self.config.model.sliding_window, 0)
-            visible = np.where(window > 0, np.minimum(window, length), length)[:, None]
-            moved = step_traffic(
-                self.design,
-                float(length),
-                visible.astype(float),
-                is_moe=self.is_moe[:, None],
-                admitted=admitted,
-                taken=taken,
-            )
+        window = np.where(self.windowed, self.config.model.sliding_window, 0)
+        visible = np.where(window > 0, np.minimum(window, length), length)[:, None]
+        moved = step_traffic(
+            self.point,
+            float(length),
+            visible.astype(float),
+            is_moe=self.is_moe[:, None],
+            admitted=admitted,
+            taken=taken,
+        )
         return self._per_sequence(moved, len(sequences))
 
     def _per_sequence(self, moved: NamedTuple, sequences: int = 1) -> list[HostArray]:
@@ -336,10 +324,9 @@ def _critical(graph: PassGraph, log: EventLog, timed: TimedDesign, needed: HostA
     return shares
 
 
-def _collect(bench: _Bench, routing: RunRouting, results: list[PassResult], capacity) -> Simulation:
+def _collect(bench: _Bench, routing: RunRouting, results: list[PassResult], capacity: Capacity) -> Simulation:
     config = bench.config
-    roomy = dataclasses.replace(capacity, max_groups=max(capacity.max_groups, capacity.max_experts))
-    schedule = inputs_from_routing(config, routing, fidelity="closed", capacity=roomy)  # one program for any group size
+    schedule = inputs_from_routing(config, routing, fidelity="closed", capacity=capacity)
     batch, prefills = config.workload.batch_size, config.workload.batch_size if config.workload.prefill else 0
     ends = np.cumsum([result.latency_ns for result in results])
     begins = ends - [result.latency_ns for result in results]
@@ -347,31 +334,19 @@ def _collect(bench: _Bench, routing: RunRouting, results: list[PassResult], capa
     padded = np.zeros((2, capacity.max_layers))
     padded[0, : bench.layers] = results[0].last_pass_ns
     padded[1, : bench.layers] = np.sum([result.layer_ns for result in results], axis=0)
-    with jax.enable_x64(True):
-        times = Times(
-            latency=jnp.asarray(ends[-1]),
-            critical=jnp.asarray(np.sum([result.critical_ns for result in results], axis=0)),
-            moe=jnp.asarray(np.sum([result.moe_ns.sum() for result in results])),
-            last_pass=jnp.asarray(padded[0]),
-            slowest_layer=jnp.asarray(padded[1].max()),
-            waiting_results=jnp.asarray(float(max(result.waiting_peak for result in results))),
-            status=jnp.int32(0),
-        )
-        cost = jax.tree.map(np.asarray, _assembly()(bench.design, schedule, bench.largest_group, times))
+    times = Times(
+        latency=ends[-1],
+        critical=np.sum([result.critical_ns for result in results], axis=0),
+        moe=np.sum([result.moe_ns.sum() for result in results]),
+        last_pass=padded[0],
+        slowest_layer=padded[1].max(),
+        waiting_results=float(max(result.waiting_peak for result in results)),
+        status=np.int32(0),
+    )
+    point = bench.point
+    with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
+        cost = assemble(chip_of(point, point.real(bench.largest_group)), schedule, run_of(point, schedule), times)
     steps = sampled[prefills:]
     every = batch if bench.dense_all else 1
     first = float(sampled[0])
     return Simulation(cost, results, first, np.asarray(steps[every - 1 :: every] if len(steps) else steps))
-
-
-@functools.cache
-def _assembly() -> Callable[..., RunCost]:
-    return jax.jit(_assembled, compiler_options=quick_compilation())
-
-
-def _assembled(design: Design, schedule: MultiplexedSchedule, largest_group: int, times: Times) -> RunCost:
-    # pyrefly: ignore[missing-attribute]
-    design = design.replace(hardware=as_real(design.hardware, times.latency))
-    shape, tile = geometry(design), core(design)
-    time = durations(design, largest_group, shape=shape, tile=tile)
-    return assemble(design, schedule, shape, tile, time, times)

@@ -8,101 +8,156 @@ the slot completes. A ring of static length holds the last additions' ends: `D +
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 
+from pimjax import arrays
 from pimjax.array_typing import Array
+from pimjax.arrays import fixed
 from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.experts import (
     After,
+    Counts,
     ExpertTimes,
+    FreeTimes,
     additions_per_token,
-    adds_in_links,
     expert_times,
-    extra_latency,
     free_experts,
-    partial_work,
     slot_interval,
 )
-from pimjax.chips.multiplexed.phases import Stream, is_digital, last_start
-from pimjax.chips.multiplexed.schedule import PassWindows, SlotProfile
-from pimjax.chips.multiplexed.smooth import larger
+from pimjax.chips.multiplexed.phases import Crew, Phases, Stream, last_start
+from pimjax.chips.multiplexed.schedule import SlotProfile
+from pimjax.chips.parts.dual import larger, pick, pushed, scan, spread, taken, where
 
 RING = 16
 
 
 class _Carry(NamedTuple):
-    """State of the recurrence, `[L]`; times after t_ready [ns]."""
+    """State of the recurrence, `[1, L]`; times after t_ready [ns]."""
 
-    begin: Array  # u(s)
-    served: Array  # the units are done with everything that has arrived
-    ring: Array  # [RING, L] ends of the additions of the last slots, running maximum
-    last_pass: Array
-    last_end: Array  # last norm (or residual) of a token
+    begin: Any  # u(s)
+    served: Any  # the units are done with everything that has arrived
+    ring: Any  # [RING, 1, L] ends of the additions of the last slots, running maximum
+    last_pass: Any
+    last_end: Any  # last norm (or residual) of a token
+
+
+class _Slots(NamedTuple):
+    """Every slot of every layer, `[S, 1, L]`."""
+
+    interval: Any
+    sums: Any  # partial sums on the units
+    adds: Any  # additions on the units
+    chain: Any  # most of them for one token: they follow each other
+    ends: Any  # residuals and norms of the tokens that it completes
+    has_adds: Any
+    has_ends: Any
+    is_live: Any
+    is_first: Any
 
 
 def ring_overflows(time: Durations) -> Array:
     """Whether D + Q exceeds the ring; bool `[]`."""
-    return jnp.isfinite(time.buffer_slots) & (time.depth + time.buffer_slots > RING)
+    return (time.buffer_slots < np.inf) & (time.depth + time.buffer_slots > RING)
 
 
 def fluid_experts(
     time: Durations,
-    windows: PassWindows,
+    phases: Phases,
+    crew: Crew,
+    counts: Counts,
     profile: SlotProfile,
-    slots_ns: Array,
-    units: Array,
+    slots_ns: Any,
     *,
-    tokens: Array,
     after: After,
     shared: Array,
 ) -> ExpertTimes:
-    """Expert phase of every layer `[L]`; arguments as :func:`.closed_experts`, and the profile `[L, S]`."""
-    free = free_experts(time, windows, slots_ns, units, shared=shared)
-    flight = time.a + time.d + extra_latency(time, units)
-    unlimited = jnp.isinf(time.buffer_slots)
-    lag = jnp.where(unlimited, 1.0, jax.lax.stop_gradient(time.depth + time.buffer_slots))
-    place = jnp.clip(lag.astype(jnp.int32) - 1, 0, RING - 1)
-    partial = partial_work(time)
-
-    # per slot, for every layer at once: [S, L]
-    interval = slot_interval(time, jnp.where(profile.opens > 0, 0.0, profile.loads), profile.returns).T
-    adds = jnp.where(shared > 0, profile.returns, profile.adds).T
-    sums_ns = profile.returns.T * partial / units
-    adds_ns = adds * time.combine_add / units
-    chains_ns = (profile.chains.T + jnp.where(shared > 0, 1.0, 0.0) * (profile.returns.T > 0)) * time.combine_add
-    next_work = after.norm + after.work
-    ends_ns = profile.ends.T * (free.ending + next_work)[None] / units
-    count = jnp.arange(interval.shape[0])
-    live = count[:, None] < windows.makespan[None, :]
-    first = windows.first_loads * time.load
-
-    def step(carry: _Carry, slot: tuple[Array, ...]) -> tuple[_Carry, None]:
-        interval, sums, added, chain, ended, has_ends, is_live, is_first = slot
-        pressure = jnp.where(unlimited, 0.0, carry.ring[place])
-        begin = jnp.where(is_first, first, larger(carry.begin + interval, pressure))
-        summed = jnp.where(partial > 0, larger(carry.served, begin + time.up_link) + sums, carry.served)
-        back = larger(begin + flight, jnp.where(partial > 0, summed, 0.0))
-        combined = jnp.where(added > 0, larger(summed, back) + added, summed)
-        combined_end = jnp.where(added > 0, larger(combined, back + chain), back)
-        done = jnp.where(has_ends, larger(combined, back) + ended, combined)
-        end = larger(done, combined_end + free.ending + after.norm)
-        ring = jnp.concatenate([larger(combined_end, carry.ring[0])[None], carry.ring[:-1]])
-        new = _Carry(begin, done, ring, back, jnp.where(has_ends, larger(end, carry.last_end), carry.last_end))
-        return jax.tree.map(lambda a, b: jnp.where(is_live, a, b), new, carry), None
-
-    zero = jnp.zeros_like(free.start)
-    start = _Carry(zero, zero, jnp.zeros((RING, *zero.shape), zero.dtype), zero, zero)
-    slots = (interval, sums_ns, adds_ns, chains_ns, ends_ns, profile.ends.T > 0, live, count == 0)
-    end, _ = jax.lax.scan(step, start, slots)
-
-    residual = free.residual + jnp.maximum(end.last_pass - free.last_pass, 0.0)
+    """Expert phase of every layer of one pass `[1, L]`; arguments as :func:`.closed_experts`, and the profile `[L, S]`."""
+    free = free_experts(time, phases, counts, slots_ns, shared=shared)
+    slots = _slots(time, phases, crew, counts, profile, free, after, shared)
+    end = _recurrence(time, phases, counts, slots, free, after)
+    residual = free.residual + larger(end.last_pass - free.last_pass, 0.0)
     own = free.ending + after.norm
-    rounds = last_start(tokens, Stream(free.start, larger(residual - free.ending, free.start)), own, units) + own
-    done = larger(larger(end.last_end, residual + after.norm), jnp.where(is_digital(time), 0.0, rounds))
-    residual = jnp.where(adds_in_links(time), residual, larger(residual, done - after.norm))
-    adds_work = additions_per_token(windows, tokens, shared) * time.combine_add
-    work = adds_work + windows.passes * partial / jnp.maximum(tokens, 1) + free.ending + next_work
+    arrivals = Stream(free.start, larger(residual - free.ending, free.start))
+    rounds = last_start(crew, arrivals, own) + own
+    done = larger(larger(end.last_end, residual + after.norm), where(phases.is_digital, 0.0, rounds))
+    residual = where(phases.adds_in_links, residual, larger(residual, done - after.norm))
+    adds_work = phases.combine_add * additions_per_token(counts, crew.count, shared)
+    sums_work = phases.partial * (counts.passes / arrays.larger(crew.count, 1.0))
+    work = adds_work + sums_work + own + after.work
     return expert_times(free, end.last_pass, residual, Stream(free.start + own, done), work)
+
+
+def _slots(
+    time: Durations,
+    phases: Phases,
+    crew: Crew,
+    counts: Counts,
+    profile: SlotProfile,
+    free: FreeTimes,
+    after: After,
+    shared: Array,
+) -> _Slots:
+    """What the recurrence reads of every slot."""
+
+    def column(values: Any) -> Any:
+        return values.T[:, None]
+
+    count = np.shape(profile.loads)[-1]
+    if not arrays.on_device(counts.makespan):  # no slot beyond the last one is of interest
+        count = max(1, int(counts.makespan.max()))
+        profile = SlotProfile(**{name: values[:, :count] for name, values in vars(profile).items()})
+    returns, ends = column(profile.returns), column(profile.ends)
+    shape = np.shape(returns)
+    is_shared = shared > 0
+    adds = arrays.where(is_shared, returns, column(profile.adds))
+    longest = column(profile.chains) + arrays.where(is_shared, arrays.where(returns > 0, 1.0, 0.0 * returns), 0.0)
+    loads = arrays.where(column(profile.opens) > 0, 0.0, column(profile.loads))
+    units = arrays.spread(crew.units[None], shape)
+    index = np.arange(count)[:, None, None]
+
+    def over(value: Any) -> Any:
+        return spread(value, shape)
+
+    return _Slots(
+        interval=slot_interval(time, loads, returns),
+        sums=over(phases.partial) * (returns / units),
+        adds=over(phases.combine_add) * (adds / units),
+        chain=over(phases.combine_add) * longest,
+        ends=over(free.ending + after.norm + after.work) * (ends / units),
+        has_adds=adds > 0,
+        has_ends=ends > 0,
+        is_live=index < arrays.spread(counts.makespan[None], shape),
+        is_first=index == 0,
+    )
+
+
+def _recurrence(
+    time: Durations, phases: Phases, counts: Counts, slots: _Slots, free: FreeTimes, after: After
+) -> _Carry:
+    unlimited = time.buffer_slots == np.inf
+    lag = arrays.where(unlimited, 1.0, fixed(time.depth) + time.buffer_slots)
+    place = arrays.namespace(lag).clip(lag.astype(np.int32) - 1, 0, RING - 1)
+    has_sums = phases.partial > 0
+    first = phases.load * counts.first_loads
+    up_link = spread(time.up_link, np.shape(counts.makespan))
+    end_work = free.ending + after.norm
+
+    def step(carry: _Carry, slot: _Slots) -> tuple[_Carry, None]:
+        pressure = where(unlimited, 0.0, taken(carry.ring, place))
+        begin = where(slot.is_first, first, larger(carry.begin + slot.interval, pressure))
+        summed = where(has_sums, larger(carry.served, begin + up_link) + slot.sums, carry.served)
+        back = larger(begin + phases.flight, where(has_sums, summed, 0.0))
+        combined = where(slot.has_adds, larger(summed, back) + slot.adds, summed)
+        combined_end = where(slot.has_adds, larger(combined, back + slot.chain), back)
+        done = where(slot.has_ends, larger(combined, back) + slot.ends, combined)
+        end = larger(done, combined_end + end_work)
+        newest = larger(combined_end, pick(carry.ring, 0, -3))
+        last_end = where(slot.has_ends, larger(end, carry.last_end), carry.last_end)
+        new = _Carry(begin, done, pushed(newest, carry.ring), back, last_end)
+        return _Carry(*(where(slot.is_live, a, b) for a, b in zip(new, carry, strict=True))), None
+
+    zero = 0.0 * first
+    ring = spread(zero, (RING, *np.shape(counts.makespan)))
+    return scan(step, _Carry(zero, zero, ring, zero, zero), slots)[0]

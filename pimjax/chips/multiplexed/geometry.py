@@ -2,20 +2,21 @@
 
 A linear layer of `rows -> cols` values is cut into `ceil(rows/R) x ceil(cols/C)` blocks; each block has
 `weight_slices` crossbars. A *strip* is one column of blocks: its partial sums are added to one result.
-Fractions of a block count as a block; the gradient of that rounding is straight-through (:mod:`.smooth`).
+Fractions of a block count as a block; the gradient of that rounding is straight-through (:mod:`pimjax.arrays`).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax.numpy as jnp
-
+from pimjax import arrays
 from pimjax.array_typing import Array
-from pimjax.chips.multiplexed.smooth import as_real, blocks
+from pimjax.arrays import blocks, where
+from pimjax.chips.multiplexed.point import Point, point_of
 from pimjax.config.build import Design
-from pimjax.config.model import ACTIVATIONS, ATTENTION_KINDS
-from pimjax.config.plan import EMBEDDING_KINDS, ROUTER_KINDS
+
+#: Linear layers outside the experts, as far as a pass goes through them one by one.
+LINEARS = ("qkv", "expand", "output", "router", "head", "dense_up", "dense_down", "shared_up", "shared_down")
 
 
 class Linear(NamedTuple):
@@ -27,19 +28,9 @@ class Linear(NamedTuple):
     adds: Array  # additions of one strip's width per token: sum over strips of (row blocks - 1)
     weights: Array  # weights in use
 
-    def __add__(self, other: Linear) -> Linear:  # type: ignore[override]  # not the concatenation of tuples
-        """Both layers side by side on the same input."""
-        return Linear(
-            jnp.maximum(self.rows, other.rows),
-            self.strips + other.strips,
-            self.tiles + other.tiles,
-            self.adds + other.adds,
-            self.weights + other.weights,
-        )
-
     def times(self, count: Array) -> Linear:
         """`count` such layers side by side (0: none)."""
-        return Linear(jnp.where(count > 0, self.rows, 0), *(count * field for field in self[1:]))
+        return Linear(where(count > 0, self.rows, 0.0), *(count * field for field in self[1:]))
 
 
 class Geometry(NamedTuple):
@@ -62,86 +53,109 @@ class Geometry(NamedTuple):
     moe_tiles: Array  # crossbars of all routed experts and copies, all layers
     dense_tiles: Array  # every other crossbar
 
+    def sums(self, field: str) -> Sums:
+        """Sums of a field of :class:`Linear` by what goes through the layers."""
 
-def geometry(design: Design) -> Geometry:
+        def of(*names: str) -> Any:
+            first, *others = (getattr(getattr(self, name), field) for name in names)
+            return sum(others, first)
+
+        return Sums(
+            of("qkv", "expand", "output"),
+            of("router", "shared_up", "shared_down"),
+            of("dense_up", "dense_down"),
+            of("head"),
+            of("expert_up", "expert_down"),
+        )
+
+
+class Sums(NamedTuple):
+    """A quantity of linear layers, or how often each kind is used."""
+
+    layer: Array  # every token, every layer
+    moe: Array  # layers with experts
+    dense: Array  # layers without
+    head: Array  # sampled tokens
+    expert: Array  # passes
+
+    def times(self, uses: Sums) -> Any:
+        """Sum over the kinds."""
+        first, *others = (quantity * count for quantity, count in zip(self, uses, strict=True))
+        return sum(others, first)
+
+
+def geometry(design: Design | Point) -> Geometry:
     """Blocks and crossbars of a design. Kernel: pure, unbatched.
 
-    >>> import jax
     >>> from pimjax.config.build import build
     >>> from pimjax.config.config import Config
-    >>> design, _ = build(Config())
-    >>> made = jax.jit(geometry)(design)
+    >>> made = geometry(build(Config())[0])
     >>> float(made.expert_tiles), float(made.expert_up.tiles)
     (96.0, 48.0)
     """
-    hardware, plan, ints = design.hardware, design.plan, design.model
-    model = as_real(ints, hardware.crossbar_rows)
-    workload = as_real(design.workload, hardware.crossbar_rows)
+    point = point_of(design)
+    hardware, model, is_mla = point.hardware, point.model, point.is_mla
     rows, cols, slices = hardware.crossbar_rows, hardware.crossbar_cols, hardware.weight_slices
+    width, hidden, heads, head = model.d_model, model.d_ff, model.num_heads, model.head_dim
 
-    def linear(inputs: Array, *outputs: Array) -> Linear:
-        down = blocks(inputs, rows)
-        strips = sum(blocks(width, cols) for width in outputs)
-        # pyrefly: ignore[bad-argument-type]
-        return Linear(down, strips, down * strips * slices, (down - 1) * strips, inputs * sum(outputs))
+    def linear(down: Array, across: Array, weights: Array) -> Linear:
+        strips = down * across
+        return Linear(down, across, strips * slices, strips - across, weights)
 
-    def either(condition: Array, first: Linear, second: Linear) -> Linear:
-        return Linear(*(jnp.where(condition, a, b) for a, b in zip(first, second, strict=True)))
-
-    width, heads, head = model.d_model, model.num_heads, model.head_dim
-    nothing = Linear(*(jnp.zeros_like(width),) * 5)
+    width_down, width_across = blocks(width, rows), blocks(width, cols)
+    hidden_down, hidden_across = blocks(hidden, rows), blocks(hidden, cols)
+    dense_down, dense_across = blocks(model.dense_d_ff, rows), blocks(model.dense_d_ff, cols)
 
     # attention: grouped queries, or compressed (MLA) with a second, expanding step
-    grouped = linear(width, heads * head, model.num_kv_heads * head, model.num_kv_heads * head)
-    full_query, query_rank = heads * (model.nope_head_dim + model.rope_head_dim), model.q_lora_rank
-    compresses_query = ints.q_lora_rank > 0
-    compressed = linear(
-        width, jnp.where(compresses_query, query_rank, full_query), model.kv_lora_rank + model.rope_head_dim
+    full_query, rank = heads * (model.nope_head_dim + model.rope_head_dim), model.q_lora_rank
+    compresses_query = rank > 0
+    query = where(is_mla, where(compresses_query, rank, full_query), heads * head)
+    latent = model.kv_lora_rank + model.rope_head_dim
+    keys, count = where(is_mla, latent, model.num_kv_heads * head), where(is_mla, 1.0, 2.0 + 0.0 * width)
+    qkv = linear(width_down, blocks(query, cols) + count * blocks(keys, cols), width * (query + count * keys))
+    values = heads * (model.nope_head_dim + model.v_head_dim)
+    expand = linear(blocks(model.kv_lora_rank, rows), blocks(values, cols), model.kv_lora_rank * values)
+    queries = where(compresses_query, blocks(full_query, cols), 0.0)
+    beside = linear(blocks(rank, rows), queries, rank * full_query)
+    expand = Linear(
+        arrays.larger(expand.rows, beside.rows), *(a + b for a, b in zip(expand[1:], beside[1:], strict=True))
     )
-    expand_kv = linear(model.kv_lora_rank, heads * (model.nope_head_dim + model.v_head_dim))
-    expanded = expand_kv + either(compresses_query, linear(query_rank, full_query), nothing)
-    is_mla = ints.attention == ATTENTION_KINDS.index("mla")
+    attended = heads * where(is_mla, model.v_head_dim, head)
 
-    inputs = jnp.where(ints.activation == ACTIVATIONS.index("swiglu"), 2.0, 1.0).astype(width.dtype)
-    expert_up, expert_down = linear(width, model.d_ff).times(inputs), linear(model.d_ff, width)
-    dense_up, dense_down = linear(width, model.dense_d_ff).times(inputs), linear(model.dense_d_ff, width)
-    router = either(plan.router == ROUTER_KINDS.index("crossbar"), linear(width, model.num_experts), nothing)
-    qkv = either(is_mla, compressed, grouped)
-    expand = either(is_mla, expanded, nothing)
-    output = linear(jnp.where(is_mla, heads * model.v_head_dim, heads * head), width)
-    head_layer = linear(width, model.vocab_size)
+    swiglu = point.activation_is[-1]
+    up, dense_up = hidden_across, dense_across
+    up, dense_up = where(swiglu, 2.0 * up, up), where(swiglu, 2.0 * dense_up, dense_up)
+    inputs = where(swiglu, 2.0 * width, width)
+    expert_up, expert_down = linear(width_down, up, inputs * hidden), linear(hidden_down, width_across, hidden * width)
+    router = linear(width_down, blocks(model.num_experts, cols), width * model.num_experts)
+    shared, nothing = model.num_shared_experts, Linear(*(0.0 * width,) * 5)
 
-    strips = blocks(width, cols)
-    positions = workload.prompt_tokens + workload.generated_tokens
-    table = (blocks(model.vocab_size, rows) + blocks(positions, rows)) * strips * slices
-    table = jnp.where(plan.embedding == EMBEDDING_KINDS.index("crossbar"), table, 0)
-
+    made = {
+        "qkv": qkv,
+        "expand": Linear(*(where(is_mla, a, b) for a, b in zip(expand, nothing, strict=True))),
+        "output": linear(blocks(attended, rows), width_across, attended * width),
+        "router": Linear(*(where(point.routes_on_units, b, a) for a, b in zip(router, nothing, strict=True))),
+        "expert_up": expert_up,
+        "expert_down": expert_down,
+        "dense_up": linear(width_down, dense_up, inputs * model.dense_d_ff),
+        "dense_down": linear(dense_down, width_across, model.dense_d_ff * width),
+        "shared_up": expert_up.times(shared),
+        "shared_down": expert_down.times(shared),
+        "head": linear(width_down, blocks(model.vocab_size, cols), width * model.vocab_size),
+    }
+    across = width_across * slices
+    positions = point.workload.prompt_tokens + point.workload.generated_tokens
+    table = (blocks(model.vocab_size, rows) + blocks(positions, rows)) * across
     expert = expert_up.tiles + expert_down.tiles
-    members = model.num_experts + as_real(plan.copies, width)
-    dense_layers = model.num_layers - model.num_moe_layers
-    shared = model.num_shared_experts
-    dense = (
-        model.num_layers * (qkv.tiles + expand.tiles + output.tiles)
-        + model.num_moe_layers * (router.tiles + shared * expert)
-        + dense_layers * (dense_up.tiles + dense_down.tiles)
-        + head_layer.tiles
-        + table
-    )
-    return Geometry(
-        qkv=qkv,
-        expand=expand,
-        output=output,
-        router=router,
-        expert_up=expert_up,
-        expert_down=expert_down,
-        dense_up=dense_up,
-        dense_down=dense_down,
-        shared_up=expert_up.times(shared),
-        shared_down=expert_down.times(shared),
-        head=head_layer,
-        embedding_tiles=table,
-        embedding_strips=strips * slices,
+    shape = Geometry(
+        **made,
+        embedding_tiles=where(point.looks_up, 0.0, table),
+        embedding_strips=across,
         expert_tiles=expert,
-        moe_tiles=model.num_moe_layers * members * expert,
-        dense_tiles=dense,
+        moe_tiles=model.num_moe_layers * (model.num_experts + point.plan.copies) * expert,
+        dense_tiles=table,
     )
+    layers, moe_layers = model.num_layers, model.num_moe_layers
+    tiles = shape.sums("tiles")
+    dense = layers * tiles.layer + moe_layers * tiles.moe + (layers - moe_layers) * tiles.dense + tiles.head
+    return shape._replace(dense_tiles=dense + shape.embedding_tiles)

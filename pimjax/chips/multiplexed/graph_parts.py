@@ -6,25 +6,23 @@ It comes from the derivative of the durations with respect to the components' sc
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pimjax.array_typing import HostArray
-from pimjax.chips.multiplexed.durations import Durations, LinearTime, durations
+from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, Durations, LinearTime, durations
+from pimjax.chips.multiplexed.geometry import LINEARS
+from pimjax.chips.multiplexed.point import Point, point_of
+from pimjax.chips.parts.dual import Dual, value_of
 from pimjax.chips.run_cost import COMPONENTS
-from pimjax.compiling import quick_compilation
 from pimjax.config.build import Design
 from pimjax.errors import CapacityError
 from pimjax.event import JobGraphBuilder, ResourceGroup, exclusive, pool, unlimited
 from pimjax.event.jobs import UNLIMITED
 
-LINEARS = ("qkv", "expand", "output", "router", "head", "dense_up", "dense_down", "shared_up", "shared_down")
 KINDS = (
     "wait",  # zero-length marks
     *(f"{name} issue" for name in LINEARS),
@@ -68,41 +66,28 @@ class TimedDesign(NamedTuple):
     split: dict[str, HostArray]  # kind -> [C], fractions that sum to 1 (0 for marks)
 
 
-def timed_design(design: Design, largest_group: int) -> TimedDesign:
+def timed_design(design: Design | Point, largest_group: int) -> TimedDesign:
     """Durations in float64 with their splits.
 
     Raises:
         CapacityError: a count of units that is no whole number (the event engine has whole units).
     """
-    for name in ("num_digital_units",):
-        count = float(getattr(design.hardware, name))
-        if count != int(count):
-            raise CapacityError(
-                f"hardware.{name} is {count}: the event engine has whole units only; use a whole number, or "
-                "fidelity 'fluid' or 'closed'"
-            )
-    with jax.enable_x64(True):
-        ones = jnp.ones(len(COMPONENTS))
-        values, shares = _splitting()(jax.tree.map(jnp.asarray, design), largest_group, ones)
-        times = jax.tree.map(float, values)
-        parts = jax.tree.map(np.asarray, shares)
-    return TimedDesign(times, _splits(parts))
-
-
-@functools.cache
-def _splitting() -> Callable[..., tuple[Durations, Durations]]:
-    return jax.jit(_values_and_shares, compiler_options=quick_compilation())
-
-
-def _values_and_shares(design: Design, largest_group: Any, ones: jax.Array) -> tuple[Durations, Durations]:
-    def of(scale: jax.Array) -> Durations:
-        return durations(design, largest_group, scale)
-
-    return of(ones), jax.jacfwd(of)(ones)
+    point = point_of(design)
+    count = float(point.hardware.num_digital_units)
+    if count != int(count):
+        raise CapacityError(
+            f"hardware.num_digital_units is {count}: the event engine has whole units only; use a whole number, or "
+            "fidelity 'fluid' or 'closed'"
+        )
+    with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
+        found = durations(point, largest_group, shares=True)
+    times = jax.tree.map(lambda time: float(value_of(time)), found, is_leaf=lambda leaf: isinstance(leaf, Dual))
+    return TimedDesign(times, _splits(found))
 
 
 def _splits(parts: Durations) -> dict[str, HostArray]:
-    def fraction(share: HostArray) -> HostArray:
+    def fraction(time: Dual) -> HostArray:
+        share = np.pad(time.tangent, (FIRST_TIMED, len(COMPONENTS) - 1 - LAST_TIMED))
         total = share.sum()
         return share / total if total > 0 else np.zeros(len(COMPONENTS))
 
@@ -112,10 +97,8 @@ def _splits(parts: Durations) -> dict[str, HostArray]:
     split = dict.fromkeys(KINDS, np.zeros(len(COMPONENTS)))
     for name in LINEARS:
         linear: LinearTime = getattr(parts, name)
-        # pyrefly: ignore[bad-argument-type]
         split[f"{name} issue"] = fraction(linear.issue)
         rest = linear.flight - linear.issue
-        # pyrefly: ignore[bad-argument-type]
         split[f"{name} flight"] = fraction(rest + parts.dense_act if name in ("dense_up", "shared_up") else rest)
     by_field = {
         "expert activation": parts.act_job,
@@ -138,7 +121,6 @@ def _splits(parts: Durations) -> dict[str, HostArray]:
         "sampling link": parts.link,
         "sampling": parts.sampling,
     }
-    # pyrefly: ignore[bad-argument-type]
     split |= {kind: fraction(share) for kind, share in by_field.items()}
     for kind in ("partial sum", "add", "combine", "residual"):
         split[kind] = only("digital_add")

@@ -1,26 +1,28 @@
 """`multiplexed_cost`: fluid and closed fidelities of the multiplexed chip. Pure, unbatched, differentiable.
 
 A run is prefill passes, then decode steps. Every pass is a chain of phases (:mod:`.phases`, :mod:`.experts`); attention
-is a barrier, so phases add up. Gradient policies: block counts, heads per attention unit and similar quotients are
+is a barrier, so phases add up. On NumPy leaves everything runs on the host, in float64 and without a compiler; on JAX
+arrays it is a kernel in their type. Gradient policies: block counts, heads per attention unit and similar quotients are
 straight-through; queues on the digital units are interpolated linearly between whole numbers of units; `max` has
 subgradients.
 """
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
+from typing import Any
 
-from pimjax import status
-from pimjax.array_typing import Array
-from pimjax.chips.multiplexed.core import core
-from pimjax.chips.multiplexed.cost import Times, assemble
-from pimjax.chips.multiplexed.durations import durations
+import numpy as np
+
+from pimjax import arrays, status
+from pimjax.chips.multiplexed.core import core, other_tile
+from pimjax.chips.multiplexed.cost import Chip, Times, assemble
+from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, durations
 from pimjax.chips.multiplexed.fluid import ring_overflows
 from pimjax.chips.multiplexed.geometry import geometry
-from pimjax.chips.multiplexed.run_time import RunTimes, nodes, run_times
+from pimjax.chips.multiplexed.point import Point
+from pimjax.chips.multiplexed.run_time import nodes, run_times
 from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
-from pimjax.chips.multiplexed.smooth import as_real
+from pimjax.chips.multiplexed.work import run_of
 from pimjax.chips.run_cost import COMPONENTS, RunCost
 from pimjax.config.build import Capacity, Design
 from pimjax.errors import ConfigError
@@ -39,60 +41,58 @@ def multiplexed_cost(
     Args:
         design: one design point.
         schedule: of the same plan and workload, from :func:`.schedule_inputs`.
-        capacity: static; `schedule` has its shapes.
+        capacity: static; `schedule` has its shapes, `plan.tile` is one of its kinds.
         fidelity: static, "fluid" or "closed". Fluid needs the schedule's slot profile.
         critical: static; False leaves `critical_ns` zero and saves the derivatives it takes.
+
+    Returns:
+        NumPy where `design` and `schedule` are NumPy, else JAX arrays.
 
     Raises:
         ConfigError: fluid without a profile.
     """
     if fidelity == "fluid" and schedule.prompt_profile is None:
         raise ConfigError("fidelity 'fluid' needs a schedule made with schedule_inputs(..., fidelity='fluid')")
-    dtype = jnp.asarray(design.hardware.mvm_latency_ns).dtype
-    design = jax.tree.map(jnp.asarray, design)
-    # pyrefly: ignore[missing-attribute]
-    design = design.replace(hardware=as_real(design.hardware, jnp.zeros((), dtype)))
-    schedule = jax.tree.map(lambda leaf: leaf if leaf.dtype == bool else as_real(leaf, jnp.zeros((), dtype)), schedule)
-    shape, tile = geometry(design), core(design)
-    largest = jnp.maximum(jnp.max(schedule.group_sizes), 1)
-    where = nodes(design, schedule)
+    point = Point(design, schedule)
+    with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
+        return _cost(point, point.real(schedule), capacity, fidelity, critical)
 
-    def timed(scale: Array) -> RunTimes:
-        time = durations(design, largest, scale, shape=shape, tile=tile)
-        return run_times(design, schedule, where, time, scale, fidelity=fidelity)
 
-    ones = jnp.ones(len(COMPONENTS), dtype)
-    # T is homogeneous in the durations: the derivatives by the components' scales are the shares of the latency
+def _cost(point: Point, schedule: MultiplexedSchedule, capacity: Capacity, fidelity: str, critical: bool) -> RunCost:
+    chip = chip_of(point, arrays.larger(schedule.group_sizes.max(), 1.0), capacity.tile_kinds)
+    run = run_of(point, schedule)
+    # a latency is homogeneous in the durations: its derivatives by the components' scales are their shares
+    time = durations(point, chip.largest, shape=chip.shape, tile=chip.tile, shares=True) if critical else chip.time
+    times = run_times(point, schedule, run, nodes(point, schedule, run), time, fidelity=fidelity, shares=critical)
+    latency: Any = times.latency
     if critical:
-        # forward, all directions at once: one traced body, and no residuals of the scan over slots are kept
-        every, slopes = jax.vmap(lambda direction: jax.jvp(timed, (ones,), (direction,)), out_axes=(None, 0))(
-            jnp.eye(len(COMPONENTS), dtype=dtype)
-        )
-        times, shares = every, slopes.latency
+        latency = times.latency.value
+        shares = arrays.placed(times.latency.tangent, FIRST_TIMED, len(COMPONENTS) - 1 - LAST_TIMED)
     else:
-        shares, times = jnp.zeros_like(ones), timed(ones)
-    time = durations(design, largest, shape=shape, tile=tile)
-    bits = jnp.where(ring_overflows(time), status.RING_OVERFLOW, 0) if fidelity == "fluid" else jnp.zeros((), jnp.int32)
-    bits = bits | jnp.where(_exceeds(design, schedule, capacity), status.CAPACITY_EXCEEDED, 0)
+        shares = arrays.as_real(np.zeros(len(COMPONENTS)), point.dtype, device=point.device)
+    flags = {
+        status.CAPACITY_EXCEEDED: (point.design.model.num_layers > np.shape(schedule.is_moe)[-1])
+        | other_tile(point, capacity.tile_kinds)
+    }
+    if fidelity == "fluid":
+        flags[status.RING_OVERFLOW] = ring_overflows(chip.time)
     return assemble(
-        design,
+        chip,
         schedule,
-        shape,
-        tile,
-        time,
+        run,
         Times(
-            latency=times.latency,
+            latency=latency,
             critical=shares,
             moe=times.moe,
             last_pass=times.last_pass,
             slowest_layer=times.slowest_layer,
-            waiting_results=jnp.asarray(jnp.inf, dtype),
-            status=bits,
+            waiting_results=np.inf,
+            status=status.bits(np.int32(status.OK), flags),
         ),
     )
 
 
-def _exceeds(design: Design, schedule: MultiplexedSchedule, capacity: Capacity) -> Array:
-    """More layers than the arrays hold."""
-    del capacity
-    return design.model.num_layers > schedule.is_moe.shape[-1]
+def chip_of(point: Point, largest: Any, tile_kinds: tuple[str, ...] | None = None) -> Chip:
+    """The chip of a design whose largest group has `largest` members."""
+    shape, tile = geometry(point), core(point, tile_kinds)
+    return Chip(point, shape, tile, durations(point, largest, shape=shape, tile=tile), largest)

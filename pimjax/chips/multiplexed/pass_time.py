@@ -1,188 +1,190 @@
-"""One pass of the multiplexed chip: embedding, then per layer attention, gate, experts and the next projections.
+"""Passes of the multiplexed chip: embedding, then per layer attention, gate, experts and the next projections.
 
-Attention is a barrier, so the time of a layer is what lies between two of them. Everything is a scalar or `[L]`.
+Attention is a barrier, so the time of a layer is what lies between two of them. Every array is `[points, L]`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 
+from pimjax import arrays
 from pimjax.array_typing import Array
-from pimjax.chips.multiplexed.durations import Durations
-from pimjax.chips.multiplexed.experts import After, ExpertTimes
+from pimjax.chips.multiplexed.experts import After, Counts, ExpertTimes
 from pimjax.chips.multiplexed.phases import (
+    Crew,
+    Phases,
     Stream,
     delayed,
     dense_phase,
+    either,
     embedding_phase,
     gate_phase,
     project,
-    projection_work,
-    tail_time,
     through_units,
-    work_of,
 )
-from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
-from pimjax.chips.multiplexed.smooth import larger, smaller
-from pimjax.config.build import Design
+from pimjax.chips.multiplexed.point import Point
+from pimjax.chips.parts.dual import larger, pick, scan, smaller, spread, swapped, where
 
 
-class PassPoint(NamedTuple):
-    """What distinguishes one pass from another; times in ns."""
+class Decode(NamedTuple):
+    """What decode steps have and prefills have not; `[points, L]`, zeros and False at the prefill. Times in ns."""
 
-    tokens: Array  # [] n
-    is_staggered: Array  # [] bool, tokens belong to different sequences: memory and attention one after the other
-    is_stored: Array  # [] bool, experts run for the newest token alone; the others' outputs are stored
-    attention: Array  # [L] one sequence
-    read: Array  # [L] KV read of one sequence
-    write: Array  # [L] posted writes of one sequence: they take the channel from reads ahead
-    ahead: Array  # [] part of the reads that may be read ahead
-    go_read: Array  # [L] gate-output read of one sequence
-    slots: Array  # [L] makespan
-    last_token_slots: Array  # [L]
-    experts: ExpertTimes  # [L] with a barrier
+    is_staggered: Array  # bool, tokens belong to different sequences: memory and attention one after the other
+    is_stored: Array  # bool, experts run for the newest token alone; the others' outputs are stored
+    read: Any  # KV read of one sequence
+    write: Any  # posted writes of one sequence: they take the channel from reads ahead
+    ahead: Any  # [] part of the reads that may be read ahead
+    go_read: Any  # gate-output read of one sequence
+
+
+class Passes(NamedTuple):
+    """The passes of a run."""
+
+    point: Point
+    phases: Phases
+    crew: Crew
+    counts: Counts
+    after: After
+    attention: Any  # of one sequence
+    decode: Decode | None  # None: prefills only
+    is_moe: Array  # bool
+    is_last: Array  # bool, from the last layer on
 
 
 class PassTimes(NamedTuple):
-    """Times of one pass [ns]."""
+    """Times of every pass [ns]; `[points, L]`."""
 
-    edges: Array  # [] embedding and first projections
-    layers: Array  # [L] attention to the next attention; the last: to the end of the pass
-    moe: Array  # [L] t_ready to the last residual
-    last_pass: Array  # [L] t_ready to the end of the last pass
+    edges: Any  # embedding and first projections, the same in all layers
+    layers: Any  # attention to the next attention; the last: to the end of the pass
+    moe: Any  # t_ready to the last residual
+    last_pass: Any  # t_ready to the end of the last pass
 
 
-def pass_times(
-    design: Design, schedule: MultiplexedSchedule, time: Durations, units: Array, point: PassPoint
-) -> PassTimes:
-    """Times of one pass. Kernel."""
-    tokens, after = point.tokens, work_after(design, schedule, time, point.is_staggered)
-    start = embedding_phase(time, tokens, units)
-    ahead = point.ahead > 0
-    attended = _attention(time, units, point, jnp.where(ahead, 0.0, point.read))
-    go_read = jnp.where(point.is_stored, 0.0, point.go_read)
-    late_read = jnp.where(point.is_stored, point.go_read, 0.0)
-
-    def gate(other: Array) -> tuple[Stream, Stream]:
-        normed, gated = gate_phase(time, tokens, attended, units, go_read, other)
-        return normed, delayed(gated, late_read)
-
-    # alone, and with the work of the experts of earlier tokens
-    both = jax.vmap(gate)(jnp.stack([0 * point.experts.work, point.experts.work]))
-    (normed, gated), (_, crowded) = (jax.tree.map(lambda value, i=i: value[i], both) for i in (0, 1))
-    experts, ready = _windows(design, time, point, gated, crowded, after)
-    experts = _with_stored(time, units, point, experts, gated, ready, after)
-
-    dense = through_units(tokens, dense_phase(time, tokens, normed, units), time.add + after.norm, units, 0 * time.add)
-    routed = delayed(experts.normed, ready)
-    done = Stream(*(jnp.where(schedule.is_moe, a, b) for a, b in zip(routed, dense, strict=True)))
-    tail = tail_time(time, units)
-    heads = larger(done.last, done.first + jnp.maximum(tokens - 1, 0) * time.head.issue) + tail - time.norm
-    end = jnp.where(point.is_staggered, heads, done.last + tail)
-    layer = jnp.arange(schedule.is_moe.shape[-1])
-    is_last = layer >= design.model.num_layers - 1
-    layers = jnp.where(is_last, end, project(time, tokens, done, units).last)
-    exposed = _exposed_reads(point, start.last - time.embed * tokens, layers)
-    waits = _attention(time, units, point, exposed).last - attended.last
-    return PassTimes(
-        edges=start.last,
-        layers=layers + jnp.where(ahead, waits, 0.0),
-        moe=jnp.where(schedule.is_moe, experts.residual, 0.0),
-        last_pass=jnp.where(schedule.is_moe, experts.last_pass, 0.0),
+def work_after(phases: Phases, is_last: Array, is_staggered: Array | bool) -> After:
+    """What follows each residual: the next layer's norm and projections; after the last layer nothing, unless every
+    token is a sequence of its own and is sampled (`is_staggered`)."""
+    return After(
+        where(is_last, where(is_staggered, phases.norm, 0.0), phases.norm),
+        where(is_last, where(is_staggered, phases.head_work, 0.0), phases.project_work),
     )
 
 
-def work_after(design: Design, schedule: MultiplexedSchedule, time: Durations, is_staggered: Array) -> After:
-    """What follows each residual: the next layer's norm and projections; after the last layer nothing, unless every
-    token is a sequence of its own and is sampled (`is_staggered`)."""
-    layer = jnp.arange(schedule.is_moe.shape[-1])
-    inner = layer < design.model.num_layers - 1
-    norm = jnp.where(inner | is_staggered, time.norm, 0.0)
-    sampled = jnp.where(is_staggered, work_of(time.head), 0.0)
-    return After(norm, jnp.where(inner, projection_work(time), sampled))
+def pass_times(passes: Passes, experts: ExpertTimes) -> PassTimes:
+    """Times of all passes; `experts` with a barrier. Kernel."""
+    phases, crew, after, decode = passes.phases, passes.crew, passes.after, passes.decode
+    start = embedding_phase(phases, crew)
+    go_read = late_read = None
+    if decode is None:
+        attended = Stream(passes.attention, passes.attention)
+    else:
+        attended = _attention(passes, decode, where(decode.ahead > 0, 0.0, decode.read))
+        go_read = where(decode.is_stored, 0.0, decode.go_read)
+        late_read = where(decode.is_stored, decode.go_read, 0.0)
+
+    def gate(other: Any) -> tuple[Stream, Stream]:
+        normed, gated = gate_phase(phases, crew, attended, go_read, other)
+        return normed, gated if late_read is None else delayed(gated, late_read)
+
+    # alone, and with the work of the experts of earlier tokens
+    normed, gated = gate(None)
+    crowded = gate(experts.work)[1]
+    experts, ready = _windows(passes, experts, gated, crowded)
+    if decode is not None:
+        experts = _with_stored(passes, decode, experts, gated, ready)
+
+    dense = through_units(crew, dense_phase(phases, crew, normed), phases.add + after.norm)
+    done = either(passes.is_moe, delayed(experts.normed, ready), dense)
+    end = done.last + phases.tail
+    if decode is not None:
+        heads = larger(done.last, done.first + phases.head_issue * crew.behind) + phases.tail - phases.norm
+        end = where(decode.is_staggered, heads, end)
+    layers = where(passes.is_last, end, project(phases, crew, done).last)
+    if decode is not None:
+        exposed = _exposed_reads(passes, decode, start.last - phases.embed * crew.count, layers)
+        waits = _attention(passes, decode, exposed).last - attended.last
+        layers = layers + where(decode.ahead > 0, waits, 0.0)
+    return PassTimes(
+        edges=start.last,
+        layers=layers,
+        moe=where(passes.is_moe, experts.residual, 0.0),
+        last_pass=where(passes.is_moe, experts.last_pass, 0.0),
+    )
 
 
-def _attention(time: Durations, units: Array, point: PassPoint, read: Array) -> Stream:
-    """Queries, keys and values of the last token there, to attention done; `[L]`.
+def _attention(passes: Passes, decode: Decode, read: Any) -> Stream:
+    """Queries, keys and values of the last token there, to attention done.
 
     Several sequences pass the memory channel, then the attention units, one after the other; their queries arrive at
     the pace of projections and norms.
     """
-    behind = jnp.where(point.is_staggered, jnp.maximum(point.tokens - 1, 0), 0.0)
-    pace = larger(time.qkv.issue, (time.add + time.norm + projection_work(time)) / units)
-    slowest = larger(larger(pace, read), point.attention)
-    last = read + point.attention + behind * (slowest - pace)
-    return Stream(last - behind * slowest, last)
+    pace = passes.phases.pace
+    behind = arrays.where(decode.is_staggered, passes.crew.behind, 0.0)
+    slowest = larger(larger(pace, read), passes.attention)
+    last = read + passes.attention + (slowest - pace) * behind
+    return Stream(last - slowest * behind, last)
 
 
-def _exposed_reads(point: PassPoint, head_start: Array, layers: Array) -> Array:
-    """Read time per sequence and layer that prefetching does not hide, `[L]`.
+def _exposed_reads(passes: Passes, decode: Decode, head_start: Any, layers: Any) -> Any:
+    """Read time per sequence and layer that prefetching does not hide.
 
     At the start of layer l's attention the channel is ahead of what may be consumed by at most `ahead`; it reads on
     while the layer computes.
     """
-    count = jnp.where(point.is_staggered, point.tokens, 1.0)
-    reads = count * point.read
+    count = arrays.where(decode.is_staggered, passes.crew.count, 1.0)
+    ahead = spread(decode.ahead, np.shape(count)[:1])
 
-    def layer(stock: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+    def layer(stock: Any, step: tuple[Any, Any]) -> tuple[Any, Any]:
         read, free = step
-        left = jnp.maximum(read - stock, 0.0)
-        return smaller(point.ahead, jnp.maximum(stock - read, 0.0) + free), left
+        left = larger(read - stock, 0.0)
+        return smaller(ahead, larger(stock - read, 0.0) + free), left
 
-    free = jnp.maximum(layers - count * point.write, 0.0)
-    stock = smaller(point.ahead, jnp.maximum(head_start, 0.0))
-    return jax.lax.scan(layer, stock, (reads, free))[1] / jnp.maximum(count, 1)
+    free = larger(layers - decode.write * count, 0.0)
+    stock = smaller(ahead, larger(pick(head_start, 0, -1), 0.0))
+    left = scan(layer, stock, (swapped(decode.read * count), swapped(free)))[1]
+    return swapped(left) / arrays.larger(count, 1.0)
 
 
-def _windows(
-    design: Design, time: Durations, point: PassPoint, gated: Stream, crowded: Stream, after: After
-) -> tuple[ExpertTimes, Array]:
+def _windows(passes: Passes, experts: ExpertTimes, gated: Stream, crowded: Stream) -> tuple[ExpertTimes, Any]:
     """The expert phase from the first window's t_ready, and that t_ready.
 
     Later windows (single tokens where there is no barrier) wait for their own gates, which the earlier tokens' work
     in the expert phase delays (`crowded`): low tokens go first.
     """
-    experts, tokens = point.experts, point.tokens
-    barrier, limit = design.plan.barrier, design.plan.window_tokens
-    size = jnp.where(limit > 0, smaller(limit, tokens), tokens)
-    size = jnp.where(point.is_stored, tokens, jnp.where(barrier, size, 1.0))
-    part = jnp.maximum(size - 1, 0) / jnp.maximum(tokens - 1, 1)  # of the way from the first gate to the last
-    part = jnp.where(tokens > 1, part, 1.0)
-    planning = jnp.where(barrier, time.scheduler * size, 0.0)
-    ready = gated.first + part * (gated.last - gated.first) + planning
-    behind = (1 - part) * (crowded.last - crowded.first)
-    own_slots = jnp.where(
-        barrier, experts.slots * size / jnp.maximum(tokens, 1), jnp.maximum(point.last_token_slots - 1, 0) * time.stage
+    phases, crew, counts, decode = passes.phases, passes.crew, passes.counts, passes.decode
+    barrier, limit, tokens = passes.point.design.plan.barrier, passes.point.plan.window_tokens, crew.count
+    size = arrays.where(limit > 0, arrays.smaller(limit, tokens), tokens)
+    size = arrays.where(barrier, size, 1.0)
+    if decode is not None:
+        size = arrays.where(decode.is_stored, tokens, size)
+    part = (arrays.larger(size, 1.0) - 1) / crew.gaps  # of the way from the first gate to the last
+    part = arrays.where(tokens > 1, part, 1.0)
+    planning = where(barrier, phases.scheduler * size, 0.0)
+    ready = gated.first + (gated.last - gated.first) * part + planning
+    behind = (crowded.last - crowded.first) * (1 - part)
+    own_slots = where(
+        barrier,
+        experts.slots * (size / arrays.larger(tokens, 1.0)),
+        phases.stage * (arrays.larger(counts.last_token_slots, 1.0) - 1),
     )
-    late = jnp.maximum(behind + own_slots + time.load + time.a + time.d - experts.last_pass, 0.0)
-    late = jnp.where((part < 1) & (point.slots > 0), late, 0.0)
+    late = larger(behind + own_slots + phases.load + phases.a_and_d - experts.last_pass, 0.0)
+    late = where((part < 1) & (counts.makespan > 0), late, 0.0)
     last_pass = experts.last_pass + late
-    residual = jnp.where(late > 0, larger(experts.residual, last_pass + experts.tail), experts.residual)
+    residual = where(late > 0, larger(experts.residual, last_pass + experts.tail), experts.residual)
     # the wait already holds the norms of earlier tokens: only the last one's own is still to come
-    waited = experts._replace(
-        last_pass=last_pass,
-        residual=residual,
-        normed=Stream(experts.normed.first, larger(experts.normed.last, residual + after.norm)),
-    )
+    done = larger(experts.normed.last, residual + passes.after.norm)
+    waited = experts._replace(last_pass=last_pass, residual=residual, normed=Stream(experts.normed.first, done))
     return waited, ready
 
 
-def _with_stored(
-    time: Durations,
-    units: Array,
-    point: PassPoint,
-    experts: ExpertTimes,
-    gated: Stream,
-    ready: Array,
-    after: After,
-) -> ExpertTimes:
+def _with_stored(passes: Passes, decode: Decode, experts: ExpertTimes, gated: Stream, ready: Any) -> ExpertTimes:
     """The newest token through its experts, all others through their residual and norm alone."""
-    old = through_units(point.tokens, gated, time.add + after.norm, units, 0 * time.add)
-    mixed = experts._replace(
-        residual=larger(experts.residual, old.last - after.norm - ready),
-        normed=Stream(old.first - ready, larger(old.last - ready, experts.residual + after.norm)),
+    norm = passes.after.norm
+    old = through_units(passes.crew, gated, passes.phases.add + norm)
+    first, last = old.first - ready, old.last - ready
+    normed = Stream(first, larger(last, experts.residual + norm))
+    return experts._replace(
+        residual=where(decode.is_stored, larger(experts.residual, last - norm), experts.residual),
+        normed=either(decode.is_stored, normed, experts.normed),
     )
-    return jax.tree.map(lambda a, b: jnp.where(point.is_stored, b, a), experts, mixed)

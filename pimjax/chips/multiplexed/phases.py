@@ -3,161 +3,244 @@
 Tokens come in order. A digital unit that takes a token's addition keeps the token through its norm (low token first),
 so the units are c servers of one service time, and the start of token i is `max(arrival_i, finish_{i-c})`; for evenly
 spaced arrivals this has a closed form (:func:`last_start`). With digital accumulation the work of a token spreads over
-the units and the queue is taken as fluid.
+the units and the queue is taken as fluid. All passes of a run and all layers at once: every array is `[points, L]`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax.numpy as jnp
-
+from pimjax import arrays
 from pimjax.array_typing import Array
-from pimjax.chips.multiplexed.durations import Durations, LinearTime
-from pimjax.chips.multiplexed.smooth import larger, whole_down, whole_up
+from pimjax.arrays import whole_down, whole_up
+from pimjax.chips.multiplexed.durations import Durations
+from pimjax.chips.parts.dual import larger, spread, where
 
 
 class Stream(NamedTuple):
     """n tokens that reach a point in order, nearly evenly: when the first and the last arrive [ns]."""
 
-    first: Array
-    last: Array
+    first: Any
+    last: Any
 
 
-def last_start(count: Array, arrivals: Stream, service: Array, units: Array) -> Array:
-    """When the last of `count` tokens starts its service on one of `units` servers, first come first served.
+class LinearPhase(NamedTuple):
+    """One linear layer as a phase sees it [ns]."""
+
+    issue: Any  # the next token may follow
+    flight: Any  # without digital additions
+    chains: Any  # digital additions of a token alone
+    work: Any  # unit time of a token
+
+    @property
+    def span(self) -> Any:
+        """A token alone."""
+        return self.flight + self.chains
+
+
+class Phases(NamedTuple):
+    """Times that the phases of a pass read, all `[points, L]` [ns]; `is_digital` `[]`."""
+
+    is_digital: Array  # partial sums run on the digital units (accumulate = digital and something to add)
+    adds_in_links: Array  # [] no result of an expert waits for a digital unit
+    add: Any
+    combine_add: Any
+    norm: Any
+    gate: Any
+    before_gate: Any  # residual, norm and digital router
+    embed: Any
+    embed_flight: Any
+    project_span: Any  # queries, keys and values of a token alone
+    project_issue: Any
+    project_work: Any
+    pace: Any  # queries after the first one follow at this interval
+    output: LinearPhase
+    router: LinearPhase
+    dense_up: LinearPhase
+    dense_down: LinearPhase
+    dense_act: Any
+    dense_act_job: Any
+    head_issue: Any
+    head_work: Any
+    tail: Any  # last residual of a sequence to its sampled token
+    load: Any
+    stage: Any
+    flight: Any  # t_A + t_D, and what a pass takes longer because its strips share few units
+    a_and_d: Any
+    scheduler: Any
+    partial: Any  # unit time of one expert pass: partial sums and activation
+
+
+def phases_of(time: Durations, units: Array, shape: tuple[int, int]) -> Phases:
+    """What phases read of the durations, on `units` digital units."""
+
+    def linear(name: str) -> LinearPhase:
+        issue, flight, chain, strips = getattr(time, name)
+        return LinearPhase(issue, flight, chain * whole_up(strips / units), chain * strips)
+
+    def everywhere(tree: Any) -> Any:
+        return (
+            LinearPhase(*(spread(value, shape) for value in tree)) if isinstance(tree, tuple) else spread(tree, shape)
+        )
+
+    qkv, expand, head = linear("qkv"), linear("expand"), linear("head")
+    project_work = qkv.work + expand.work
+    is_digital = time.qkv.chain + time.up_chain + time.down_chain + time.act_job > 0
+    spread_out = {
+        "add": time.add,
+        "combine_add": time.combine_add,
+        "norm": time.norm,
+        "gate": time.gate,
+        "before_gate": time.add + time.norm + time.router_digital,
+        "embed": time.embed,
+        "embed_flight": time.embed_flight,
+        "project_span": qkv.span + expand.span,
+        "project_issue": larger(qkv.issue, expand.issue),
+        "project_work": project_work,
+        "pace": larger(qkv.issue, (time.add + time.norm + project_work) / units),
+        "output": linear("output"),
+        "router": linear("router"),
+        "dense_up": linear("dense_up"),
+        "dense_down": linear("dense_down"),
+        "dense_act": time.dense_act,
+        "dense_act_job": time.dense_act_job,
+        "head_issue": head.issue,
+        "head_work": head.work,
+        "tail": time.norm + head.span + time.link + time.sampling,
+        "load": time.load,
+        "stage": time.stage,
+        "flight": flight_of(time, units),
+        "a_and_d": time.a + time.d,
+        "scheduler": time.scheduler,
+        "partial": partial_work(time),
+    }
+    return Phases(
+        is_digital=is_digital,
+        adds_in_links=(time.combine_add <= 0) & ~is_digital,
+        **{name: everywhere(value) for name, value in spread_out.items()},
+    )
+
+
+def flight_of(time: Durations, units: Array) -> Any:
+    """t_A + t_D of a pass whose strips share the units."""
+    extra = time.up_chain * (whole_up(time.up_strips / units) - 1)
+    extra = extra + time.down_chain * (whole_up(time.down_strips / units) - 1)
+    return time.a + time.d + extra
+
+
+def partial_work(time: Durations) -> Any:
+    """Digital-unit time of one pass: partial sums and activation (0 with local accumulation)."""
+    return time.up_chain * time.up_strips + time.act_job + time.down_chain * time.down_strips
+
+
+class Crew(NamedTuple):
+    """n tokens of each pass and the c digital units they queue for; `[points, L]`.
 
     A fraction of a unit interpolates between the whole numbers beside it, so the derivative in `units` is the gain of
     one more unit.
+    """
 
-    >>> one = jnp.float32(1.0)
-    >>> float(last_start(4 * one, Stream(0 * one, 0 * one), 10 * one, 2 * one))
+    count: Array  # n
+    behind: Array  # n - 1
+    gaps: Array  # n - 1, at least 1
+    units: Array
+    rounds: Array  # whole services before the last token's
+    rest: Array  # arrivals that it waits for after them
+
+
+def crew_of(count: Array, units: Array) -> Crew:
+    """The crew of `count` tokens and `units` units, arrays of one shape."""
+    gaps = arrays.larger(count - 1, 1.0)
+    behind = arrays.larger(count, 1.0) - 1
+    low = whole_down(units)
+    between = units - low
+    fewer, more = whole_down(behind / low), whole_down(behind / (low + 1))
+    busy = fewer * low
+    return Crew(
+        count=count,
+        behind=behind,
+        gaps=gaps,
+        units=units,
+        rounds=fewer + between * (more - fewer),
+        rest=behind - busy - between * (more * (low + 1) - busy),
+    )
+
+
+def last_start(crew: Crew, arrivals: Stream, service: Any) -> Any:
+    """When the last token starts its service on one of the units, first come first served.
+
+    >>> float(last_start(crew_of(np.float64(4), np.float64(2)), Stream(0.0, 0.0), 10.0))
     10.0
     """
-    behind = jnp.maximum(count - 1, 0)
-    spacing = (arrivals.last - arrivals.first) / jnp.maximum(behind, 1)
-    low = whole_down(units)
-
-    def delay(servers: Array) -> Array:
-        rounds = whole_down(behind / servers)
-        return (behind - rounds * servers) * spacing + rounds * service
-
-    late = delay(low) + (units - low) * (delay(low + 1) - delay(low))
-    return larger(arrivals.last, arrivals.first + late)
+    spacing = (arrivals.last - arrivals.first) / crew.gaps
+    return larger(arrivals.last, arrivals.first + spacing * crew.rest + service * crew.rounds)
 
 
-def through_units(count: Array, arrivals: Stream, service: Array, units: Array, extra: Array) -> Stream:
+def through_units(crew: Crew, arrivals: Stream, service: Any, extra: Any = None) -> Stream:
     """`service` ns on one unit for each token; `extra` ns of other work per token slows the rounds."""
-    start = last_start(count, arrivals, service + extra, units)
+    start = last_start(crew, arrivals, service if extra is None else service + extra)
     return Stream(arrivals.first + service, start + service)
 
 
-def through_linear(count: Array, arrivals: Stream, linear: LinearTime, units: Array) -> Stream:
+def in_turn(crew: Crew, arrivals: Stream, issue: Any, span: Any) -> Stream:
+    """Every token takes `span`; the next one follows `issue` later, or when it arrives."""
+    return Stream(arrivals.first + span, larger(arrivals.last, arrivals.first + issue * crew.behind) + span)
+
+
+def through_linear(crew: Crew, arrivals: Stream, linear: LinearPhase) -> Stream:
     """One linear layer; its digital additions (if any) are a fluid queue."""
-    behind = jnp.maximum(count - 1, 0)
-    first = arrivals.first + linear.flight
-    last = larger(arrivals.last, arrivals.first + behind * linear.issue) + linear.flight
-    span = linear.chain * whole_up(linear.strips / units)
-    work = linear.chain * linear.strips / units
-    return Stream(first + span, larger(last, first + behind * work) + span)
+    there = in_turn(crew, arrivals, linear.issue, linear.flight)
+    return in_turn(crew, there, linear.work / crew.units, linear.chains)
 
 
-def delayed(arrivals: Stream, time: Array) -> Stream:
+def delayed(arrivals: Stream, time: Any) -> Stream:
     """Every token later by `time`."""
     return Stream(arrivals.first + time, arrivals.last + time)
 
 
-def shared_channel(count: Array, arrivals: Stream, time: Array) -> Stream:
-    """Every token through one channel that takes `time` per token."""
-    behind = jnp.maximum(count - 1, 0)
-    return Stream(
-        arrivals.first + time,
-        larger(arrivals.last, arrivals.first + behind * time) + time,
-    )
-
-
-def span_of(linear: LinearTime, units: Array) -> Array:
-    """One token alone through a linear layer [ns]."""
-    return linear.flight + linear.chain * whole_up(linear.strips / units)
-
-
-def work_of(linear: LinearTime) -> Array:
-    """Digital-unit time of one token in a linear layer [ns]."""
-    return linear.chain * linear.strips
-
-
-def is_digital(time: Durations) -> Array:
-    """Whether partial sums run on the digital units (accumulate = digital and something to add)."""
-    return time.qkv.chain + time.up_chain + time.down_chain + time.act_job > 0
-
-
-def crowd(count: Array, arrivals: Stream, span: Array, issue: Array, work: Array, units: Array) -> Stream:
-    """A whole phase as one fluid queue: `span` ns for a token alone, `work` ns of unit time per token."""
-    behind = jnp.maximum(count - 1, 0)
-    pace = larger(issue, work / units)
-    return Stream(arrivals.first + span, larger(arrivals.last, arrivals.first + behind * pace) + span)
-
-
-def project(time: Durations, count: Array, normed: Stream, units: Array) -> Stream:
-    """Queries, keys and values; unit time for partial sums is counted where the tokens come from."""
-    behind = jnp.maximum(count - 1, 0)
-    span = span_of(time.qkv, units) + span_of(time.expand, units)
-    issue = larger(time.qkv.issue, time.expand.issue)
-    return Stream(normed.first + span, larger(normed.last, normed.first + behind * issue) + span)
-
-
-def projection_work(time: Durations) -> Array:
-    """Unit time of a token's queries, keys and values [ns]; 0 with local accumulation."""
-    return work_of(time.qkv) + work_of(time.expand)
-
-
-def embedding_phase(time: Durations, count: Array, units: Array) -> Stream:
-    """Pass start to queries, keys and values of the first layer."""
-    behind = jnp.maximum(count - 1, 0)
-    read = delayed(Stream(time.embed, time.embed * (behind + 1)), time.embed_flight)
-    service = time.add + time.norm
-    queued = through_units(count, read, service, units, 0 * time.add)
-    fluid = crowd(count, read, service, 0 * time.add, service + projection_work(time), units)
-    return project(time, count, either(is_digital(time), fluid, queued), units)
-
-
-def either(condition: Array, first: Stream, second: Stream) -> Stream:
+def either(condition: Any, first: Stream, second: Stream) -> Stream:
     """`first` where `condition`, else `second`."""
-    return Stream(*(jnp.where(condition, a, b) for a, b in zip(first, second, strict=True)))
+    return Stream(*(where(condition, a, b) for a, b in zip(first, second, strict=True)))
 
 
-def gate_phase(
-    time: Durations, count: Array, attended: Stream, units: Array, go_read: Array, other: Array
-) -> tuple[Stream, Stream]:
+def project(phases: Phases, crew: Crew, normed: Stream) -> Stream:
+    """Queries, keys and values; unit time for partial sums is counted where the tokens come from."""
+    return in_turn(crew, normed, phases.project_issue, phases.project_span)
+
+
+def embedding_phase(phases: Phases, crew: Crew) -> Stream:
+    """Pass start to queries, keys and values of the first layer."""
+    read = delayed(Stream(phases.embed, phases.embed * (crew.behind + 1)), phases.embed_flight)
+    service = phases.add + phases.norm
+    queued = through_units(crew, read, service)
+    fluid = in_turn(crew, read, (service + phases.project_work) / crew.units, service)
+    return project(phases, crew, either(phases.is_digital, fluid, queued))
+
+
+def gate_phase(phases: Phases, crew: Crew, attended: Stream, go_read: Any, other: Any) -> tuple[Stream, Stream]:
     """Attention to the norm before the feed-forward part, and to the gate.
 
     Args:
-        time: durations.
-        count: n.
+        phases, crew: the pass.
         attended: tokens after attention.
-        units: c.
-        go_read: gate-output read of each token, one after the other.
-        other: further unit time per token that comes before later tokens' gates.
+        go_read: gate-output read of each token, one after the other; None: none.
+        other: further unit time per token that comes before later tokens' gates; None: none.
     """
-    service = time.add + time.norm + time.router_digital
-    output = through_linear(count, attended, time.output._replace(chain=0 * time.add), units)
-    queued = through_units(count, output, service, units, time.gate + other)
-    span = span_of(time.output, units) + service
-    work = work_of(time.output) + service + work_of(time.router) + time.gate + other
-    normed = either(is_digital(time), crowd(count, attended, span, time.output.issue, work, units), queued)
-    behind = jnp.maximum(count - 1, 0)
-    through = span_of(time.router, units)
-    routed = Stream(normed.first + through, larger(normed.last, normed.first + behind * time.router.issue) + through)
-    return normed, delayed(shared_channel(count, routed, go_read), time.gate)
+    service, output, router = phases.before_gate, phases.output, phases.router
+    extra = phases.gate if other is None else phases.gate + other
+    arrived = in_turn(crew, attended, output.issue, output.flight)
+    queued = through_units(crew, arrived, service, extra)
+    work = output.work + service + router.work + extra
+    crowded = in_turn(crew, attended, larger(output.issue, work / crew.units), output.span + service)
+    normed = either(phases.is_digital, crowded, queued)
+    routed = in_turn(crew, normed, router.issue, router.span)
+    if go_read is not None:  # one channel
+        routed = in_turn(crew, routed, go_read, go_read)
+    return normed, delayed(routed, phases.gate)
 
 
-def dense_phase(time: Durations, count: Array, normed: Stream, units: Array) -> Stream:
+def dense_phase(phases: Phases, crew: Crew, normed: Stream) -> Stream:
     """Dense feed-forward block up to its residual's addition (exclusive)."""
-    hidden = delayed(through_linear(count, normed, time.dense_up, units), time.dense_act)
-    hidden = through_units(count, hidden, time.dense_act_job, units, 0 * time.add)
-    return through_linear(count, hidden, time.dense_down, units)
-
-
-def tail_time(time: Durations, units: Array) -> Array:
-    """Last residual of a sequence to its sampled token [ns]."""
-    return time.norm + span_of(time.head, units) + time.link + time.sampling
+    hidden = delayed(through_linear(crew, normed, phases.dense_up), phases.dense_act)
+    hidden = through_units(crew, hidden, phases.dense_act_job)
+    return through_linear(crew, hidden, phases.dense_down)

@@ -1,44 +1,43 @@
-"""Latency of a run from its phases: prefill passes and decode steps, all evaluated by one vectorised pass.
+"""Latency of a run from its phases: prefill passes and decode steps, all evaluated at once.
 
 Decode steps are never unrolled: a pass is evaluated at a fixed number of *points* (static, from the schedule's shapes),
 point 0 the prefill and the others decode steps at sampled lengths with weights that sum straight lines exactly. For
 one sequence with caches and no prefetch a step is linear in its counts and lengths, so all points hold the mean step
 and the sum over steps is exact. Recomputed prefixes sit at the schedule's lengths; their attention, cubic in the
-length, is summed in closed form.
+length, is summed in closed form. A schedule without sampled lengths has point 0 alone.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
+from pimjax import arrays
 from pimjax.array_typing import Array
-from pimjax.cache.traffic import sum_visible_tokens, visible_tokens
-from pimjax.chips.multiplexed.attention import attention_cost, attention_total
+from pimjax.cache.traffic import visible_tokens
+from pimjax.chips.multiplexed.attention import attention_cost
 from pimjax.chips.multiplexed.backlog import PromptWrites, left_over, prompt_writes, waiting_time
-from pimjax.chips.multiplexed.durations import Durations
-from pimjax.chips.multiplexed.experts import closed_experts, single_token_experts, slots_time
+from pimjax.chips.multiplexed.durations import Durations, share_of
+from pimjax.chips.multiplexed.experts import Counts, closed_experts, single_token_experts, slots_time
 from pimjax.chips.multiplexed.fluid import fluid_experts
-from pimjax.chips.multiplexed.pass_time import PassPoint, PassTimes, pass_times, work_after
-from pimjax.chips.multiplexed.phases import Stream
-from pimjax.chips.multiplexed.schedule import MultiplexedSchedule, PassWindows
-from pimjax.chips.multiplexed.smooth import as_real, larger
-from pimjax.chips.multiplexed.traffic import Moved, cache_use, sram_share, step_traffic
-from pimjax.chips.multiplexed.work import layer_mask
-from pimjax.chips.run_cost import COMPONENT_INDEX
-from pimjax.config.build import Design
-from pimjax.config.plan import OVERLAP_KINDS
+from pimjax.chips.multiplexed.pass_time import Decode, Passes, pass_times, work_after
+from pimjax.chips.multiplexed.phases import crew_of, phases_of
+from pimjax.chips.multiplexed.point import Point
+from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
+from pimjax.chips.multiplexed.traffic import Moved, step_traffic
+from pimjax.chips.multiplexed.work import Run
+from pimjax.chips.parts.dual import Dual, join, larger, largest, pick, total, value_of, where
 
 
 class RunTimes(NamedTuple):
-    """Times of a run [ns]."""
+    """Times of a run [ns]; the first a :class:`.Dual` where shares are asked for."""
 
-    latency: Array
-    moe: Array  # expert phases
-    last_pass: Array  # [L] of the first pass
-    slowest_layer: Array
+    latency: Any
+    moe: Any  # expert phases
+    last_pass: Any  # [L] of the first pass
+    slowest_layer: Any
 
 
 class MemoryTimes(NamedTuple):
@@ -56,175 +55,192 @@ class Nodes(NamedTuple):
 
     tokens: Array  # [points]
     weights: Array  # [points] passes that a point stands for
-    memory: MemoryTimes
-    extra_attention: Array  # [L] attention of recomputed decode steps, in all [ns]
+    attention: Array  # [points, L] unscaled [ns]
+    memory: MemoryTimes | None  # None: prefills only
     written: PromptWrites  # of one prefill
 
 
-def nodes(design: Design, schedule: MultiplexedSchedule) -> Nodes:
+def nodes(point: Point, schedule: MultiplexedSchedule, run: Run) -> Nodes:
     """Where passes are evaluated."""
-    like = design.hardware.mvm_latency_ns
-    workload, use = as_real(design.workload, like), cache_use(design)
-    batch, prompt, steps = workload.batch_size, workload.prompt_tokens, workload.generated_tokens - 1
-    count = schedule.lengths.shape[0]
-    fraction = jnp.linspace(0.0, 1.0, count, dtype=like.dtype) if count else jnp.zeros(0, like.dtype)
-    lengths = jnp.where(use.experts_all, schedule.lengths, prompt + 1 + jnp.maximum(steps - 1, 0) * fraction)
-    ends = (jnp.arange(count) == 0) | (jnp.arange(count) == count - 1)
-    even = steps * jnp.where(ends, 0.5, 1.0) / max(count - 1, 1)
-    weights = jnp.where(use.experts_all, batch * schedule.weights, jnp.where(use.dense_all, batch * even, even))
-    tokens = jnp.where(use.dense_all, lengths, batch)
-
-    exact = (batch <= 1) & (design.plan.dram_overlap != OVERLAP_KINDS.index("prefetch")) & ~use.dense_all
-    sampled = _memory_at(design, schedule, lengths)
-    mean = _mean_memory(design, schedule, prompt, steps)
-    memory = jax.tree.map(lambda a, b: jnp.where(exact, b[None], a), sampled, mean)
-    memory = memory._replace(attention=jnp.where(use.dense_all, 0.0, memory.attention))
-    whole = attention_cost(design, prompt, whole=True, windowed=schedule.is_windowed).time
-    zero = jnp.zeros_like(whole)
-    memory = jax.tree.map(
-        lambda first, rest: jnp.concatenate([first[None], rest.astype(like.dtype)]),
-        MemoryTimes(whole, zero, zero, zero, zero),
-        memory,
-    )
-    every = attention_total(design, prompt + 1, prompt + steps, whole=True, windowed=schedule.is_windowed).time
+    whole, written = run.whole.time[None], prompt_writes(point, run)
+    if run.mean is None or run.decode is None:
+        return Nodes(run.prompt[None], run.prefills[None], whole, None, written)
+    batch, prompt, steps, dense_all = run.batch, run.prompt, run.steps, point.dense_all
+    count = np.shape(schedule.lengths)[0]
+    fraction, part = np.linspace(0.0, 1.0, count), np.full(count, 1.0 / max(count - 1, 1))
+    part[[0, -1]] /= 2
+    evenly = prompt + 1 + (arrays.larger(steps, 1.0) - 1) * fraction.astype(point.dtype)
+    lengths = arrays.where(point.experts_all, schedule.lengths, evenly)
+    even = steps * part.astype(point.dtype)
+    weights = arrays.where(point.experts_all, batch * schedule.weights, arrays.where(dense_all, batch * even, even))
+    exact = (batch <= 1) & ~point.prefetches & ~dense_all
+    sampled = _memory_at(point, schedule, run, lengths[:, None])
+    mean = _memory(point, run, run.mean, run.decode.time / arrays.larger(steps, 1.0))
+    memory = MemoryTimes(*(arrays.where(exact, b[None], a) for a, b in zip(sampled, mean, strict=True)))
+    zero = np.zeros(np.shape(whole), point.dtype)
+    attention = arrays.where(dense_all, 0.0, memory.attention)
     return Nodes(
-        tokens=jnp.concatenate([prompt[None], tokens]),
-        weights=jnp.concatenate([(batch * workload.prefill)[None], weights]),
-        memory=memory,
-        extra_attention=jnp.where(use.dense_all, batch * every, 0.0) if count else zero,
-        written=prompt_writes(design, schedule),
+        tokens=arrays.join([prompt[None], arrays.where(dense_all, lengths, batch)]),
+        weights=arrays.join([run.prefills[None], weights]),
+        attention=arrays.join([whole, attention]),
+        memory=MemoryTimes(*(arrays.join([zero, each]) for each in memory)),
+        written=written,
     )
 
 
 def run_times(
-    design: Design, schedule: MultiplexedSchedule, at: Nodes, time: Durations, scale: Array, *, fidelity: str
+    point: Point,
+    schedule: MultiplexedSchedule,
+    run: Run,
+    at: Nodes,
+    time: Durations,
+    *,
+    fidelity: str,
+    shares: bool,
 ) -> RunTimes:
-    """Latency of a run. Kernel; `at` = :func:`nodes`, `time` the durations at `scale`."""
-    use, real = cache_use(design), layer_mask(design, schedule)
-    units = design.hardware.num_digital_units
-    shared = as_real(design.model.num_shared_experts, units)
-    batch = as_real(design.workload.batch_size, units)
-    count = at.tokens.shape[0] - 1
-    decode = jnp.arange(count + 1) > 0
-    staggered = decode & ~use.dense_all
-    after = jax.vmap(lambda each: work_after(design, schedule, time, each))(staggered)
+    """Latency of a run. Kernel; `at` = :func:`nodes`, `time` the durations, with their shares if `shares`."""
+    shape = np.shape(at.attention)
+    units, shared = point.hardware.num_digital_units, point.model.num_shared_experts
+    phases = phases_of(time, units, shape)
+    crew = crew_of(arrays.spread(at.tokens[:, None], shape), arrays.spread(units, shape))
+    is_decode = np.broadcast_to(np.arange(shape[0])[:, None] > 0, shape)
+    decode = None
+    if at.memory is not None:
+        decode = _decode(point, at.memory, is_decode, shares)
+    is_last = arrays.spread(np.arange(shape[1]) >= point.design.model.num_layers - 1, shape)
+    after = work_after(phases, is_last, False if decode is None else decode.is_staggered)
 
-    # which windows each point has
-    windows, slots_ns = _windows(schedule, time, use.experts_all, count)
-    single = single_token_experts(time, schedule.token_steps, units, shared=shared, hold=design.plan.input_hold)
-    alone = decode & ~use.experts_all & ((batch <= 1) | use.dense_all)
-    given = jax.tree.map(lambda value: jnp.broadcast_to(value, (count + 1, *value.shape)), single)
-    given = given._replace(normed=Stream(given.residual + after.norm, given.residual + after.norm))
-    has_given = alone
+    counts, slots_ns = _windows(point, schedule, time, shape)
+    options: dict[str, Any] = {"after": after, "shared": shared}
     if fidelity == "fluid":
-        fluid = fluid_experts(
+        first = (_first(each) for each in (phases, crew, counts))
+        experts = fluid_experts(
             # pyrefly: ignore[bad-argument-type]
-            time, schedule.prompt, schedule.prompt_profile, slots_ns[0], units,
-            tokens=at.tokens[0], after=jax.tree.map(lambda value: value[0], after), shared=shared,
+            time, *first, schedule.prompt_profile, _first(slots_ns), after=_first(after), shared=shared
         )  # fmt: skip
-        given = jax.tree.map(lambda rest, first: rest.at[0].set(first), given, fluid)
-        has_given = has_given | ~decode
-    closed = jax.vmap(
-        lambda tokens, part, slots, each: closed_experts(
-            time, part, slots, units, tokens=tokens, after=each, shared=shared
-        )
-    )(at.tokens, windows, slots_ns, after)
-    experts = jax.tree.map(lambda a, b: jnp.where(has_given[:, None], b, a), closed, given)
+    if fidelity == "closed" or decode is not None:
+        closed = closed_experts(time, phases, crew, counts, slots_ns, **options)
+        if decode is not None:
+            hold = point.design.plan.input_hold
+            single = single_token_experts(time, schedule.token_steps, units, hold=hold, **options)
+            alone = is_decode & ~point.experts_all & ((run.batch <= 1) | point.dense_all)
+            closed = _chosen(alone, single, closed)
+        experts = closed if fidelity == "closed" else _chosen(is_decode, closed, experts)
 
-    prefetching = design.plan.dram_overlap == OVERLAP_KINDS.index("prefetch")
-    ahead = jnp.where(prefetching, design.hardware.kv_prefetch_bytes / design.hardware.dram_bandwidth_gb_per_s, 0.0)
-    kv, go = scale[COMPONENT_INDEX["dram_kv"]], scale[COMPONENT_INDEX["dram_go"]]
-    points = PassPoint(
-        tokens=at.tokens,
-        is_staggered=staggered,
-        is_stored=decode & use.dense_all & ~use.experts_all,
-        attention=scale[COMPONENT_INDEX["mha_comp"]] * at.memory.attention,
-        read=larger(kv * at.memory.dram_read, scale[COMPONENT_INDEX["sram"]] * at.memory.sram_read),
-        ahead=jnp.broadcast_to(kv * ahead, (count + 1,)),
-        go_read=go * at.memory.go_read,
-        write=kv * at.memory.posted,
-        slots=windows.makespan,
-        last_token_slots=windows.last_token_slots,
-        experts=experts,
+    passes = Passes(
+        point=point,
+        phases=phases,
+        crew=crew,
+        counts=counts,
+        after=after,
+        attention=share_of("mha_comp", at.attention, shares=shares),
+        decode=decode,
+        is_moe=arrays.spread(schedule.is_moe, shape),
+        is_last=is_last,
     )
-    passes: PassTimes = jax.vmap(lambda point: pass_times(design, schedule, time, units, point))(points)
+    found = pass_times(passes, experts)
 
-    def total(values: Array) -> Array:
-        return jnp.tensordot(at.weights, values, 1)
+    def over_points(values: Any) -> Any:
+        return total(values * arrays.spread(at.weights[:, None], shape), -2)
 
-    extra = scale[COMPONENT_INDEX["mha_comp"]] * at.extra_attention
-    layers = total(passes.layers) + extra
-    step = 1 if count else 0  # the first decode step stands in where no prefill runs
-    first = jnp.where(design.workload.prefill, passes.last_pass[0], passes.last_pass[step])
-    written = PromptWrites(kv * at.written.keys, go * at.written.outputs)
-    left = left_over(written, jnp.where(real, passes.layers[0], 0.0), jnp.where(real, passes.moe[0], 0.0))
-    waits = waiting_time(design, left, passes.edges[step])
+    def existing(values: Any) -> Any:
+        return where(run.real, values, 0.0)
+
+    layers = over_points(found.layers)
+    if run.decode is not None:
+        recomputed = arrays.where(point.dense_all, run.batch * run.decode.time, 0.0)
+        layers = layers + share_of("mha_comp", recomputed, shares=shares)
+    layers = existing(layers)
+    step = min(1, shape[0] - 1)  # the first decode step stands in where no prefill runs
+    last_pass = value_of(found.last_pass)
+    first_pass = arrays.where(point.design.workload.prefill, last_pass[0], last_pass[step])
+    written = PromptWrites(
+        share_of("dram_kv", at.written.keys, shares=shares), share_of("dram_go", at.written.outputs, shares=shares)
+    )
+    edges = pick(found.edges, 0, -1)
+    left = left_over(written, existing(pick(found.layers, 0, -2)), existing(pick(found.moe, 0, -2)))
+    waits = waiting_time(point, run, left, pick(edges, step, -1))
     return RunTimes(
-        latency=total(passes.edges) + jnp.sum(jnp.where(real, layers, 0.0)) + waits,
-        moe=jnp.sum(jnp.where(real, total(passes.moe), 0.0)),
-        last_pass=jnp.where(real & schedule.is_moe, first, 0.0),
-        slowest_layer=jnp.max(jnp.where(real, layers, 0.0)),
+        latency=total(edges * at.weights, -1) + total(layers, -1) + waits,
+        moe=existing(over_points(value_of(found.moe))).sum(-1),
+        last_pass=arrays.where(run.real & schedule.is_moe, first_pass, 0.0),
+        slowest_layer=largest(value_of(layers), -1),
+    )
+
+
+def _first(tree: Any) -> Any:
+    """The first point of `[points, ...]` leaves; scalars stay."""
+    return jax.tree.map(
+        lambda leaf: leaf[:1] if np.ndim(value_of(leaf)) else leaf, tree, is_leaf=lambda leaf: isinstance(leaf, Dual)
+    )
+
+
+def _chosen(condition: Any, first: Any, second: Any) -> Any:
+    """`where` over named tuples of times."""
+    if not isinstance(second, tuple):
+        return where(condition, first, second)
+    return type(second)(*(_chosen(condition, a, b) for a, b in zip(first, second, strict=True)))
+
+
+def _decode(point: Point, memory: MemoryTimes, is_decode: Any, shares: bool) -> Decode:
+    """The decode part of every point."""
+    shape = np.shape(is_decode)
+
+    def part(component: str, time: Any) -> Any:
+        return share_of(component, time, shares=shares)
+
+    hardware = point.hardware
+    ahead = arrays.where(point.prefetches, hardware.kv_prefetch_bytes / hardware.dram_bandwidth_gb_per_s, 0.0)
+    return Decode(
+        is_staggered=arrays.spread(is_decode & ~point.dense_all, shape),
+        is_stored=arrays.spread(is_decode & (point.dense_all & ~point.experts_all), shape),
+        read=larger(part("dram_kv", memory.dram_read), part("sram", memory.sram_read)),
+        write=part("dram_kv", memory.posted),
+        ahead=part("dram_kv", ahead),
+        go_read=part("dram_go", memory.go_read),
     )
 
 
 def _windows(
-    schedule: MultiplexedSchedule, time: Durations, experts_all: Array, count: int
-) -> tuple[PassWindows, Array]:
-    """Windows of every point (histograms dropped) and the time of their slots, `[points, L]`."""
+    point: Point, schedule: MultiplexedSchedule, time: Durations, shape: tuple[int, int]
+) -> tuple[Counts, Any]:
+    """Counts of every point, and the time of their slots `[points, L]`."""
 
-    def bare(windows: PassWindows) -> PassWindows:
-        # pyrefly: ignore[missing-attribute]
-        return windows.replace(load_hist=None, busy_hist=None, tokens=None)
+    def over(prompt: Any, step: Any, recomputed: Any) -> Any:
+        if shape[0] == 1:
+            return prompt[None]
+        rest = where(point.experts_all, recomputed, step[None])
+        return join([prompt[None], rest])
 
-    def spread(prompt: Array, step: Array, recomputed: Array) -> Array:
-        rest = jnp.where(experts_all, recomputed, step[None])
-        return jnp.concatenate([prompt[None], rest]) if count else prompt[None]
-
-    slots = spread(
-        slots_time(time, schedule.prompt), slots_time(time, schedule.step), slots_time(time, schedule.recomputed)
-    )
-    return jax.tree.map(spread, bare(schedule.prompt), bare(schedule.step), bare(schedule.recomputed)), slots
+    parts = (schedule.prompt, schedule.step, schedule.recomputed)
+    counts = Counts(**{name: over(*(getattr(part, name) for part in parts)) for name in Counts._fields})
+    slots = [slots_time(time, part) if index == 0 or shape[0] > 1 else None for index, part in enumerate(parts)]
+    return counts, over(*slots)
 
 
-def _memory_at(design: Design, schedule: MultiplexedSchedule, lengths: Array) -> MemoryTimes:
-    """Decode steps at `lengths` `[K]` tokens, `[K, L]`."""
-    window = jnp.where(schedule.is_windowed, design.model.sliding_window, 0)
-
-    def one(length: Array) -> MemoryTimes:
-        visible = visible_tokens(length, window).astype(length.dtype)
-        attention = attention_cost(design, length, whole=False, windowed=schedule.is_windowed).time
-        return _memory(design, schedule, length, visible, attention)
-
-    return jax.vmap(one)(lengths)
-
-
-def _mean_memory(design: Design, schedule: MultiplexedSchedule, prompt: Array, steps: Array) -> MemoryTimes:
-    """Mean over all decode steps, exactly; `[L]`."""
-    first, last, count = prompt + 1, prompt + steps, jnp.maximum(steps, 1)
-    window = jnp.where(schedule.is_windowed, design.model.sliding_window, 0)
-    visible = sum_visible_tokens(first, last, window).astype(prompt.dtype) / count
-    attention = attention_total(design, first, last, whole=False, windowed=schedule.is_windowed).time / count
-    return _memory(design, schedule, (first + last) / 2, visible, attention)
-
-
-def _memory(
-    design: Design, schedule: MultiplexedSchedule, length: Array, visible: Array, attention: Array
-) -> MemoryTimes:
-    hardware = design.hardware
-    moved: Moved = step_traffic(
-        design,
-        length,
+def _memory_at(point: Point, schedule: MultiplexedSchedule, run: Run, lengths: Array) -> MemoryTimes:
+    """Decode steps at `lengths` `[K, 1]` tokens, `[K, L]`."""
+    windowed, is_moe = schedule.is_windowed[None], schedule.is_moe[None]
+    visible = visible_tokens(lengths, arrays.where(windowed, point.model.sliding_window, 0.0))
+    moved = step_traffic(
+        point,
+        lengths,
         visible,
-        is_moe=schedule.is_moe,
-        admitted=schedule.step.passes / design.workload.batch_size,
-        taken=schedule.taken,
+        is_moe=is_moe,
+        admitted=schedule.step.passes[None] / run.batch,
+        taken=schedule.taken[None],
     )
-    share = sram_share(design, windowed=schedule.is_windowed, is_moe=schedule.is_moe)
-    times = MemoryTimes(
-        attention=attention,
-        dram_read=(1 - share) * moved.kv_read / hardware.dram_bandwidth_gb_per_s,
-        sram_read=share * moved.kv_read / hardware.sram_bandwidth_gb_per_s,
-        go_read=(1 - share) * moved.go_read / hardware.dram_bandwidth_gb_per_s,
-        posted=(1 - share) * (moved.kv_written + moved.go_posted) / hardware.dram_bandwidth_gb_per_s,
+    return _memory(point, run, moved, attention_cost(point, lengths, whole=False, windowed=windowed).time)
+
+
+def _memory(point: Point, run: Run, moved: Moved, attention: Array) -> MemoryTimes:
+    hardware = point.hardware
+    dram = (1 - run.sram) / hardware.dram_bandwidth_gb_per_s
+    times = (
+        attention,
+        dram * moved.kv_read,
+        run.sram / hardware.sram_bandwidth_gb_per_s * moved.kv_read,
+        dram * moved.go_read,
+        dram * (moved.kv_written + moved.go_posted),
     )
-    return jax.tree.map(lambda value: jnp.broadcast_to(value, jnp.shape(visible)).astype(length.dtype), times)
+    return MemoryTimes(*(arrays.spread(value, np.shape(moved.kv_read)) for value in times))

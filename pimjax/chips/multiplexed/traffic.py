@@ -15,20 +15,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import numpy as np
 
+from pimjax import arrays
 from pimjax.array_typing import Array, ArrayLike
+from pimjax.arrays import namespace, where
 from pimjax.cache.capacity import capacity_at, largest_capacity, law_of
 from pimjax.cache.kv_layout import kv_token_bytes
-from pimjax.cache.traffic import (
-    AUTHORS,
-    THRESHOLD,
-    CacheWidths,
-    gate_output_prefill,
-    gate_output_step,
-    list_update_accesses,
-    visible_tokens,
-)
+from pimjax.cache.traffic import list_update_accesses, lists_held, rows_held, visible_tokens
+from pimjax.chips.multiplexed.point import Point, point_of
 from pimjax.config.build import Design
 from pimjax.runs.cache_flags import CacheUse, cache_use
 
@@ -42,37 +37,52 @@ class Moved(NamedTuple):
     go_posted: Array  # read or written after it
 
 
-def _widths(design: Design) -> CacheWidths:
-    return CacheWidths(design.workload.score_bytes, design.workload.activation_bytes, design.model.d_model)
+class _Sizes(NamedTuple):
+    """Bytes of single things, and capacities."""
+
+    token: Array  # keys and values of one token; 0 where they save nothing
+    row: Array  # one token's output
+    score: Array
+    experts: Array
+    most: Array  # C(L_max)
+    update: Array  # one list takes a score: read, and as much written
 
 
-def prompt_traffic(design: Design, *, is_moe: ArrayLike) -> Moved:
+def _sizes(point: Point) -> _Sizes:
+    model, workload = point.model, point.workload
+    most = largest_capacity(law_of(point.design.model, point.design.workload))
+    score = workload.score_bytes
+    return _Sizes(
+        token=where(point.reads_kv, kv_token_bytes(model, workload), 0.0),
+        row=model.d_model * workload.activation_bytes,
+        score=score,
+        experts=model.num_experts,
+        most=point.real(most),
+        update=point.real(list_update_accesses(most)) * score,
+    )
+
+
+def prompt_traffic(design: Design | Point, *, is_moe: ArrayLike) -> Moved:
     """Bytes of the prefill pass, per layer and sequence (all posted).
 
     Args:
         design: leaves scalars.
         is_moe: bool `[L]`.
     """
-    use, law = cache_use(design), law_of(design.model, design.workload)
-    prompt = jnp.asarray(design.workload.prompt_tokens)
-    kv = jnp.where(use.reads_kv, kv_token_bytes(design.model, design.workload) * prompt, 0.0)
-    go = gate_output_prefill(
-        design.workload.go_cache,
-        _widths(design),
-        prompt_tokens=prompt,
-        num_experts=design.model.num_experts,
-        capacity=capacity_at(law, prompt),
-        largest_capacity=largest_capacity(law),
-    ).written
-    rows = 1.0 * prompt * design.model.d_model * design.workload.activation_bytes
-    go = go + jnp.where(use.reads_kv, 0.0, rows)  # summed outputs are kept for steps that recompute attention
-    zero = jnp.zeros(jnp.shape(is_moe), kv.dtype)
-    counted = jnp.asarray(is_moe) & use.go_used & (jnp.asarray(design.workload.go_cache) != AUTHORS)
-    return Moved(zero, kv + zero, zero, jnp.where(counted, go, 0.0) + zero)
+    point = point_of(design)
+    size, prompt = point.once(_sizes), point.workload.prompt_tokens
+    ints = point.design
+    held = point.real(capacity_at(law_of(ints.model, ints.workload), ints.workload.prompt_tokens))
+    full = rows_held(prompt, size.experts, held, size.score, size.row)
+    go = where(point.go_is_threshold, lists_held(size.experts, arrays.smaller(prompt, size.most), size.score), full)
+    go = go + where(point.reads_kv, 0.0, prompt * size.row)  # summed outputs, for steps that recompute attention
+    zero = np.zeros(np.shape(is_moe))
+    go = where(point.go_costs, go, 0.0)
+    return Moved(zero, arrays.spread(size.token * prompt, np.shape(is_moe)), zero, where(is_moe, go, 0.0))
 
 
 def step_traffic(
-    design: Design,
+    design: Design | Point,
     length: ArrayLike,
     visible: ArrayLike,
     *,
@@ -92,73 +102,53 @@ def step_traffic(
         admitted: experts that run.
         taken: threshold lists that store the new score.
     """
-    use, law = cache_use(design), law_of(design.model, design.workload)
-    length, visible = 1.0 * jnp.asarray(length), 1.0 * jnp.asarray(visible)
-    token = kv_token_bytes(design.model, design.workload)
-    read = jnp.where(use.reads_kv, token * visible, 0.0)
-    wrote = jnp.where(use.reads_kv, token, 0.0)
-    most = largest_capacity(law)
-    step = gate_output_step(
-        design.workload.go_cache,
-        _widths(design),
-        num_tokens=length,
-        num_experts=design.model.num_experts,
-        admitted=admitted,
-        taken=taken,
-        capacity=0,
-        largest_capacity=most,
-    )
-    row = 1.0 * design.model.d_model * design.workload.activation_bytes
-    updates = 1.0 * jnp.asarray(taken) * list_update_accesses(most) * design.workload.score_bytes
-    late = jnp.where(jnp.asarray(design.workload.go_cache) == THRESHOLD, updates, 0.0)
-    counted = jnp.asarray(is_moe) & use.go_used & (jnp.asarray(design.workload.go_cache) != AUTHORS)
-    go_read = jnp.where(use.reads_kv, step.read - late, length * row)
-    go_posted = step.written + jnp.where(use.reads_kv, late, row)
+    point = point_of(design)
+    length, visible, admitted, taken = (point.real(value) for value in (length, visible, admitted, taken))
+    size, reads_kv, lists = point.once(_sizes), point.reads_kv, point.go_is_threshold
+    scores = size.experts * size.score
+    updates = taken * size.update
+    counted = is_moe & point.go_costs
+    before = where(reads_kv, where(lists, scores, length * scores), length * size.row)
+    # lists are read and written when the scores are known; without keys and values they are read with the hidden states
+    kept = where(lists, where(reads_kv, 2.0 * updates, updates), scores + admitted * size.row)
+    after = kept + where(reads_kv, 0.0, size.row)
     return Moved(
-        read, wrote + jnp.zeros_like(read), jnp.where(counted, go_read, 0.0), jnp.where(counted, go_posted, 0.0)
+        size.token * visible,
+        arrays.spread(size.token, np.shape(visible)),
+        where(counted, before, 0.0),
+        where(counted, after, 0.0),
     )
 
 
-def resident_bytes(design: Design, *, windowed: ArrayLike, is_moe: ArrayLike) -> Array:
+def resident_bytes(design: Design | Point, *, windowed: ArrayLike, is_moe: ArrayLike) -> Array:
     """Bytes that all caches of all sequences hold at the longest context; float `[]`.
 
     Args:
         windowed, is_moe: bool `[L]`; entries from `design.model.num_layers` on are padding.
     """
-    use, law = cache_use(design), law_of(design.model, design.workload)
-    longest = jnp.asarray(design.workload.max_context_tokens)
-    layer = jnp.arange(jnp.shape(is_moe)[0])
-    real = layer < design.model.num_layers
-    window = jnp.where(jnp.asarray(windowed), design.model.sliding_window, 0)
-    kv = jnp.where(use.reads_kv, kv_token_bytes(design.model, design.workload), 0.0) * visible_tokens(longest, window)
-    step = gate_output_step(
-        design.workload.go_cache,
-        _widths(design),
-        num_tokens=longest,
-        num_experts=design.model.num_experts,
-        admitted=0,
-        taken=0,
-        capacity=capacity_at(law, longest),
-        largest_capacity=largest_capacity(law),
-    )
-    rows = 1.0 * longest * design.model.d_model * design.workload.activation_bytes
-    go = step.resident + jnp.where(use.reads_kv, 0.0, rows)
-    counted = use.go_used & (jnp.asarray(design.workload.go_cache) != AUTHORS)
-    go = jnp.where(jnp.asarray(is_moe) & counted, go, 0.0)
-    return design.workload.batch_size * jnp.sum(jnp.where(real, kv + go, 0.0))
+    point = point_of(design)
+    size, longest = point.once(_sizes), point.workload.max_context_tokens
+    real = np.arange(np.shape(is_moe)[0]) < point.design.model.num_layers
+    kv = size.token * visible_tokens(longest, where(windowed, point.model.sliding_window, 0.0))
+    full = rows_held(longest, size.experts, size.most, size.score, size.row)
+    go = where(point.go_is_threshold, lists_held(size.experts, size.most, size.score), full)
+    go = go + where(point.reads_kv, 0.0, longest * size.row)
+    go = where(is_moe & point.go_costs, go, 0.0)
+    return point.workload.batch_size * namespace(kv, go).sum(where(real, kv + go, 0.0))
 
 
-def sram_share(design: Design, *, windowed: ArrayLike, is_moe: ArrayLike) -> Array:
+def sram_share(design: Design | Point, *, windowed: ArrayLike, is_moe: ArrayLike) -> Array:
     """Fraction of the resident bytes that the SRAM holds, 0 to 1."""
-    held = resident_bytes(design, windowed=windowed, is_moe=is_moe)
-    size = jnp.asarray(design.hardware.sram_cache_bytes)
-    return jnp.where(held > 0, jnp.minimum(1.0, size / jnp.maximum(held, 1.0)), 0.0)
+    point = point_of(design)
+    held = resident_bytes(point, windowed=windowed, is_moe=is_moe)
+    size = point.hardware.sram_cache_bytes
+    return where(held > 0, arrays.smaller(1.0, size / arrays.larger(held, 1.0)), 0.0)
 
 
-def dram_is_idle(design: Design, share: ArrayLike) -> Array:
+def dram_is_idle(design: Design | Point, share: ArrayLike) -> Array:
     """Whether a cache lives in DRAM, so that its idle power is paid; bool."""
-    flagged = jnp.asarray(design.workload.kv_cache, bool) | (jnp.asarray(design.workload.go_cache) > 0)
-    return flagged & (jnp.asarray(share) < 1.0)
+    workload = point_of(design).design.workload
+    return (workload.kv_cache | (workload.go_cache > 0)) & (share < 1.0)
 
 
 __all__ = [

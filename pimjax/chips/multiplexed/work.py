@@ -1,148 +1,167 @@
 """How often things happen in a run of the multiplexed chip: tokens, passes, loads, additions, bytes.
 
 Decode steps are summed in closed form (attention, traffic) or weighted samples (recomputed prefixes); nothing here
-grows with the lengths.
+grows with the lengths. A schedule without sampled lengths is that of a prefill alone: it has no decode steps.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import numpy as np
 
 from pimjax.array_typing import Array
+from pimjax.arrays import larger, where
 from pimjax.cache.traffic import sum_visible_tokens
-from pimjax.chips.multiplexed.attention import attention_cost, attention_total
-from pimjax.chips.multiplexed.geometry import Geometry
+from pimjax.chips.multiplexed.attention import AttentionCost, attention_cost, attention_total
+from pimjax.chips.multiplexed.geometry import Geometry, Sums
+from pimjax.chips.multiplexed.point import Point
 from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
-from pimjax.chips.multiplexed.smooth import as_real
-from pimjax.chips.multiplexed.traffic import cache_use, prompt_traffic, step_traffic
-from pimjax.config.build import Design
-from pimjax.config.plan import EMBEDDING_KINDS
+from pimjax.chips.multiplexed.traffic import Moved, prompt_traffic, sram_share, step_traffic
+
+
+class Run(NamedTuple):
+    """What a run consists of, and what its passes ask of attention and memory: everything but hardware times."""
+
+    real: Array  # [L] bool, layers that exist
+    prefills: Array  # []
+    batch: Array  # []
+    prompt: Array  # [] tokens
+    steps: Array | int  # [] decode steps; a plain 0 where there are none in any run of this schedule's shape
+    lengths: Array | int  # [] sum of the lengths of all steps
+    layers: Array  # []
+    moe_layers: Array
+    dense_layers: Array
+    whole: AttentionCost  # [L] of the prefill
+    decode: AttentionCost | None  # [L] of all decode steps
+    written: Moved  # [L] of the prefill
+    mean: Moved | None  # [L] of the mean decode step
+    sram: Array  # [] share of the cached bytes in SRAM
+
+
+def run_of(point: Point, schedule: MultiplexedSchedule) -> Run:
+    """The run of a design under a schedule."""
+    workload, model = point.workload, point.model
+    batch, prompt = workload.batch_size, workload.prompt_tokens
+    moe = point.real(schedule.is_moe.astype(point.dtype)).sum()
+    steps: Any = workload.generated_tokens - 1 if np.shape(schedule.lengths)[0] else 0
+    is_moe, windowed = schedule.is_moe, schedule.is_windowed
+    decode = mean = None
+    lengths: Any = 0
+    if not isinstance(steps, int):
+        last = prompt + steps
+        lengths = steps * (prompt + 1 + last) / 2
+        count = larger(steps, 1.0)
+        window = where(windowed, model.sliding_window, 0.0)
+        decode = attention_total(point, prompt + 1, last, whole=point.dense_all, windowed=windowed)
+        mean = step_traffic(
+            point,
+            lengths / count,
+            sum_visible_tokens(prompt + 1, last, window) / count,
+            is_moe=is_moe,
+            admitted=schedule.step.passes / batch,
+            taken=schedule.taken,
+        )
+    return Run(
+        real=np.arange(np.shape(is_moe)[0]) < point.design.model.num_layers,
+        prefills=where(point.design.workload.prefill, batch, 0.0),
+        batch=batch,
+        prompt=prompt,
+        steps=steps,
+        lengths=lengths,
+        layers=model.num_layers,
+        moe_layers=moe,
+        dense_layers=model.num_layers - moe,
+        whole=attention_cost(point, prompt, whole=True, windowed=windowed),
+        decode=decode,
+        written=prompt_traffic(point, is_moe=is_moe),
+        mean=mean,
+        sram=sram_share(point, windowed=windowed, is_moe=is_moe),
+    )
 
 
 class Work(NamedTuple):
-    """How often things happen in a run; float scalars, or `[L]`."""
+    """How often things happen in a run; float scalars."""
 
-    tokens: Array  # [] through every layer's attention and norms
-    sequences: Array  # [] passes, one per sequence: attentions per layer
-    samplings: Array  # []
-    passes: Array  # [L] expert passes
-    loads: Array  # [L]
-    combines: Array  # [L] additions of results
-    attention_energy: Array  # []
-    attention_time: Array  # []
-    attention_pairs: Array  # []
-    kv_bytes: Array  # []
-    go_bytes: Array  # []
+    tokens: Array  # through every layer's attention and norms
+    sequences: Array  # passes, one per sequence: attentions per layer, samplings
+    passes: Array  # expert passes
+    loads: Array
+    combines: Array  # additions of results
+    attention_energy: Array
+    attention_time: Array
+    attention_pairs: Array
+    kv_bytes: Array
+    go_bytes: Array
+    uses: Sums  # tokens through each kind of linear layer, all layers
+    both: Array  # products with links on both sides
+    reads: Array  # embedding reads, with one link
+    strips: Array  # additions of one strip's width
+    wide: Array  # additions of d_model values
+    combining: Array  # those of them that combine = inline takes off the units
+    gates: Array  # routed tokens, all layers
+    expert_acts: Array  # activations of width d_ff
+    dense_acts: Array  # of width dense_d_ff
+    act_values: Array
 
 
-def layer_mask(design: Design, schedule: MultiplexedSchedule) -> Array:
-    """bool `[L]`: layers that exist."""
-    return jnp.arange(schedule.is_moe.shape[-1]) < design.model.num_layers
-
-
-def run_work(design: Design, schedule: MultiplexedSchedule) -> Work:
+def run_work(point: Point, schedule: MultiplexedSchedule, shape: Geometry, run: Run) -> Work:
     """Counts of a run, in closed form over its decode steps."""
-    like = jnp.asarray(design.hardware.mvm_latency_ns)
-    workload, model = as_real(design.workload, like), as_real(design.model, like)
-    use = cache_use(design)
-    batch, prompt, steps = workload.batch_size, workload.prompt_tokens, workload.generated_tokens - 1
-    prefills = batch * workload.prefill
-    last = prompt + steps
-    lengths = steps * (prompt + 1 + last) / 2
-    tokens = prefills * prompt + batch * jnp.where(use.dense_all, lengths, steps)
-    real = layer_mask(design, schedule)
+    model, batch, prefills = point.model, run.batch, run.prefills
 
-    def total(of: str) -> Array:
-        once = getattr(schedule.prompt, of).astype(like.dtype)
-        again = jnp.tensordot(
-            schedule.weights.astype(like.dtype), getattr(schedule.recomputed, of).astype(like.dtype), 1
-        )
-        step = steps * getattr(schedule.step, of).astype(like.dtype)
-        return prefills * once + jnp.where(use.experts_all, batch * again, step)
+    def counted(of: str) -> Any:
+        whole = prefills * getattr(schedule.prompt, of).sum()
+        if isinstance(run.steps, int):
+            return whole
+        again = schedule.weights @ getattr(schedule.recomputed, of).sum(-1)
+        return whole + where(point.experts_all, batch * again, run.steps * getattr(schedule.step, of).sum())
 
-    passes, unrouted = total("passes"), total("unrouted")
-    offered = prefills * prompt + batch * jnp.where(use.experts_all, lengths, steps)
-    shared = model.num_shared_experts
-    routed = jnp.where(shared > 0, 0.0, offered - unrouted)
-    combines = jnp.where(schedule.is_moe, passes - routed + jnp.maximum(shared - 1, 0) * tokens, 0.0)
+    def over_layers(first: Any, second: Any) -> Any:
+        return where(run.real, prefills * first + second, 0.0).sum()
 
-    prefill = attention_cost(design, prompt, whole=True, windowed=schedule.is_windowed)
-    decode = attention_total(design, prompt + 1, last, whole=use.dense_all, windowed=schedule.is_windowed)
+    tokens = prefills * run.prompt
+    sequences, offered = prefills, tokens
+    if not isinstance(run.steps, int):
+        recomputed, single = batch * run.lengths, batch * run.steps
+        offered = tokens + where(point.experts_all, recomputed, single)
+        tokens = tokens + where(point.dense_all, recomputed, single)
+        sequences = prefills + single
+    passes, loads, unrouted = counted("passes"), counted("loads"), counted("unrouted")
+    shared, gates = model.num_shared_experts, run.moe_layers * tokens
+    routed = where(shared > 0, 0.0, run.moe_layers * offered - unrouted)
+    combines = passes - routed + (larger(shared, 1.0) - 1) * gates
 
-    def attended(of: str) -> Array:
-        return jnp.sum(jnp.where(real, prefills * getattr(prefill, of) + batch * getattr(decode, of), 0.0))
+    def attended(of: str) -> Any:
+        decode = 0.0 if run.decode is None else batch * getattr(run.decode, of)
+        return over_layers(getattr(run.whole, of), decode)
 
-    moved = prompt_traffic(design, is_moe=schedule.is_moe)
-    window = jnp.where(schedule.is_windowed, model.sliding_window, 0.0)
-    count = jnp.maximum(steps, 1.0)
-    step = step_traffic(
-        design,
-        lengths / count,
-        sum_visible_tokens(prompt + 1, last, window) / count,
-        is_moe=schedule.is_moe,
-        admitted=schedule.step.passes / batch,
-        taken=schedule.taken,
-    )
+    def moved(first: str, second: str) -> Any:
+        written, mean = run.written, run.mean
+        step = 0.0 if mean is None else batch * run.steps * (getattr(mean, first) + getattr(mean, second))
+        return over_layers(getattr(written, first) + getattr(written, second), step)
 
-    def bytes_of(first: Array, second: Array) -> Array:
-        return jnp.sum(jnp.where(real, prefills * first + batch * steps * second, 0.0)).astype(like.dtype)
-
+    of_all, of_dense = run.layers * tokens, run.dense_layers * tokens
+    uses = Sums(layer=of_all, moe=gates, dense=of_dense, head=sequences, expert=passes)
+    expert_acts = passes + gates * shared
     return Work(
         tokens=tokens,
-        sequences=prefills + batch * steps,
-        samplings=prefills + batch * steps,
+        sequences=sequences,
         passes=passes,
-        loads=total("loads"),
+        loads=loads,
         combines=combines,
         attention_energy=attended("energy"),
         attention_time=attended("time"),
         attention_pairs=attended("pairs"),
-        kv_bytes=bytes_of(moved.kv_read + moved.kv_written, step.kv_read + step.kv_written),
-        go_bytes=bytes_of(moved.go_read + moved.go_posted, step.go_read + step.go_posted),
+        kv_bytes=moved("kv_read", "kv_written"),
+        go_bytes=moved("go_read", "go_posted"),
+        uses=uses,
+        both=shape.sums("tiles").times(uses),
+        reads=where(point.looks_up, 0.0, tokens * shape.embedding_strips),
+        strips=shape.sums("adds").times(uses),
+        wide=tokens + 2 * of_all + combines,
+        combining=combines + gates,
+        gates=gates,
+        expert_acts=expert_acts,
+        dense_acts=of_dense,
+        act_values=expert_acts * model.d_ff + of_dense * model.dense_d_ff,
     )
-
-
-def layer_counts(design: Design, schedule: MultiplexedSchedule, like: Array) -> tuple[Array, Array, Array]:
-    """Layers, layers with experts, dense layers."""
-    layers = jnp.asarray(design.model.num_layers, like.dtype)
-    moe = jnp.sum(schedule.is_moe).astype(like.dtype)
-    return layers, moe, layers - moe
-
-
-def products(design: Design, schedule: MultiplexedSchedule, shape: Geometry, work: Work) -> tuple[Array, Array]:
-    """Products with links on both sides, and embedding reads with one link."""
-    layers, moe, dense = layer_counts(design, schedule, work.tokens)
-    per_token = layers * (shape.qkv.tiles + shape.expand.tiles + shape.output.tiles)
-    per_token += moe * (shape.router.tiles + shape.shared_up.tiles + shape.shared_down.tiles)
-    per_token += dense * (shape.dense_up.tiles + shape.dense_down.tiles)
-    both = work.tokens * per_token + work.samplings * shape.head.tiles + jnp.sum(work.passes) * shape.expert_tiles
-    on_chip = design.plan.embedding == EMBEDDING_KINDS.index("crossbar")
-    return both, jnp.where(on_chip, work.tokens * shape.embedding_strips, 0.0)
-
-
-def strip_adds(design: Design, schedule: MultiplexedSchedule, shape: Geometry, work: Work) -> Array:
-    """Additions of one strip's width."""
-    layers, moe, dense = layer_counts(design, schedule, work.tokens)
-    per_token = layers * (shape.qkv.adds + shape.expand.adds + shape.output.adds)
-    per_token += moe * (shape.router.adds + shape.shared_up.adds + shape.shared_down.adds)
-    per_token += dense * (shape.dense_up.adds + shape.dense_down.adds)
-    passes = jnp.sum(work.passes) * (shape.expert_up.adds + shape.expert_down.adds)
-    return work.tokens * per_token + work.samplings * shape.head.adds + passes
-
-
-def wide_adds(design: Design, schedule: MultiplexedSchedule, work: Work) -> tuple[Array, Array]:
-    """Additions of d_model values: all, and those that combine = inline takes off the units."""
-    layers, moe, _ = layer_counts(design, schedule, work.tokens)
-    combining = jnp.sum(work.combines) + moe * work.tokens
-    return work.tokens * (1 + 2 * layers) + jnp.sum(work.combines), combining
-
-
-def activations(design: Design, schedule: MultiplexedSchedule, work: Work) -> tuple[Array, Array, Array]:
-    """Activations of width d_ff, of width dense_d_ff, and values in all."""
-    model = as_real(design.model, work.tokens)
-    _, moe, dense = layer_counts(design, schedule, work.tokens)
-    experts = jnp.sum(work.passes) + moe * work.tokens * model.num_shared_experts
-    blocks = dense * work.tokens
-    return experts, blocks, experts * model.d_ff + blocks * model.dense_d_ff
