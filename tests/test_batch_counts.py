@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -15,7 +17,6 @@ from pimjax.runs.count_many import Pass, can_count, count_passes
 from pimjax.runs.counts import count_pass
 from pimjax.schedule import schedule_summary
 from pimjax.trace import generate_traces
-from pimjax.trace.routing import RoutingTrace
 
 PLANS = [
     {"policy": "reschedule"},
@@ -41,14 +42,15 @@ def _passes(rng: np.random.Generator, tokens: tuple[int, ...], layers: int = 2) 
 def test_counts_are_those_of_the_host(plan: dict) -> None:
     rng = np.random.default_rng(7)
     passes = _passes(rng, (8, 1, 5))
-    config = load_config({"model": {"num_experts": 8, "top_k": 2, "num_layers": 2}, "plan": plan})
+    config = load_config(
+        {"model": {"num_experts": 8, "top_k": 2, "num_layers": 2}, "workload": {"prompt_tokens": 8}, "plan": plan}
+    )
     made = count_passes(config.plan, passes, groups=5, profile=True)
     for one, counts in zip(passes, made, strict=True):
-        trace = RoutingTrace.from_choices(one.choices)
-        routing = run_routing(load_config({"model": {"num_experts": 8, "top_k": 2, "num_layers": 2},
-                                           "workload": {"prompt_tokens": one.choices.shape[1]}}), trace)  # fmt: skip
-        object.__setattr__(routing, "group_of_expert", one.group_of_expert)
-        object.__setattr__(routing, "num_groups", one.num_groups)
+        trace = generate_traces("zipf", requests=1, layers=2, tokens=8, experts=8, top_k=2, seed=0)
+        routing = dataclasses.replace(
+            run_routing(config, trace), group_of_expert=one.group_of_expert, num_groups=one.num_groups
+        )
         expected = count_pass(config, routing, one.choices, groups=5, profile=True)
         assert counts.tokens == expected.tokens
         assert set(counts.rows) == set(expected.rows)

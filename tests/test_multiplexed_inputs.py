@@ -158,22 +158,25 @@ def test_recomputed_prefix_is_expert_choice_of_the_prefix():
 
 
 def test_short_traces_repeat_and_batches_are_rotated():
-    trace = RoutingTrace.from_expert_ids(np.arange(8).reshape(4, 2), 8)
+    trace = RoutingTrace.from_expert_ids(np.tile(np.arange(8).reshape(4, 2), (2, 1, 1)), 8)
     routing = run_routing(config_for(workload={"batch_size": 2, "kv_cache": True}), trace)
     assert routing.prompt[0, 0, :4].tolist() == routing.prompt[0, 0, 4:].tolist()
     assert routing.prompt[1, 0, 0].tolist() == routing.prompt[0, 0, 2].tolist()
 
 
 def test_copies_take_turns_and_join_a_group():
-    choices = np.zeros((6, 8), bool)
-    choices[:, 3] = True
+    choices = np.zeros((2, 6, 8), bool)
+    choices[:, :, 3] = True
     trace = RoutingTrace.from_choices(choices)
-    config = config_for(plan={"copies": 2}, workload={"prompt_tokens": 6, "generated_tokens": 1})
+    model = {"top_k": 1}
+    config = config_for(model=model, plan={"copies": 2}, workload={"prompt_tokens": 6, "generated_tokens": 1})
     routing = run_routing(config, trace)
     assert routing.copy_of[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 3, 3]
     assert routing.prompt[0, 0].sum(axis=0)[[3, 8, 9]].tolist() == [2, 2, 2]
     assert len(routing.group_of_expert[0]) == 10
-    alone = schedule_inputs(config_for(workload={"prompt_tokens": 6, "generated_tokens": 1}), trace, fidelity="closed")
+    alone = schedule_inputs(
+        config_for(model=model, workload={"prompt_tokens": 6, "generated_tokens": 1}), trace, fidelity="closed"
+    )
     copied = schedule_inputs(config, trace, fidelity="closed")
     assert copied.prompt.makespan[0] < alone.prompt.makespan[0]
 

@@ -221,6 +221,8 @@ def test_batches_and_sweeps_take_it(tmp_path):
     latency = np.asarray(estimate_batch(configs, [trace] * 8).latency_ns)
     assert (latency[0] == latency[1]).all()
     assert latency[2, 0] == pytest.approx(float(pimjax.estimate(configs[2], trace, "closed").latency_ns), rel=1e-5)
+    design = pimjax.build(configs[2])[0].set({"plan.policy": [list(ps.POLICIES).index(name) for name in NAMES[:2]]})
+    np.testing.assert_array_equal(np.asarray(estimate_batch(design, trace).latency_ns)[:, 0], latency[[2, 2], 0])
     trace.save(tmp_path / "trace.npz")
     base = configs[1].model_dump(exclude={"name", "sources", "description"})
     sweep = load_sweep(

@@ -51,7 +51,7 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "plan.dram_overlap": _one_of(plan_section.OVERLAP_KINDS),
     "plan.tile": _one_of(plan_section.TILE_KINDS),
     "plan.adc": _one_of(plan_section.ADC_KINDS),
-    "plan.policy": _one_of(plan_section.POLICIES),
+    "plan.policy": lambda index: list(plan_section.POLICIES)[index],  # users register more
     "plan.grouping": _one_of(plan_section.GROUPINGS),
     "plan.input_hold": bool,
     "plan.barrier": bool,
