@@ -13,11 +13,12 @@ from pimjax.batch import engine, estimate_batch, make_mesh
 from pimjax.batch.columns import build_columns, common_capacity
 from pimjax.batch.engine import TileShape, Timings
 from pimjax.batch.lanes import configs_of_design
-from pimjax.chips.multiplexed import multiplexed_cost, schedule_inputs
+from pimjax.chips.multiplexed import multiplexed_cost
 from pimjax.chips.multiplexed.experts import slots_time
 from pimjax.chips.reference.kernel import reference_cost
 from pimjax.config.plan import GROUPINGS
 from pimjax.errors import CapacityError, ConfigError, TraceError
+from pimjax.runs.inputs import schedule_inputs
 from pimjax.schedule import GROUPING_STRATEGIES
 from pimjax.trace import generate_traces
 from pimjax.trace.routing import stack_traces

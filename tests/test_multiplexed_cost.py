@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from pimjax import status
-from pimjax.chips.multiplexed import schedule_inputs, simulate
+from pimjax.chips.multiplexed import simulate
 from pimjax.chips.multiplexed.attention import attention_cost, attention_total
 from pimjax.chips.multiplexed.durations import durations
 from pimjax.chips.multiplexed.geometry import geometry
 from pimjax.chips.multiplexed.traffic import cache_use
 from pimjax.chips.run_cost import COMPONENT_INDEX, OP_INDEX
 from pimjax.config import build, load_config
+from pimjax.runs.inputs import schedule_inputs
 from pimjax.trace.routing import RoutingTrace
 
 GROUPS = {1: list(range(16)), 2: [e // 2 for e in range(16)], 4: [e // 4 for e in range(16)]}

@@ -9,9 +9,9 @@ import pytest
 from oracles.multiplexed_stepped import run_pass
 
 from pimjax.chips.multiplexed import simulate
-from pimjax.chips.multiplexed.windows import layer_windows
 from pimjax.config import load_config
 from pimjax.errors import CapacityError, TraceError
+from pimjax.runs.windows import layer_windows
 from pimjax.trace.routing import RoutingTrace
 
 PAIRS = [0, 0, 1, 1, 2, 2, 3, 3]

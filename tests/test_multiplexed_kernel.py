@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from pimjax import status
-from pimjax.chips.multiplexed import multiplexed_cost, schedule_inputs, simulate
+from pimjax.chips.multiplexed import multiplexed_cost, simulate
 from pimjax.config import Capacity, build, load_config
 from pimjax.errors import CapacityError, ConfigError
+from pimjax.runs.inputs import schedule_inputs
 from pimjax.trace.routing import RoutingTrace
 
 CAPACITY = Capacity(max_tokens=16, max_experts=8, max_top_k=4, max_layers=2, max_groups=8, max_slots=64)

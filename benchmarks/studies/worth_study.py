@@ -25,10 +25,11 @@ import numpy as np
 
 from benchmarks.lib.harness import environment, write_json
 from benchmarks.lib.paths import DECODE_TRACES, IMAGES, trace_folder
-from pimjax.chips.multiplexed import multiplexed_cost, schedule_inputs
+from pimjax.chips.multiplexed import multiplexed_cost
 from pimjax.chips.multiplexed.durations import durations
 from pimjax.chips.run_cost import COMPONENT_INDEX
 from pimjax.config import Capacity, Config, build, load_config
+from pimjax.runs.inputs import schedule_inputs
 from pimjax.trace.files import load_traces
 from pimjax.trace.routing import RoutingTrace
 

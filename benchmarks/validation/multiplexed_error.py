@@ -26,8 +26,10 @@ import numpy as np
 
 from benchmarks.lib.harness import environment, write_json
 from benchmarks.lib.paths import DECODE_TRACES, RESULTS, trace_folder
-from pimjax.chips.multiplexed import MultiplexedSchedule, multiplexed_cost, schedule_inputs, simulate
+from pimjax.chips.multiplexed import multiplexed_cost, simulate
 from pimjax.config import Capacity, Config, Design, build, load_config
+from pimjax.runs.inputs import schedule_inputs
+from pimjax.runs.run_counts import RunCounts
 from pimjax.trace.files import load_traces
 from pimjax.trace.routing import RoutingTrace
 
@@ -103,7 +105,7 @@ def kernel(fidelity: str, shapes: Any) -> Any:
     """One compiled program per fidelity and shape of the schedule."""
     del shapes
 
-    def measures(design: Design, schedule: MultiplexedSchedule) -> tuple[jax.Array, ...]:
+    def measures(design: Design, schedule: RunCounts) -> tuple[jax.Array, ...]:
         cost = multiplexed_cost(design, schedule, capacity=CAPACITY, fidelity=fidelity)
         return cost.latency_ns, cost.moe_latency_ns, cost.moe_last_pass_ns.sum()
 

@@ -2,7 +2,6 @@
 
 from pimjax.chips.multiplexed.event import Simulation, simulate
 from pimjax.chips.multiplexed.kernel import multiplexed_cost
-from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
-from pimjax.chips.multiplexed.schedule_inputs import schedule_inputs
+from pimjax.runs.inputs import schedule_inputs
 
-__all__ = ["MultiplexedSchedule", "Simulation", "multiplexed_cost", "schedule_inputs", "simulate"]
+__all__ = ["Simulation", "multiplexed_cost", "schedule_inputs", "simulate"]

@@ -11,8 +11,8 @@ from pimjax.arrays import larger, namespace, smaller, where
 from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.geometry import Geometry
 from pimjax.chips.multiplexed.point import Point
-from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
 from pimjax.chips.multiplexed.work import Run
+from pimjax.runs.run_counts import RunCounts
 
 
 class Areas(NamedTuple):
@@ -24,9 +24,7 @@ class Areas(NamedTuple):
     peak_bytes: Array  # buffers of the busiest layer
 
 
-def areas(
-    point: Point, schedule: MultiplexedSchedule, shape: Geometry, tile: Core, run: Run, waiting_results: Array
-) -> Areas:
+def areas(point: Point, schedule: RunCounts, shape: Geometry, tile: Core, run: Run, waiting_results: Array) -> Areas:
     """Every area. `waiting_results`: most results that wait for their addition (for the peak of the buffers)."""
     hardware, model = point.hardware, point.model
     sizes = schedule.group_sizes  # [L, G]
@@ -64,7 +62,7 @@ def areas(
     return Areas(parts, moe, sets, (2 * per_layer + waiting) * row + central)
 
 
-def _peaks(point: Point, schedule: MultiplexedSchedule, run: Run) -> tuple[Any, Any, Any]:
+def _peaks(point: Point, schedule: RunCounts, run: Run) -> tuple[Any, Any, Any]:
     """Most tokens begun and not finished, most tokens of a window, slots of the longest schedule."""
     prompt = schedule.prompt
     prefill = point.design.workload.prefill

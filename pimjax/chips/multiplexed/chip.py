@@ -34,7 +34,7 @@ class MultiplexedChip(Chip):
     takes_routing = True
     event_options = frozenset({"timeline"})
     input_fields = ("out_links",)
-    runs_on_host = False
+    runs_on_host = True
 
     def check(self, config: Config) -> None:
         """A calibrated core has the size it was measured at."""

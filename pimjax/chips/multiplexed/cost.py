@@ -24,9 +24,9 @@ from pimjax.chips.multiplexed.durations import ACTIVATION_COMPONENTS, Durations
 from pimjax.chips.multiplexed.energy import energy_and_busy
 from pimjax.chips.multiplexed.geometry import Geometry
 from pimjax.chips.multiplexed.point import Point
-from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
 from pimjax.chips.multiplexed.work import Run, Work, run_work
 from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost
+from pimjax.runs.run_counts import RunCounts
 
 
 class Times(NamedTuple):
@@ -51,7 +51,7 @@ class Chip(NamedTuple):
     largest: Array
 
 
-def assemble(chip: Chip, schedule: MultiplexedSchedule, run: Run, times: Times) -> RunCost:
+def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost:
     """Costs of a run whose times are known. Kernel: pure, unbatched.
 
     Args:

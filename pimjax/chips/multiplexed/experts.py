@@ -17,8 +17,8 @@ from pimjax.array_typing import Array
 from pimjax.arrays import fixed
 from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.phases import Crew, Phases, Stream, flight_of, last_start
-from pimjax.chips.multiplexed.schedule import PassWindows, TokenSteps
 from pimjax.chips.parts.dual import larger, scan, smaller, spread, total, where
+from pimjax.runs.run_counts import PassWindows, TokenSteps
 
 
 class Counts(NamedTuple):

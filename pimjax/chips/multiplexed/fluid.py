@@ -27,8 +27,8 @@ from pimjax.chips.multiplexed.experts import (
     slot_interval,
 )
 from pimjax.chips.multiplexed.phases import Crew, Phases, Stream, last_start
-from pimjax.chips.multiplexed.schedule import SlotProfile
 from pimjax.chips.parts.dual import larger, pick, pushed, scan, spread, taken, where
+from pimjax.runs.run_counts import SlotProfile
 
 RING = 16
 

@@ -28,8 +28,8 @@ from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.graph_memory import kv_stream
 from pimjax.chips.multiplexed.graph_moe import MoeJobs, MoeRules, expert_phase
 from pimjax.chips.multiplexed.graph_parts import KINDS, Bench, resources
-from pimjax.chips.multiplexed.windows import Windows
 from pimjax.event import JobGraph, JobGraphBuilder
+from pimjax.runs.windows import Windows
 
 
 @dataclass(frozen=True)

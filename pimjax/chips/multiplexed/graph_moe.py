@@ -13,7 +13,7 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.chips.multiplexed.graph_parts import Bench
-from pimjax.chips.multiplexed.windows import Windows
+from pimjax.runs.windows import Windows
 from pimjax.schedule import IDLE
 
 

@@ -21,16 +21,16 @@ from pimjax.chips.multiplexed.fluid import ring_overflows
 from pimjax.chips.multiplexed.geometry import geometry
 from pimjax.chips.multiplexed.point import Point
 from pimjax.chips.multiplexed.run_time import nodes, run_times
-from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
 from pimjax.chips.multiplexed.work import run_of
 from pimjax.chips.run_cost import COMPONENTS, RunCost
 from pimjax.config.build import Capacity, Design
 from pimjax.errors import ConfigError
+from pimjax.runs.run_counts import RunCounts
 
 
 def multiplexed_cost(
     design: Design,
-    schedule: MultiplexedSchedule,
+    schedule: RunCounts,
     *,
     capacity: Capacity,
     fidelity: str,
@@ -58,7 +58,7 @@ def multiplexed_cost(
         return _cost(point, point.real(schedule), capacity, fidelity, critical)
 
 
-def _cost(point: Point, schedule: MultiplexedSchedule, capacity: Capacity, fidelity: str, critical: bool) -> RunCost:
+def _cost(point: Point, schedule: RunCounts, capacity: Capacity, fidelity: str, critical: bool) -> RunCost:
     chip = chip_of(point, arrays.larger(schedule.group_sizes.max(), 1.0), capacity.tile_kinds)
     run = run_of(point, schedule)
     # a latency is homogeneous in the durations: its derivatives by the components' scales are their shares

@@ -25,10 +25,10 @@ from pimjax.chips.multiplexed.fluid import fluid_experts
 from pimjax.chips.multiplexed.pass_time import Decode, Passes, pass_times, work_after
 from pimjax.chips.multiplexed.phases import crew_of, phases_of
 from pimjax.chips.multiplexed.point import Point
-from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
 from pimjax.chips.multiplexed.traffic import Moved, step_traffic
 from pimjax.chips.multiplexed.work import Run
 from pimjax.chips.parts.dual import Dual, join, larger, largest, pick, total, value_of, where
+from pimjax.runs.run_counts import RunCounts
 
 
 class RunTimes(NamedTuple):
@@ -60,7 +60,7 @@ class Nodes(NamedTuple):
     written: PromptWrites  # of one prefill
 
 
-def nodes(point: Point, schedule: MultiplexedSchedule, run: Run) -> Nodes:
+def nodes(point: Point, schedule: RunCounts, run: Run) -> Nodes:
     """Where passes are evaluated."""
     whole, written = run.whole.time[None], prompt_writes(point, run)
     if run.mean is None or run.decode is None:
@@ -90,7 +90,7 @@ def nodes(point: Point, schedule: MultiplexedSchedule, run: Run) -> Nodes:
 
 def run_times(
     point: Point,
-    schedule: MultiplexedSchedule,
+    schedule: RunCounts,
     run: Run,
     at: Nodes,
     time: Durations,
@@ -201,9 +201,7 @@ def _decode(point: Point, memory: MemoryTimes, is_decode: Any, shares: bool) -> 
     )
 
 
-def _windows(
-    point: Point, schedule: MultiplexedSchedule, time: Durations, shape: tuple[int, int]
-) -> tuple[Counts, Any]:
+def _windows(point: Point, schedule: RunCounts, time: Durations, shape: tuple[int, int]) -> tuple[Counts, Any]:
     """Counts of every point, and the time of their slots `[points, L]`."""
 
     def over(prompt: Any, step: Any, recomputed: Any) -> Any:
@@ -218,7 +216,7 @@ def _windows(
     return counts, over(*slots)
 
 
-def _memory_at(point: Point, schedule: MultiplexedSchedule, run: Run, lengths: Array) -> MemoryTimes:
+def _memory_at(point: Point, schedule: RunCounts, run: Run, lengths: Array) -> MemoryTimes:
     """Decode steps at `lengths` `[K, 1]` tokens, `[K, L]`."""
     windowed, is_moe = schedule.is_windowed[None], schedule.is_moe[None]
     visible = visible_tokens(lengths, arrays.where(windowed, point.model.sliding_window, 0.0))

@@ -16,8 +16,8 @@ from pimjax.cache.traffic import sum_visible_tokens
 from pimjax.chips.multiplexed.attention import AttentionCost, attention_cost, attention_total
 from pimjax.chips.multiplexed.geometry import Geometry, Sums
 from pimjax.chips.multiplexed.point import Point
-from pimjax.chips.multiplexed.schedule import MultiplexedSchedule
 from pimjax.chips.multiplexed.traffic import Moved, prompt_traffic, sram_share, step_traffic
+from pimjax.runs.run_counts import RunCounts
 
 
 class Run(NamedTuple):
@@ -39,7 +39,7 @@ class Run(NamedTuple):
     sram: Array  # [] share of the cached bytes in SRAM
 
 
-def run_of(point: Point, schedule: MultiplexedSchedule) -> Run:
+def run_of(point: Point, schedule: RunCounts) -> Run:
     """The run of a design under a schedule."""
     workload, model = point.workload, point.model
     batch, prompt = workload.batch_size, workload.prompt_tokens
@@ -105,7 +105,7 @@ class Work(NamedTuple):
     act_values: Array
 
 
-def run_work(point: Point, schedule: MultiplexedSchedule, shape: Geometry, run: Run) -> Work:
+def run_work(point: Point, schedule: RunCounts, shape: Geometry, run: Run) -> Work:
     """Counts of a run, in closed form over its decode steps."""
     model, batch, prefills = point.model, run.batch, run.prefills
 
