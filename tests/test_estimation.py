@@ -118,3 +118,12 @@ def test_explanation_names_the_bound_the_sources_and_the_assumptions() -> None:
     assert all(row["range"] for row in report["assumptions"] if row["value"] not in (None, 0))
     for rows in (report["latency_ns"], report["energy_nj"], report["area_mm2"]):
         assert all(row["source"] for row in rows)
+
+
+def test_a_run_whose_scratchpad_cannot_be_tracked_keeps_its_time() -> None:
+    small = {"model.d_model": 256, "model.num_heads": 8, "model.vocab_size": 1000, "workload.generated_tokens": 3}
+    result = pimjax.estimate(
+        pimjax.load_config("paper_reference", small | {"workload.prompt_tokens": 54}), fidelity="event"
+    )
+    assert np.isfinite(result.latency_ns)
+    assert np.isnan(result.peak_memory_bytes)

@@ -150,13 +150,15 @@ def values(result: Any) -> dict[str, Any]:
 
     import pimjax
 
+    components = getattr(result, "components", None) or pimjax.COMPONENTS  # a result may name its own entries
+    kinds = getattr(result, "op_kinds", None) or pimjax.OP_KINDS
     out: dict[str, Any] = {}
     for field in dataclasses.fields(result):
         value = getattr(result, field.name)
-        if value is None:
+        if value is None or np.asarray(value).dtype.kind not in "biuf":
             continue
         array = np.asarray(value, np.float64)
-        names = pimjax.OP_KINDS if field.name == "op_counts" else pimjax.COMPONENTS
+        names = kinds if field.name == "op_counts" else components
         if array.ndim == 0:
             out[field.name] = float(array)
         elif field.name == "moe_last_pass_ns" or len(array) != len(names):

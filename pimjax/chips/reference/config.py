@@ -132,7 +132,7 @@ def simulate_config(
     try:
         result = simulate(parameters, expert_choices, seed=seed, **options)
     except ScratchpadError:  # the time and energy of such a run are still defined; its peak memory is not
-        result = simulate(parameters, expert_choices, seed=seed, **options, with_memory=False)
+        result = simulate(parameters, expert_choices, seed=seed, **{**options, "with_memory": False})
     hardware = config.hardware
     area = np.zeros(len(COMPONENTS))
     needed, expert_tiles = crossbar_counts(config)
