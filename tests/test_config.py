@@ -146,7 +146,7 @@ BAD: list[tuple[str, tuple[str, ...]]] = [
     ("hardware: {crossbar_cols: -256}", ("hardware.crossbar_cols", "-256", "at least 1")),
     ("hardware: {tiles: 0}", ("hardware.tiles", "0", "at least 1")),
     ("hardware: {tiers: 0.5}", ("hardware.tiers", "0.5", "at least 1")),
-    ("hardware: {adc_bits: 0}", ("hardware.adc_bits", "0", "at least 1")),
+    ("hardware: {adc_bits: 0}", ("hardware.adc_bits", "0", "at least 2")),
     ("hardware: {adc_bits: 40}", ("hardware.adc_bits", "40", "at most 16")),
     ("hardware: {columns_per_adc: 0}", ("hardware.columns_per_adc", "0", "at least 1")),
     ("hardware: {node_nm: 1}", ("hardware.node_nm", "1", "at least 3")),

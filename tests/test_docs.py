@@ -47,7 +47,8 @@ def test_numbers_come_from_the_results():
     worst = results.at("validate_goldens", "reference_small", "worst_energy_relative")
     assert numbers.substitutions()["golden_energy"] == results.shown(worst, 2)
     assert results.at("no_such_result", "anything") is None
-    assert "Not measured yet" in results.machine("no_such_result")
+    with pytest.raises(FileNotFoundError, match="no_such_result"):
+        results.machine("no_such_result")  # a page that quotes a script that is not there
 
 
 def test_configuration_reference_has_every_key():

@@ -17,6 +17,7 @@ from flax import struct
 from pimjax.chips import CHIPS, Chip
 from pimjax.config.build import Capacity, Design, capacity_of
 from pimjax.config.config import Config
+from pimjax.config.uncosted import refuse_uncosted
 from pimjax.errors import TraceError
 from pimjax.runs.requests import resolve
 from pimjax.runs.reshape import stacked
@@ -54,6 +55,7 @@ def resolved(config: Config, trace: RoutingTrace | None) -> tuple[Config, Routin
         TraceError: the trace does not fit the model.
     """
     if not CHIPS[config.chip_model].takes_routing:
+        refuse_uncosted(config)
         return config, None
     return resolve(config, trace)
 
