@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pimjax import checks
 from pimjax.errors import CapacityError, PimjaxError
 
 MAX_JOBS = 5_000_000
@@ -30,16 +31,19 @@ class ResourceGroup:
     servers: int = 1
 
 
+@checks.checked(PimjaxError, name=checks.text)
 def unlimited(name: str) -> ResourceGroup:
     """One resource on which every job starts the instant it is ready (wires, fixed delays, release times)."""
     return ResourceGroup(name, UNLIMITED)
 
 
+@checks.checked(PimjaxError, name=checks.text, count=checks.whole(1, 2**24))
 def exclusive(name: str, count: int = 1) -> ResourceGroup:
     """`count` resources that each run one job at a time (tiles, crossbar groups, memory channels)."""
     return ResourceGroup(name, EXCLUSIVE, count=count)
 
 
+@checks.checked(PimjaxError, name=checks.text, servers=checks.whole(1))
 def pool(name: str, servers: int) -> ResourceGroup:
     """One resource of `servers` equal units with a common queue (digital units, attention units)."""
     return ResourceGroup(name, POOL, servers=servers)
@@ -144,6 +148,7 @@ class JobGraph:
                 )
 
 
+@checks.checked(PimjaxError, jobs=checks.numbers(0, dims=0, infinite=True))
 def require_capacity(jobs: float) -> None:
     """Raise `CapacityError` if a graph of `jobs` jobs is more than the engine accepts.
 

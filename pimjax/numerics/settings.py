@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from pimjax import checks
 from pimjax.config import ranges
 from pimjax.errors import NumericsError
 from pimjax.numerics.device import Device
@@ -137,6 +138,7 @@ def is_concrete(tree: Any) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
+@checks.checked(NumericsError, crossbar=checks.instance(Crossbar, "a Crossbar from Crossbar.create"))
 def check_crossbar(crossbar: Crossbar) -> None:
     """Raise NumericsError, in one sentence, for settings that mean nothing. Host only; a stack [N] is checked whole.
 
