@@ -87,7 +87,7 @@ def evaluate(program: Program, design: Design, column: Columns) -> dict[str, jax
     shares = "critical_ns" in program.fields  # the breakdown takes derivatives: several times the cost of the rest
     chip = CHIPS[program.chip_model]
     cost = chip.cost(design, column.schedule, capacity=program.capacity, fidelity=program.fidelity, critical=shares)
-    result = from_run_cost(cost, design.hardware.reticle_area_mm2, chip)
+    result = from_run_cost(cost, design.hardware, chip)
     return {name: getattr(result, name) for name in program.fields}
 
 

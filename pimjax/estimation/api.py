@@ -83,7 +83,7 @@ def estimate(
     design, capacity = build(config)
     if fidelity == "event":
         cost = chip.simulate(config, requests, capacity=capacity, options=options)
-        return on_host(chip, cost, config.hardware.reticle_area_mm2)
+        return on_host(chip, cost, design.hardware)
     inputs = chip.inputs(config, requests, fidelity=fidelity, capacity=capacity)
     return run_kernel(design, inputs, capacity, chip, fidelity)
 
@@ -104,7 +104,7 @@ def run_kernel(design: Design, inputs: Any, capacity: Capacity, chip: Chip, fide
     """One estimate in float64, NumPy out: on the host where the chip's formulas run there, else compiled."""
     if chip.runs_on_host:
         cost = chip.cost(design, inputs, capacity=capacity, fidelity=fidelity)
-        return on_host(chip, cost, design.hardware.reticle_area_mm2)
+        return on_host(chip, cost, design.hardware)
     with jax.enable_x64(True):
         if not stored_programs.is_on():
             return _numpy(_compiled(capacity, chip.name, fidelity)(design, inputs))
@@ -121,10 +121,10 @@ def run_kernel(design: Design, inputs: Any, capacity: Capacity, chip: Chip, fide
         return _numpy(Estimate(**run(*arguments), components=chip.component_names, op_kinds=chip.op_kinds))
 
 
-def on_host(chip: Chip, cost: RunCost, reticle_area_mm2: Any) -> Estimate:
+def on_host(chip: Chip, cost: RunCost, hardware: Any) -> Estimate:
     """The metrics of primitive costs that are NumPy, as NumPy float64."""
     with np.errstate(all="ignore"):
-        return _numpy(from_run_cost(cost, reticle_area_mm2, chip))
+        return _numpy(from_run_cost(cost, hardware, chip))
 
 
 @functools.cache

@@ -48,4 +48,4 @@ def estimate_kernel(design: Design, schedule: Any, *, capacity: Capacity, chip_m
     # leaves of NumPy would be computed on the host
     design, schedule = jax.tree.map(jnp.asarray, (design, schedule))
     cost = chip.cost(design, schedule, capacity=capacity, fidelity=fidelity)
-    return from_run_cost(cost, design.hardware.reticle_area_mm2, chip)
+    return from_run_cost(cost, design.hardware, chip)

@@ -116,7 +116,7 @@ def uncertainty(
     def metrics(values: dict[str, jax.Array]) -> dict[str, jax.Array]:
         drawn = point.set({f"hardware.{name}": value for name, value in values.items()})
         cost = chip.cost(drawn, inputs, capacity=capacity, fidelity=fidelity, critical=False)
-        result = from_run_cost(cost, drawn.hardware.reticle_area_mm2, chip)
+        result = from_run_cost(cost, drawn.hardware, chip)
         return {name: getattr(result, name) for name in (*METRICS, "status")}
 
     with jax.enable_x64(True):
