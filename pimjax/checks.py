@@ -252,7 +252,12 @@ def numbers(
     bounds += f"{' and' if bounds else ' of'} at most {most:g}" if most < np.inf else ""
     wanted = f"{article}{'' if infinite or integer else 'finite '}{noun}{size}{bounds}{', not empty' if filled else ''}"
 
+    simple = (allowed is None or 0 in allowed) and not integer and not filled
+
     def rule(value: Any) -> str | None:
+        if simple and type(value) in (float, np.float64):  # by far the most, on the way of one estimate
+            fine = (value > least if above else value >= least) and value <= most
+            return None if not valued or (fine and (infinite or abs(value) < np.inf)) else wanted
         array = value
         if not isinstance(value, (jax.Array, np.ndarray)):
             if isinstance(value, (str, bytes, bool, Mapping, set)) or value is None:

@@ -88,7 +88,7 @@ def law_of(model: Any, workload: Any) -> CapacityLaw:
 @checks.checked(
     ConfigError,
     law=checks.instance(CapacityLaw, "a CapacityLaw from capacity_law"),
-    num_tokens=checks.numbers(0, integer=True),
+    num_tokens=checks.numbers(0),
 )
 def capacity_at(law: CapacityLaw, num_tokens: ArrayLike) -> Array:
     """``C(L)``: tokens that each expert takes out of the first ``L``. NumPy unless an argument is a JAX array.

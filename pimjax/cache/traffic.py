@@ -50,7 +50,7 @@ class CacheWidths:
 
 
 _COUNT = checks.numbers(0)
-_VARIANT = checks.numbers(0, len(GO_CACHES) - 1, integer=True)
+_VARIANT = checks.numbers(0, len(GO_CACHES) - 1)
 _WIDTHS = checks.instance(CacheWidths, "CacheWidths")
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from pimjax.arrays import namespace
 from pimjax.config.hardware import HardwareSection, leaf_names
-from pimjax.schedule.arrays import namespace
 
 #: Of these a fraction of one is nothing that could be built, so that their least number holds for arrays too.
 _UNDIVIDED = ("rows", "columns")
