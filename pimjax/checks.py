@@ -116,6 +116,11 @@ def function(value: Any) -> str | None:
     return None if callable(value) else "a function"
 
 
+def mapping(value: Any) -> str | None:
+    """A mapping by names."""
+    return None if isinstance(value, Mapping) and all(isinstance(one, str) for one in value) else "a mapping by names"
+
+
 def instance(kind: type | tuple[type, ...], meaning: str) -> Rule:
     """An object of a class; `meaning` says which and how it is made."""
     return lambda value: None if isinstance(value, kind) else meaning

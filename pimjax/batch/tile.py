@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from pimjax import checks
 from pimjax.batch.columns import Columns
 from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, Design
@@ -133,6 +134,12 @@ def tile_program(program: Program, mesh: Mesh) -> Any:
     return jax.jit(mapped)
 
 
+@checks.checked(
+    ConfigError,
+    devices=checks.each(
+        checks.having("platform", "id", meaning="a device"), "a list of devices (jax.devices())", least=1
+    ),
+)
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh of one axis "H" over this process's devices (or the given ones).
 

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from pimjax import checks
 from pimjax.chips import CHIPS, Chip, EventOptions, RunCost
 from pimjax.compiling import quick_compilation
 from pimjax.config.build import Capacity, Design, build
@@ -24,6 +25,9 @@ from pimjax.runs.requests import resolve, stacked
 from pimjax.trace.routing import RoutingTrace
 
 
+@checks.checked(
+    ConfigError, fidelity=checks.text, seed=checks.whole(0, 2**63 - 1), accuracy=checks.text, timeline=checks.path
+)
 def estimate(
     config: Config,
     trace: RoutingTrace | None = None,

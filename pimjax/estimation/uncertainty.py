@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pimjax import checks
 from pimjax import status as status_bits
 from pimjax.array_typing import HostArray
 from pimjax.chips import CHIPS
@@ -65,6 +66,14 @@ def uncertain_fields(config: Config) -> dict[str, tuple[float, float, float, boo
     return out
 
 
+@checks.checked(
+    ConfigError,
+    config=checks.instance(Config, "a Config from pimjax.load_config"),
+    samples=checks.whole(2, 2**24),
+    seed=checks.whole(0, 2**63 - 1),
+    level=checks.numbers(0, 1, dims=0, above=True),
+    top=checks.whole(0),
+)
 def uncertainty(
     config: Config,
     trace: RoutingTrace | None = None,
