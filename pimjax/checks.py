@@ -102,8 +102,8 @@ def word(*allowed: str) -> Rule:
 
 
 def text(value: Any) -> str | None:
-    """Text that is not empty."""
-    return None if isinstance(value, str) and value else "text that is not empty"
+    """Text that is not empty and no whole file."""
+    return None if isinstance(value, str) and 0 < len(value) <= 4096 else "text of 1 to 4,096 characters"
 
 
 def flag(value: Any) -> str | None:
@@ -134,6 +134,8 @@ def having(*names: str, meaning: str) -> Rule:
 def floating(value: Any) -> str | None:
     """A floating-point kind of numbers."""
     wanted = "a floating-point dtype (jax.numpy.float32)"
+    if isinstance(value, str) and value not in ("float16", "bfloat16", "float32", "float64"):
+        return wanted
     try:
         return None if value is not None and jnp.issubdtype(jnp.dtype(value), jnp.floating) else wanted
     except (TypeError, ValueError):

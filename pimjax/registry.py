@@ -36,9 +36,9 @@ class ChipRegistry(Mapping[str, Any]):
                 self._find_installed()
             if name not in self._homes:
                 known = ", ".join(self)
-                hint = difflib.get_close_matches(str(name), list(self), 1)
+                hint = difflib.get_close_matches(name[:200], list(self), 1)
                 advice = f"did you mean {hint[0]!r}? " if hint else ""
-                raise ConfigError(f"chip_model: {name!r} is unknown; {advice}allowed: {known}")
+                raise ConfigError(f"chip_model: {shown(name)} is unknown; {advice}allowed: {known}")
             module, _, attribute = self._homes[name].partition(":")
             self._loaded[name] = getattr(importlib.import_module(module), attribute)
         return self._loaded[name]

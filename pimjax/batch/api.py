@@ -40,11 +40,14 @@ from pimjax.runs.reshape import stacked
 from pimjax.trace.routing import RoutingTrace
 
 PRECISIONS = ("float32", "float64")
+_TRACE = checks.instance(RoutingTrace, "a RoutingTrace")
+_TRACES = checks.any_of(_TRACE, checks.each(_TRACE, "a list of them", least=1))
 _SHARED_FROM = 16  # lanes per variant from which a tile holds one variant only
 
 
 @checks.checked(
     ConfigError,
+    traces=_TRACES,
     fidelity=checks.text,
     pairing=checks.text,
     precision=checks.text,

@@ -117,6 +117,9 @@ def least_cost(rows: Real, cols: Real, node_nm: Real) -> LeastCost:
 
 def _check_ranges(parameters: TileParameters) -> None:
     def scalar(name: str) -> float:
+        checks.require(
+            ConfigError, f"tile parameter {name}", getattr(parameters, name), checks.numbers(dims=0, infinite=True)
+        )
         return float(np.asarray(getattr(parameters, name)))
 
     for name, (low, high) in PARAMETER_RANGES.items():

@@ -26,7 +26,14 @@ from pimjax.trace.routing import RoutingTrace
 
 
 @checks.checked(
-    ConfigError, fidelity=checks.text, seed=checks.whole(0, 2**63 - 1), accuracy=checks.text, timeline=checks.path
+    ConfigError,
+    fidelity=checks.text,
+    seed=checks.whole(0, 2**63 - 1),
+    accuracy=checks.text,
+    timeline=checks.path,
+    expert_choices=checks.having(
+        "__len__", "__iter__", meaning="one list of expert ids for each (pass, MoE layer, token)"
+    ),
 )
 def estimate(
     config: Config,

@@ -101,6 +101,7 @@ def _plain(value: Any) -> Any:
 @checks.checked(
     ConfigError,
     config=checks.instance(Config, "a Config from pimjax.load_config"),
+    trace=checks.instance(RoutingTrace, "a RoutingTrace"),
     fidelity=checks.text,
     caches=_NAMES,
     group_sizes=_SIZES,

@@ -69,6 +69,7 @@ def uncertain_fields(config: Config) -> dict[str, tuple[float, float, float, boo
 @checks.checked(
     ConfigError,
     config=checks.instance(Config, "a Config from pimjax.load_config"),
+    fidelity=checks.text,
     samples=checks.whole(2, 2**24),
     seed=checks.whole(0, 2**63 - 1),
     level=checks.numbers(0, 1, dims=0, above=True),

@@ -206,6 +206,8 @@ def crossbar_model(
     def linear(weights: Array, inputs: Array, site: Site) -> Array:
         if site.name == "router" and router == "digital":
             return exact_linear(weights, inputs, site)
+        if site.name not in ranges:
+            raise NumericsError(f"ranges lack {site.name!r}: calibrate_model makes the ranges of every matrix")
         own = (chip[site.name], ranges[site.name])
         for index in (site.layer if site.layer >= 0 else None, site.expert):
             if index is not None:

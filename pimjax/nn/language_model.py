@@ -13,7 +13,7 @@ from flax import nnx
 
 from pimjax import checks
 from pimjax.array_typing import Array, ArrayLike
-from pimjax.errors import ConfigError, shown
+from pimjax.errors import ConfigError
 from pimjax.nn.decoder_block import (
     LinearFunction,
     Parameters,
@@ -71,10 +71,8 @@ class LanguageModelConfig:
             )
         if self.top_k > self.num_experts:
             raise ConfigError(f"language model: top_k is {self.top_k}, but there are {self.num_experts} experts")
-        if self.router not in ("token_choice", "expert_choice"):
-            raise ConfigError(f"language model: router is {shown(self.router)}; allowed: token_choice, expert_choice")
-        if self.activation not in ("relu", "swiglu"):
-            raise ConfigError(f"language model: activation is {shown(self.activation)}; allowed: relu, swiglu")
+        checks.require(ConfigError, "language model: router", self.router, checks.word("token_choice", "expert_choice"))
+        checks.require(ConfigError, "language model: activation", self.activation, checks.word("relu", "swiglu"))
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter; per-layer ones lead with ``L``, matrices are ``[out, in]``."""

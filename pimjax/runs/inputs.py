@@ -167,6 +167,11 @@ def inputs_of_parts(
 
     Recomputed prefixes are sampled once for all pieces.
     """
+    if len(parts) != len(edges) + 1:
+        raise ConfigError(
+            f"parts has {len(parts)} configurations for {len(edges)} edges: give the whole run, its prefill, and one for each "
+            "piece between edges"
+        )
     whole = inputs_from_routing(config, routing, fidelity=fidelity, capacity=capacity)
     recomputes = bool(cache_use(config).experts_all)
     made = [whole, dataclasses.replace(whole, weights=np.zeros_like(whole.weights))]
