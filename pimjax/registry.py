@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, shown
 
 GROUP = "pimjax.chips"
 
@@ -29,14 +29,16 @@ class ChipRegistry(Mapping[str, Any]):
         self._installed = False
 
     def __getitem__(self, name: str) -> Any:
+        if not isinstance(name, str):
+            raise ConfigError(f"chip_model: {shown(name)} is no name; allowed: {', '.join(self)}")
         if name not in self._loaded:
             if name not in self._homes:
                 self._find_installed()
             if name not in self._homes:
                 known = ", ".join(self)
-                hint = difflib.get_close_matches(str(name), list(self), 1)
+                hint = difflib.get_close_matches(name[:200], list(self), 1)
                 advice = f"did you mean {hint[0]!r}? " if hint else ""
-                raise ConfigError(f"chip_model: {name!r} is unknown; {advice}allowed: {known}")
+                raise ConfigError(f"chip_model: {shown(name)} is unknown; {advice}allowed: {known}")
             module, _, attribute = self._homes[name].partition(":")
             self._loaded[name] = getattr(importlib.import_module(module), attribute)
         return self._loaded[name]
@@ -51,7 +53,7 @@ class ChipRegistry(Mapping[str, Any]):
 
     def __contains__(self, name: object) -> bool:
         self._find_installed()
-        return name in self._homes
+        return isinstance(name, str) and name in self._homes
 
     def register(self, chip: Any) -> None:
         """Add a chip under its own name.
@@ -59,6 +61,10 @@ class ChipRegistry(Mapping[str, Any]):
         Raises:
             ConfigError: another chip has that name.
         """
+        if not isinstance(getattr(chip, "name", None), str) or not hasattr(chip, "components"):
+            raise ConfigError(
+                f"chip is {shown(chip)}: it must be an object of a subclass of pimjax.chips.Chip with a name"
+            )
         if chip.name in self._homes and self._loaded.get(chip.name) is not chip:
             raise ConfigError(f"chip {chip.name!r} is registered already; give the new one another name")
         self._homes[chip.name] = f"{type(chip).__module__}:"

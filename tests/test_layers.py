@@ -14,6 +14,7 @@ ORDER = (
     "status",
     "array_typing",
     "arrays",
+    "checks",
     "resources",
     "compiling",
     "registry",

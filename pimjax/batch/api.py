@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from pimjax import checks
 from pimjax.array_typing import HostArray
 from pimjax.batch.columns import (
     Columns,
@@ -39,9 +40,22 @@ from pimjax.runs.reshape import stacked
 from pimjax.trace.routing import RoutingTrace
 
 PRECISIONS = ("float32", "float64")
+_TRACE = checks.instance(RoutingTrace, "a RoutingTrace")
+_TRACES = checks.any_of(_TRACE, checks.each(_TRACE, "a list of them", least=1))
 _SHARED_FROM = 16  # lanes per variant from which a tile holds one variant only
 
 
+@checks.checked(
+    ConfigError,
+    traces=_TRACES,
+    fidelity=checks.text,
+    pairing=checks.text,
+    precision=checks.text,
+    fields=checks.each(checks.text, "a list of names of fields of Estimate"),
+    config=checks.instance(Config, "a Config from pimjax.load_config"),
+    tile_points=checks.whole(1),
+    timings=checks.instance(Timings, "Timings"),
+)
 def estimate_batch(
     configs: Config | Sequence[Config] | Design,
     traces: RoutingTrace | Sequence[RoutingTrace] | None = None,
@@ -154,7 +168,7 @@ def _points(configs: Any, config: Config | None) -> tuple[Design | None, list[Co
         return configs_of_design(configs, config)
     if config is not None:
         raise ConfigError("config goes with a Design; configurations already say everything: leave it out")
-    listed = [configs] if isinstance(configs, Config) else list(configs)
+    listed = [configs] if isinstance(configs, Config) else list(configs) if isinstance(configs, Iterable) else []
     if not listed or not all(isinstance(one, Config) for one in listed):
         raise ConfigError("estimate_batch needs a Config, a non-empty list of them, or a Design")
     return None, listed

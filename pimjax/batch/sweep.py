@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from pimjax import checks
 from pimjax.array_typing import HostArray
 from pimjax.batch.chunks import SELECTED_POINTS, STORED_POINTS, Chunk, Grid, make_grid, share_of
 from pimjax.batch.distributed import Processes, meet
@@ -55,6 +56,13 @@ class SweepOutcome:
     selected_file: Path | None = None  # the same rows on disk
 
 
+@checks.checked(
+    ConfigError,
+    folder=checks.path,
+    mesh=checks.instance(Mesh, "a mesh from pimjax.batch.make_mesh"),
+    processes=checks.instance(Processes, "Processes"),
+    progress=checks.function,
+)
 def run_sweep(
     sweep: SweepConfig,
     folder: str | Path | None = None,
@@ -312,6 +320,7 @@ class _Run:
         return summary, rows
 
 
+@checks.checked(ConfigError, sweep=checks.instance(SweepConfig, "a SweepConfig from load_sweep(file or mapping)"))
 def plan_of(sweep: SweepConfig) -> dict[str, Any]:
     """What a sweep would do, without doing it: points, variants, chunks, traces."""
     space: Space = space_of(sweep)

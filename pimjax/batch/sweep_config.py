@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError, field_validator
 
+from pimjax import checks
 from pimjax.batch.axes import Axis, Interval, LogRange, Range, check_distinct
 from pimjax.config.base import Section, option
 from pimjax.config.config import Config
@@ -111,6 +112,7 @@ class SweepConfig(Section):
     format: Literal["parquet", "csv", "json"] = option("parquet", about="csv and json are for small sweeps")
 
 
+@checks.checked(ConfigError, overrides=checks.instance(Mapping, "a mapping of keys of the sweep to values"))
 def load_sweep(path: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> SweepConfig:
     """Read and check a sweep.
 

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from pimjax import checks
 from pimjax.batch.columns import Columns
 from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, Design
@@ -87,7 +88,7 @@ def evaluate(program: Program, design: Design, column: Columns) -> dict[str, jax
     shares = "critical_ns" in program.fields  # the breakdown takes derivatives: several times the cost of the rest
     chip = CHIPS[program.chip_model]
     cost = chip.cost(design, column.schedule, capacity=program.capacity, fidelity=program.fidelity, critical=shares)
-    result = from_run_cost(cost, design.hardware.reticle_area_mm2, chip)
+    result = from_run_cost(cost, design.hardware, chip)
     return {name: getattr(result, name) for name in program.fields}
 
 
@@ -133,6 +134,12 @@ def tile_program(program: Program, mesh: Mesh) -> Any:
     return jax.jit(mapped)
 
 
+@checks.checked(
+    ConfigError,
+    devices=checks.each(
+        checks.having("platform", "id", meaning="a device"), "a list of devices (jax.devices())", least=1
+    ),
+)
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh of one axis "H" over this process's devices (or the given ones).
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from flax import struct
 
+from pimjax import checks
 from pimjax.array_typing import Array, ArrayLike, HostArray
 from pimjax.arrays import namespace, where
 from pimjax.config.workload import CAPACITY_RULES
@@ -34,6 +35,14 @@ class CapacityLaw:
     rule: Array | HostArray
 
 
+@checks.checked(
+    ConfigError,
+    num_experts=checks.whole(1),
+    top_k=checks.whole(1),
+    max_tokens=checks.whole(1),
+    prompt_tokens=checks.whole(1),
+    rule=checks.word(*CAPACITY_RULES),
+)
 def capacity_law(
     num_experts: int, top_k: int, *, max_tokens: int, prompt_tokens: int = 1, rule: str = "growing"
 ) -> CapacityLaw:
@@ -76,6 +85,11 @@ def law_of(model: Any, workload: Any) -> CapacityLaw:
     )
 
 
+@checks.checked(
+    ConfigError,
+    law=checks.instance(CapacityLaw, "a CapacityLaw from capacity_law"),
+    num_tokens=checks.numbers(0),
+)
 def capacity_at(law: CapacityLaw, num_tokens: ArrayLike) -> Array:
     """``C(L)``: tokens that each expert takes out of the first ``L``. NumPy unless an argument is a JAX array.
 

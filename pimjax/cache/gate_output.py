@@ -16,17 +16,21 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from pimjax import checks
 from pimjax.array_typing import Array, ArrayLike
 from pimjax.cache.capacity import CapacityLaw, capacity_at
 from pimjax.cache.full import FullState, full_init, full_prefill, full_step
 from pimjax.cache.step import GateOutputStep, is_padding
 from pimjax.cache.threshold import ThresholdState, threshold_init, threshold_prefill, threshold_step
 from pimjax.cache.traffic import CacheWidths
+from pimjax.errors import ConfigError
 from pimjax.trace.routers import expert_choice
 
 Variant = Literal["full", "threshold"]
+_VARIANT = checks.word("full", "threshold")
 
 
+@checks.checked(ConfigError, variant=_VARIANT, num_experts=checks.whole(1, 65536), size=checks.whole(1, 2**24))
 def gate_output_init(variant: Variant, num_experts: int, *, size: int) -> ThresholdState | FullState:
     """An empty cache; `size` is the list length (threshold) or the longest sequence (full), static.
 
@@ -36,6 +40,15 @@ def gate_output_init(variant: Variant, num_experts: int, *, size: int) -> Thresh
     return (threshold_init if variant == "threshold" else full_init)(num_experts, size)
 
 
+@checks.checked(
+    ConfigError,
+    state=checks.instance((ThresholdState, FullState), "a state from gate_output_init"),
+    scores=checks.numbers(dims=2, infinite=True, filled=True),
+    law=checks.instance(CapacityLaw, "a CapacityLaw from capacity_law"),
+    widths=checks.instance(CacheWidths, "CacheWidths"),
+    is_token=checks.flags(dims=1),
+    revise=checks.flags(dims=0),
+)
 def gate_output_decode(
     state: ThresholdState | FullState,
     scores: Array,
@@ -64,7 +77,14 @@ def gate_output_decode(
     >>> gate_output_decode(state, scores, capacity_law(2, 1, max_tokens=3))[1].admitted.astype(int).tolist()
     [[1, 1], [0, 1], [0, 1]]
     """
-    real = ~is_padding(scores) if is_token is None else is_token
+    scores = jnp.asarray(scores)
+    real = ~is_padding(scores) if is_token is None else jnp.asarray(is_token)
+    experts = state.keys.shape[0 if isinstance(state, ThresholdState) else -1]
+    if scores.shape[1] != experts or real.shape != scores.shape[:1]:
+        raise ConfigError(
+            f"scores have shape {list(scores.shape)} and is_token {list(real.shape)}: a cache of {experts} experts takes "
+            f"[tokens, {experts}] and [tokens]"
+        )
 
     def body(carry: Any, token: tuple[Array, Array]) -> tuple[Any, GateOutputStep]:
         if isinstance(carry, ThresholdState):
@@ -75,6 +95,17 @@ def gate_output_decode(
     return jax.lax.scan(body, state, (scores, real))
 
 
+@checks.checked(
+    ConfigError,
+    gate_scores=checks.numbers(dims=2, infinite=True, filled=True),
+    law=checks.instance(CapacityLaw, "a CapacityLaw from capacity_law"),
+    widths=checks.instance(CacheWidths, "CacheWidths"),
+    steps=checks.whole(0, 2**24),
+    size=checks.whole(1, 2**24),
+    variant=_VARIANT,
+    num_tokens=checks.numbers(0, dims=0, integer=True),
+    revise=checks.flags(dims=0),
+)
 def gate_output_request(
     gate_scores: Array,
     law: CapacityLaw,
@@ -110,6 +141,7 @@ def gate_output_request(
     >>> out.admitted.astype(int).tolist()
     [[0, 1]]
     """
+    gate_scores = jnp.asarray(gate_scores)
     rows = gate_scores.shape[0]
     count = jnp.asarray(rows if num_tokens is None else num_tokens, jnp.int32)
     prompt = jnp.minimum(law.prompt_tokens, count)
@@ -122,6 +154,11 @@ def gate_output_request(
     return gate_output_decode(state, arriving, law, widths, is_token=index < count, revise=revise)[1]
 
 
+@checks.checked(
+    ConfigError,
+    gate_scores=checks.numbers(dims=2, infinite=True, filled=True),
+    law=checks.instance(CapacityLaw, "a CapacityLaw from capacity_law"),
+)
 def prompt_admissions(gate_scores: Array, law: CapacityLaw) -> Array:
     """The sets ``M_e(P)`` that serve the prompt; bool ``[T, E]``, false from row ``P`` on.
 
@@ -130,7 +167,7 @@ def prompt_admissions(gate_scores: Array, law: CapacityLaw) -> Array:
     >>> prompt_admissions(scores, capacity_law(2, 1, max_tokens=3, prompt_tokens=3)).astype(int).tolist()
     [[1, 0], [1, 1], [0, 1]]
     """
-    prompt = law.prompt_tokens
+    gate_scores, prompt = jnp.asarray(gate_scores), law.prompt_tokens
     column = jax.lax.broadcasted_iota(jnp.int32, gate_scores.shape, 1)
     chosen = expert_choice(gate_scores, capacity_at(law, prompt), num_tokens=prompt)
     return chosen & (column < law.num_experts)

@@ -14,11 +14,17 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from pimjax import checks
 from pimjax.array_typing import Array, ArrayLike
+from pimjax.errors import ConfigError
 
 #: Line number that stands for "no access" (padding of a stream) and "no line" (an empty place).
 NO_LINE = -1
 POLICIES = ("lru", "lfu")
+_LINES = checks.numbers(NO_LINE, dims=1, integer=True)
+_ONE = checks.numbers(0, dims=0, integer=True)
+_POLICY = checks.numbers(0, len(POLICIES) - 1, dims=0, integer=True)
+_PLACES = checks.whole(1, 2**24)
 
 
 @struct.dataclass
@@ -128,6 +134,7 @@ def sram_access(
     return after, AccessResult(hit, evicted, back, real & ~hit & ~write)
 
 
+@checks.checked(ConfigError, lines=_LINES, is_write=checks.flags(dims=1), capacity=_ONE, policy=_POLICY, places=_PLACES)
 def sram_run(
     lines: Array, is_write: Array, capacity: ArrayLike, policy: ArrayLike, *, places: int
 ) -> tuple[SramState, AccessResult]:
@@ -147,9 +154,10 @@ def sram_run(
     def body(state: SramState, access: tuple[Array, Array]) -> tuple[SramState, AccessResult]:
         return sram_access(state, access[0], access[1], capacity, policy)
 
-    return jax.lax.scan(body, sram_init(places), (lines, is_write))
+    return jax.lax.scan(body, sram_init(places), _stream(lines, is_write))
 
 
+@checks.checked(ConfigError, lines=_LINES, is_write=checks.flags(dims=1), capacity=_ONE, policy=_POLICY, places=_PLACES)
 def hierarchy_traffic(
     lines: Array, is_write: Array, capacity: ArrayLike, policy: ArrayLike, *, places: int
 ) -> HierarchyTraffic:
@@ -169,12 +177,19 @@ def hierarchy_traffic(
         return (state, counts + one), None
 
     start = (sram_init(places), jnp.zeros(4, jnp.int32))
-    (state, counts), _ = jax.lax.scan(body, start, (lines, is_write))
+    (state, counts), _ = jax.lax.scan(body, start, _stream(lines, is_write))
     accesses, hits, reads, writes = counts
     return HierarchyTraffic(accesses, hits, reads, writes, state.dirty.sum(dtype=jnp.int32))
 
 
-@partial(jax.jit, static_argnames="places")
+@checks.checked(
+    ConfigError,
+    lines=_LINES,
+    is_write=checks.flags(dims=1),
+    capacities=checks.numbers(0, dims=1, integer=True, filled=True),
+    policy=checks.numbers(0, len(POLICIES) - 1, dims=(0, 1), integer=True),
+    places=_PLACES,
+)
 def hit_rate_curve(
     lines: Array, is_write: Array, capacities: Array, policy: ArrayLike = 0, *, places: int
 ) -> HierarchyTraffic:
@@ -194,9 +209,28 @@ def hit_rate_curve(
     >>> curve.hits.tolist()
     [0, 0, 2]
     """
-    policies = jnp.broadcast_to(jnp.asarray(policy, jnp.int32), capacities.shape)
+    lines, is_write = _stream(lines, is_write)
+    capacities, policies = jnp.asarray(capacities, jnp.int32), jnp.asarray(policy, jnp.int32)
+    if policies.ndim and policies.shape != capacities.shape:
+        raise ConfigError(
+            f"policy has shape {list(policies.shape)}, but there are {len(capacities)} capacities: give one, or one each"
+        )
+    return _curve(lines, is_write, capacities, jnp.broadcast_to(policies, capacities.shape), places=places)
+
+
+@partial(jax.jit, static_argnames="places")
+def _curve(lines: Array, is_write: Array, capacities: Array, policies: Array, *, places: int) -> HierarchyTraffic:
     run = partial(hierarchy_traffic, lines, is_write, places=places)
     return jax.vmap(run)(capacities, policies)
+
+
+def _stream(lines: Array, is_write: Array) -> tuple[Array, Array]:
+    lines, is_write = jnp.asarray(lines, jnp.int32), jnp.asarray(is_write).astype(bool)
+    if lines.shape != is_write.shape:
+        raise ConfigError(
+            f"lines has {len(lines)} accesses and is_write {len(is_write)}: give one flag for each access"
+        )
+    return lines, is_write
 
 
 __all__ = [

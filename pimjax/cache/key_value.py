@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from pimjax import checks
 from pimjax.array_typing import Array
 from pimjax.cache.quantisation import QuantisedRows, dequantise_rows, quantise_rows
+from pimjax.errors import ConfigError
 
 Rows = Array | QuantisedRows
+_SHAPE = checks.each(checks.whole(1, 2**24), "the axes of one token's entry: whole numbers of at least 1", least=1)
 
 
 @struct.dataclass
@@ -39,6 +42,14 @@ class KeyValueCache:
         return jax.tree.leaves(self.first)[0].shape[0]
 
 
+@checks.checked(
+    ConfigError,
+    first_shape=_SHAPE,
+    second_shape=_SHAPE,
+    rows=checks.whole(1, 2**24),
+    quantised=checks.flag,
+    dtype=checks.floating,
+)
 def kv_init(
     first_shape: tuple[int, ...],
     second_shape: tuple[int, ...],
@@ -68,6 +79,13 @@ def kv_init(
     return KeyValueCache(empty(first_shape), empty(second_shape), jnp.int32(0))
 
 
+@checks.checked(
+    ConfigError,
+    cache=checks.instance(KeyValueCache, "a KeyValueCache from kv_init"),
+    first=checks.numbers(infinite=True),
+    second=checks.numbers(infinite=True),
+    is_token=checks.flags(dims=0),
+)
 def kv_append(cache: KeyValueCache, first: Array, second: Array, *, is_token: Array | bool = True) -> KeyValueCache:
     """Append one token; in a full ring it overwrites the oldest.
 
@@ -76,6 +94,7 @@ def kv_append(cache: KeyValueCache, first: Array, second: Array, *, is_token: Ar
       first, second: the token's entries, shapes as given to :func:`kv_init`.
       is_token: bool ``[]``; false for padding, which changes nothing.
     """
+    first, second = _fitting(cache, first, second, leading=0)
     real = jnp.asarray(is_token)
     row = cache.num_tokens % cache.num_rows
 
@@ -94,6 +113,13 @@ def kv_append(cache: KeyValueCache, first: Array, second: Array, *, is_token: Ar
     return KeyValueCache(put(cache.first, first), put(cache.second, second), cache.num_tokens + real.astype(jnp.int32))
 
 
+@checks.checked(
+    ConfigError,
+    cache=checks.instance(KeyValueCache, "a KeyValueCache from kv_init"),
+    first=checks.numbers(infinite=True),
+    second=checks.numbers(infinite=True),
+    num_tokens=checks.numbers(0, dims=0, integer=True),
+)
 def kv_prefill(cache: KeyValueCache, first: Array, second: Array, num_tokens: Array | int) -> KeyValueCache:
     """Fill an empty cache with a prompt at once.
 
@@ -102,6 +128,7 @@ def kv_prefill(cache: KeyValueCache, first: Array, second: Array, num_tokens: Ar
       first, second: entries of the prompt ``[T, ...]``; rows from `num_tokens` on are padding.
       num_tokens: int ``[]``, ``P``; more than ``W`` tokens keep the last ``W`` (a window's ring).
     """
+    first, second = _fitting(cache, first, second, leading=1)
     count = jnp.asarray(num_tokens, jnp.int32)
     token = _token_of_row(count, cache.num_rows)
     held = token >= 0
@@ -114,6 +141,9 @@ def kv_prefill(cache: KeyValueCache, first: Array, second: Array, num_tokens: Ar
     return KeyValueCache(fill(cache.first, first), fill(cache.second, second), count)
 
 
+@checks.checked(
+    ConfigError, cache=checks.instance(KeyValueCache, "a KeyValueCache from kv_init"), dtype=checks.floating
+)
 def kv_read(cache: KeyValueCache, dtype: jnp.dtype = jnp.float32) -> tuple[Array, Array, Array]:
     """Everything in the cache.
 
@@ -130,6 +160,21 @@ def kv_read(cache: KeyValueCache, dtype: jnp.dtype = jnp.float32) -> tuple[Array
         return dequantise_rows(stored, dtype) if isinstance(stored, QuantisedRows) else stored.astype(dtype)
 
     return rows(cache.first), rows(cache.second), _token_of_row(cache.num_tokens, cache.num_rows)
+
+
+def _fitting(cache: KeyValueCache, first: Array, second: Array, *, leading: int) -> tuple[Array, Array]:
+    """Entries as arrays whose axes, after `leading` ones, are those of the cache."""
+    made = []
+    for name, stored, given in (("first", cache.first, first), ("second", cache.second, second)):
+        array, entry = jnp.asarray(given), jax.tree.leaves(stored)[0].shape[1:]
+        if array.shape[leading:] != entry or array.ndim != leading + len(entry) or 0 in array.shape:
+            tokens = "tokens, " * leading
+            raise ConfigError(
+                f"{name} has shape {list(array.shape)}, but the cache holds entries of {list(entry)}: give "
+                f"[{tokens}{', '.join(map(str, entry))}]"
+            )
+        made.append(array)
+    return made[0], made[1]
 
 
 def _token_of_row(num_tokens: Array, rows: int) -> Array:

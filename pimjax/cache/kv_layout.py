@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pimjax import checks
 from pimjax.array_typing import Array, ArrayLike
 from pimjax.arrays import where
 from pimjax.config.model import ATTENTION_KINDS
+from pimjax.errors import ConfigError
 
 _MLA = ATTENTION_KINDS.index("mla")
 
@@ -37,6 +39,13 @@ def mla_token_bytes(
     return (1.0 * kv_lora_rank + rope_head_dim) * kv_bytes + 2.0 * scale_bytes
 
 
+@checks.checked(
+    ConfigError,
+    model=checks.having(
+        "num_kv_heads", "head_dim", "kv_lora_rank", "rope_head_dim", "attention", meaning="the model of a built design"
+    ),
+    workload=checks.having("kv_bytes", meaning="the workload of a built design"),
+)
 def kv_token_bytes(model: Any, workload: Any) -> Array:
     """Bytes per token and layer of a built design (``design.model``, ``design.workload``); float, data throughout.
 

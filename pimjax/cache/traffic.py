@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from flax import struct
 
-from pimjax import arrays
+from pimjax import arrays, checks
 from pimjax.array_typing import Array, ArrayLike
 from pimjax.arrays import namespace, where
 from pimjax.cache.reference_traffic import reference_gate_output_bytes
 from pimjax.config.workload import GO_CACHES
+from pimjax.errors import ConfigError
 
 NONE, FULL, THRESHOLD, AUTHORS = (GO_CACHES.index(name) for name in ("none", "full", "threshold", "authors"))
 
@@ -46,6 +47,11 @@ class CacheWidths:
     score_bytes: ArrayLike = 2
     activation_bytes: ArrayLike = 1
     d_model: ArrayLike = 4096
+
+
+_COUNT = checks.numbers(0)
+_VARIANT = checks.numbers(0, len(GO_CACHES) - 1)
+_WIDTHS = checks.instance(CacheWidths, "CacheWidths")
 
 
 def _float(value: ArrayLike) -> Array:
@@ -92,6 +98,15 @@ def lists_held(num_experts: ArrayLike, entries: ArrayLike, score: ArrayLike):
     return num_experts * entries * score
 
 
+@checks.checked(
+    ConfigError,
+    variant=_VARIANT,
+    widths=_WIDTHS,
+    prompt_tokens=_COUNT,
+    num_experts=_COUNT,
+    capacity=_COUNT,
+    largest_capacity=_COUNT,
+)
 def gate_output_prefill(
     variant: ArrayLike,
     widths: CacheWidths,
@@ -137,6 +152,17 @@ def gate_output_prefill(
     )
 
 
+@checks.checked(
+    ConfigError,
+    variant=_VARIANT,
+    widths=_WIDTHS,
+    num_tokens=_COUNT,
+    num_experts=_COUNT,
+    admitted=_COUNT,
+    taken=_COUNT,
+    capacity=_COUNT,
+    largest_capacity=_COUNT,
+)
 def gate_output_step(
     variant: ArrayLike,
     widths: CacheWidths,
@@ -226,6 +252,7 @@ def kv_step(token_bytes: ArrayLike, num_tokens: ArrayLike, window: ArrayLike = 0
     return Traffic(seen, per_token + 0.0 * seen, seen)
 
 
+@checks.checked(ConfigError, num_tokens=_COUNT, window=_COUNT)
 def visible_tokens(num_tokens: ArrayLike, window: ArrayLike = 0) -> Array:
     """Tokens whose keys a query at length ``L`` sees: ``min(L, window)``; window 0 means all.
 

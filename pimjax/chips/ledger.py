@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pimjax.checks import each, having, instance, require, text
 from pimjax.config.retired import RETIRED
+from pimjax.errors import ConfigError
 from pimjax.registry import CHIPS
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def setting(key: str, *values: Any, decisive: bool = False) -> Condition:
     >>> setting("plan.tile", "parametric").holds(Config())
     False
     """
+    require(ConfigError, "key", key, text)
     wanted = " or ".join(_shown(value) for value in values)
     return Condition(key, wanted, lambda config: value_at(config, key) in values, decisive)
 
@@ -91,6 +94,9 @@ def reads(keys: str, *when: Condition) -> tuple[Read, ...]:
     >>> [read.key for read in reads("mvm_latency_ns plan.tile")]
     ['hardware.mvm_latency_ns', 'plan.tile']
     """
+    require(ConfigError, "keys", keys, text)
+    for one in when:
+        require(ConfigError, "when", one, instance(Condition, "a Condition from setting"))
     return tuple(Read(key if "." in key else f"hardware.{key}", when) for key in keys.split())
 
 
@@ -163,11 +169,23 @@ def without_effect(*configs: Config, keys: Iterable[str] = (), accuracy: bool = 
     ...     print(sentence)
     hardware.node_nm has no effect with plan.tile: calibrated; set plan.tile: parametric
     """
+    for config in configs:
+        require(
+            ConfigError, "configs", config, having("chip_model", "stated", meaning="a Config from pimjax.load_config")
+        )
+    meaning = "a collection of dotted keys"
+    require(ConfigError, "keys", keys, lambda value: meaning if isinstance(value, str) else _iterable(value, meaning))
+    keys = tuple(keys)
+    require(ConfigError, "keys", keys, each(text, meaning))
     found: dict[str, str] = {}
     for index, config in enumerate(configs):
         idle = _idle(config, (*config.stated, *keys), accuracy)
         found = idle if index == 0 else {key: text for key, text in found.items() if key in idle}
     return list(found.values())
+
+
+def _iterable(value: Any, meaning: str) -> str | None:
+    return None if isinstance(value, Iterable) else meaning
 
 
 def _idle(config: Config, keys: Iterable[str], accuracy: bool) -> dict[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pimjax import checks
 from pimjax.circuit.component import Component, component
 from pimjax.circuit.constants import Constants, Real, sourced, value
 from pimjax.circuit.gates import flip_flop, full_adder
 from pimjax.circuit.scaling import digital_area_factor, digital_energy_factor
+from pimjax.errors import ConfigError
 
 ADDER32_AREA = sourced(
     "accumulators.adder32_area_um2",
@@ -90,6 +92,14 @@ def accumulator_strip(
     return Component(lanes * area, energy, 1.0 / value(ACCUMULATOR_CLOCK, constants))
 
 
+@checks.checked(
+    ConfigError,
+    row_blocks=checks.numbers(0),
+    columns=checks.numbers(0),
+    lanes=checks.numbers(0, above=True),
+    clock_ghz=checks.numbers(0, above=True),
+    fill_ns=checks.numbers(0),
+)
 def column_accumulation_ns(
     row_blocks: Real,
     columns: Real,

@@ -6,14 +6,16 @@ import math
 
 import jax.numpy as jnp
 
+from pimjax import checks
 from pimjax.circuit.adc_hermes import PULSE_CLOCK, adc_hermes_cco
 from pimjax.circuit.adc_survey import adc_survey
 from pimjax.circuit.adc_table import PUBLISHED_ADCS, adc_table
 from pimjax.circuit.adc_zigzag import adc_zigzag
 from pimjax.circuit.analog_mux import ON_RESISTANCE
 from pimjax.circuit.cell_array import LINE_CAPACITANCE, select_kind
-from pimjax.circuit.component import Component
+from pimjax.circuit.component import RULES, Component
 from pimjax.circuit.constants import Constants, Real, value
+from pimjax.errors import ConfigError
 
 ADC_KINDS = ("survey", "zigzag", "hermes_cco", *(adc.name for adc in PUBLISHED_ADCS))
 """Index = the `adc_kind` of a tile: survey regression, ZigZag-IMC closed form, HERMES oscillator, published ADCs."""
@@ -31,6 +33,24 @@ def read_time_ns(kind: Real, *, cycle_bits: Real, settling_ns: Real, constants: 
     return jnp.where(jnp.abs(kind - ADC_KINDS.index("hermes_cco")) < 0.5, pulse, settling_ns)
 
 
+@checks.checked(
+    ConfigError,
+    **{
+        name: RULES[name]
+        for name in (
+            "kind",
+            "bits",
+            "rows",
+            "cycle_bits",
+            "rate_gsps",
+            "node_nm",
+            "vdd_v",
+            "settling_ns",
+            "exact",
+            "constants",
+        )
+    },
+)
 def adc(
     kind: Real,
     bits: Real,

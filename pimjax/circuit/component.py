@@ -8,12 +8,15 @@ energy is charged for, the technology and validity range, and the source. Docs a
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 import jax.numpy as jnp
 
+from pimjax import checks
 from pimjax.circuit.constants import CONSTANTS, Real, Sourced
+from pimjax.errors import ConfigError
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -49,6 +52,18 @@ class ComponentInfo:
 
 CATALOGUE: dict[str, ComponentInfo] = {}
 
+_SIZE, _POSITIVE = checks.numbers(0), checks.numbers(0, above=True)
+CONSTANTS_RULE = checks.named(CONSTANTS, "a mapping from names in pimjax.circuit.CONSTANTS to numbers, or None")
+RULES: dict[str, checks.Rule] = {
+    **dict.fromkeys(("bits", "adc_bits", "cycle_bits", "input_bits", "cell_bits", "settling_ns", "read_ns"), _SIZE),
+    **dict.fromkeys(("node_nm", "vdd_v", "rate_gsps", "lanes", "ways", "rows", "cols", "mvm_latency_ns"), _POSITIVE),
+    **dict.fromkeys(("kind", "input_kind", "index", "devices_per_cell"), _SIZE),
+    "activity": checks.numbers(0, 1),
+    "exact": checks.flag,
+    "constants": CONSTANTS_RULE,
+}
+"""What arguments of components must be, by their names."""
+
 
 def component(
     name: str,
@@ -61,7 +76,7 @@ def component(
     constants: tuple[Sourced, ...] = (),
     ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Callable[[_F], _F]:
-    """Enter the decorated cost function in :data:`CATALOGUE` and return it unchanged.
+    """Enter the decorated cost function in :data:`CATALOGUE`; its arguments are checked by their names (:data:`RULES`).
 
     `ranges` is the part of `validity` and `node` that can be checked, by quantity
     (:func:`pimjax.circuit.validity.outside_validity`).
@@ -81,7 +96,8 @@ def component(
             f"{function.__module__}.{function.__qualname__}",
             dict(ranges or {}),
         )
-        return function
+        taken = inspect.signature(function).parameters
+        return checks.checked(ConfigError, **{key: rule for key, rule in RULES.items() if key in taken})(function)
 
     return register
 

@@ -7,10 +7,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from pimjax import checks
 from pimjax.circuit.adc import ADC_KINDS
 from pimjax.circuit.component import CATALOGUE
 from pimjax.circuit.constants import CONSTANTS
 from pimjax.circuit.tile import CONTROL_ENERGY, PARTS, WIRING_AREA, TileParameters, compiled_tile
+from pimjax.errors import ConfigError
 
 PART_COMPONENT = {
     "cells": "cell",
@@ -47,6 +49,7 @@ def _component_of(part: str, parameters: TileParameters) -> str | None:
     return {"survey": "adc_survey", "zigzag": "adc_zigzag", "hermes_cco": "adc_hermes_cco"}.get(kind, "adc_table")
 
 
+@checks.checked(ConfigError, parameters=checks.instance(TileParameters, "TileParameters"))
 def explain_tile(parameters: TileParameters) -> tuple[ExplainRow, ...]:
     """The parts of one tile, host, float64; `energy` is per MVM and `unit_energy` that divided by the count.
 

@@ -19,9 +19,11 @@ from typing import NamedTuple
 
 import jax
 
+from pimjax import checks
 from pimjax.circuit.cell_array import CELL_KINDS
 from pimjax.circuit.constants import Constants, Real, sourced, value
 from pimjax.circuit.tile import CONTROL_ENERGY, PARTS, WIRING_AREA, TileCost, TileParameters, compiled_tile
+from pimjax.errors import ConfigError
 
 HERMES_LATENCY_NS, HERMES_ENERGY_NJ, HERMES_AREA_MM2 = 130.0, 12.48, 0.634
 
@@ -135,6 +137,7 @@ _REASONS = {
 }
 
 
+@checks.checked(ConfigError, shareable=checks.numbers(0, 1, dims=0))
 @functools.cache
 def hermes_scales(shareable: float | None = None) -> tuple[TileScale, ...]:
     """The factors between counted parts and the measured core, each with its reason. Host, float64.
@@ -149,6 +152,7 @@ def hermes_scales(shareable: float | None = None) -> tuple[TileScale, ...]:
     return tuple(TileScale(name, float(factor), _REASONS[name]) for name, factor in _scales(constants).items())
 
 
+@checks.checked(ConfigError, shareable=checks.numbers(0, 1, dims=0))
 def hermes_tile(shareable: float | None = None) -> TileParameters:
     """The HERMES core as parameters, scales included: what :func:`pimjax.circuit.tile.parametric_tile`
     maps onto the measured numbers.

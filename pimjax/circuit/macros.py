@@ -8,8 +8,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from pimjax import checks
 from pimjax.circuit.adc import ADC_KINDS
 from pimjax.circuit.cell_array import CELL_KINDS
+from pimjax.circuit.component import CONSTANTS_RULE
 from pimjax.circuit.constants import Constants
 from pimjax.circuit.drivers import INPUT_KINDS
 from pimjax.circuit.hermes import hermes_tile
@@ -92,6 +94,9 @@ class MacroPrediction(NamedTuple):
     energy_nj: float
 
 
+@checks.checked(
+    ConfigError, macro=checks.instance(Macro, "a Macro"), adc_kind=checks.word(*ADC_KINDS), constants=CONSTANTS_RULE
+)
 def predict_macro(macro: Macro, adc_kind: str = "survey", constants: Constants | None = None) -> MacroPrediction:
     """Predict a macro from its description alone. Host, float64; one MAC is two operations.
 

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from pimjax import checks
 from pimjax.circuit.component import Component, component
 from pimjax.circuit.constants import Constants, Real, sourced, value
+from pimjax.errors import ConfigError
 
 _JETCAS = "PCM programming 20-30 times slower than an MVM, doi 10.1109/JETCAS.2022.3170152 (unit not named there)"
 PULSE_TIME_RATIO = sourced(
@@ -66,6 +68,16 @@ def crossbar_write(
     return Component(0.0, energy, time)
 
 
+@checks.checked(
+    ConfigError,
+    experts=checks.numbers(0),
+    crossbars_per_expert=checks.numbers(0),
+    write=checks.instance(Component, "a Component from crossbar_write"),
+    parallel_crossbars=checks.numbers(0),
+    weight_bytes=checks.numbers(0),
+    dram_bytes_per_ns=checks.numbers(0, above=True),
+    dram_nj_per_byte=checks.numbers(0),
+)
 def expert_swap(
     experts: Real,
     crossbars_per_expert: Real,
@@ -98,6 +110,15 @@ def expert_swap(
     return WriteCost(jnp.maximum(programming, fetch), energy)
 
 
+@checks.checked(
+    ConfigError,
+    crossbars=checks.numbers(0),
+    write=checks.instance(Component, "a Component from crossbar_write"),
+    parallel_crossbars=checks.numbers(0),
+    weight_bytes=checks.numbers(0),
+    dram_bytes_per_ns=checks.numbers(0, above=True),
+    dram_nj_per_byte=checks.numbers(0),
+)
 def model_load(
     crossbars: Real,
     write: Component,

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pimjax import checks
 from pimjax.circuit.adc import ADC_KINDS
 from pimjax.circuit.cell_array import CELL_KINDS
 from pimjax.circuit.constants import Real
@@ -60,6 +61,11 @@ LIMITS = (
 """Sentences of :func:`tile_violations`, in its order."""
 
 
+@checks.checked(
+    ConfigError,
+    parameters=checks.instance(TileParameters, "TileParameters"),
+    cost=checks.instance(TileCost, "a TileCost from parametric_tile"),
+)
 def tile_violations(parameters: TileParameters, cost: TileCost) -> jax.Array:
     """Which of :data:`LIMITS` the `cost` of `parameters` breaks. Kernel: bool [len(LIMITS)], usable under vmap.
 
@@ -111,6 +117,9 @@ def least_cost(rows: Real, cols: Real, node_nm: Real) -> LeastCost:
 
 def _check_ranges(parameters: TileParameters) -> None:
     def scalar(name: str) -> float:
+        checks.require(
+            ConfigError, f"tile parameter {name}", getattr(parameters, name), checks.numbers(dims=0, infinite=True)
+        )
         return float(np.asarray(getattr(parameters, name)))
 
     for name, (low, high) in PARAMETER_RANGES.items():
@@ -126,6 +135,7 @@ def _check_ranges(parameters: TileParameters) -> None:
             raise ConfigError(f"tile parameter {small} = {scalar(small):g} must not exceed {large} = {scalar(large):g}")
 
 
+@checks.checked(ConfigError, parameters=checks.instance(TileParameters, "TileParameters"))
 def checked_tile(parameters: TileParameters) -> TileCost:
     """:func:`parametric_tile` for one design on the host in float64, or a ConfigError that says what is impossible.
 
@@ -144,6 +154,11 @@ def checked_tile(parameters: TileParameters) -> TileCost:
         return jax.tree.map(np.asarray, cost)
 
 
+@checks.checked(
+    ConfigError,
+    parameters=checks.instance(TileParameters, "TileParameters"),
+    cost=checks.instance(TileCost, "a TileCost from parametric_tile"),
+)
 def refuse_impossible(parameters: TileParameters, cost: TileCost) -> None:
     """Raise ConfigError when `cost` breaks a physical limit; the sentence names every limit that is broken."""
     broken = np.asarray(tile_violations(parameters, cost))

@@ -10,15 +10,17 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from pimjax import checks
 from pimjax.circuit.accumulators import shift_add
 from pimjax.circuit.adc import ADC_KINDS, adc, bitline_settling_ns, read_time_ns
 from pimjax.circuit.analog_mux import analog_mux
 from pimjax.circuit.cell_array import CELL_KINDS, cell
-from pimjax.circuit.component import Component
+from pimjax.circuit.component import CONSTANTS_RULE, Component
 from pimjax.circuit.constants import Constants, Real, sourced, value
 from pimjax.circuit.drivers import row_driver
 from pimjax.circuit.registers import register
 from pimjax.circuit.sample_hold import sample_hold
+from pimjax.errors import ConfigError
 
 PARTS = (
     "cells",
@@ -145,6 +147,12 @@ def _group_mux(p: TileParameters, constants: Constants | None) -> Component:
     return Component(lines * one.area_mm2 / p.group_size, lines * one.energy_nj, one.latency_ns)
 
 
+@checks.checked(
+    ConfigError,
+    parameters=checks.instance(TileParameters, "TileParameters"),
+    exact=checks.flag,
+    constants=CONSTANTS_RULE,
+)
 def parametric_tile(parameters: TileParameters, *, exact: bool = False, constants: Constants | None = None) -> TileCost:
     """Cost of a tile from its parts. Kernel: pure, unbatched, jit/vmap/grad, in the dtype of `parameters`.
 

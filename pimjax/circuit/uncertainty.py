@@ -16,8 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pimjax import checks
 from pimjax.array_typing import HostArray
 from pimjax.circuit.constants import CONSTANTS, Constants, Real
+from pimjax.errors import ConfigError
 
 Metrics = Mapping[str, Real]
 MetricFunction = Callable[[Constants], Metrics]
@@ -123,6 +125,14 @@ def squared_rank_correlation(first: HostArray, second: HostArray) -> float:
     return float((a @ b) ** 2 / ((a @ a) * (b @ b)))
 
 
+@checks.checked(
+    ConfigError,
+    function=checks.function,
+    key=checks.key,
+    num_samples=checks.whole(2, 2**24),
+    level=checks.numbers(0, 1, dims=0, above=True),
+    top=checks.whole(0),
+)
 def propagate_uncertainty(
     function: MetricFunction,
     *,

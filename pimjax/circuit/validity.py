@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from pimjax import checks
 from pimjax.circuit.adc import ADC_KINDS
 from pimjax.circuit.adc_table import PUBLISHED_ADCS
 from pimjax.circuit.component import CATALOGUE
 from pimjax.circuit.drivers import INPUT_KINDS
 from pimjax.circuit.tile import TileParameters
+from pimjax.errors import ConfigError
 
 ADC_COMPONENTS = {"survey": "adc_survey", "zigzag": "adc_zigzag", "hermes_cco": "adc_hermes_cco"}
 """Catalogue entry of each converter kind; every other kind is an entry of the table."""
@@ -36,6 +38,7 @@ def adc_component(parameters: TileParameters) -> str:
     return ADC_COMPONENTS.get(ADC_KINDS[round(_number(parameters.adc_kind))], "adc_table")
 
 
+@checks.checked(ConfigError, parameters=checks.instance(TileParameters, "TileParameters"))
 def outside_validity(parameters: TileParameters) -> tuple[str, ...]:
     """One sentence for each quantity of a component that leaves the stated range. Host; empty when all are inside.
 

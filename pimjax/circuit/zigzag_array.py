@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from pimjax import checks
 from pimjax.circuit.adc_zigzag import adc_zigzag, dac_zigzag
 from pimjax.circuit.gates import (
     FLIP_FLOP_AREA,
@@ -23,6 +24,7 @@ from pimjax.circuit.gates import (
     XOR2_CAPACITANCE,
     XORS_PER_ADDER,
 )
+from pimjax.errors import ConfigError
 
 VDD_V = 0.9
 
@@ -103,6 +105,7 @@ def _accumulator_bits(array: ZigzagArray) -> float:
     return array.input_bits + resolution + array.weight_bits
 
 
+@checks.checked(ConfigError, array=checks.instance(ZigzagArray, "a ZigzagArray"))
 def zigzag_array(array: ZigzagArray) -> ZigzagCost:
     """Cost breakdown of `array` at peak activity.
 

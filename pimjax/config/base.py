@@ -55,6 +55,7 @@ def number(
     :class:`pimjax.Design` may hold them, for gradients). `chosen` marks what a designer decides: it is not uncertain. The bounds `ge`, `gt`, `le` are what the configuration accepts.
     """
     extra: dict[str, Any] = {"unit": unit, "source": source, "assumed": assumed, "chosen": chosen, "whole": whole}
+    extra["most"] = le  # a limit of its own, not the one of its unit: physics, also where arrays hold the number
     le = LIMITS.get(unit) if le is None else le
     if spread is not None:
         extra["spread"] = list(spread)

@@ -10,13 +10,14 @@ import jax
 import numpy as np
 from flax import struct
 
+from pimjax import checks
 from pimjax.config import plan as plan_section
 from pimjax.config import workload as workload_section
 from pimjax.config.config import Config
 from pimjax.config.model import Model, traced_model
 from pimjax.config.plan import Plan
 from pimjax.config.workload import Workload
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, shown
 
 
 def _power_of_two(count: int) -> int:
@@ -51,8 +52,8 @@ class Capacity:
             if field.name == "tile_kinds":
                 continue
             value = getattr(self, field.name)
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ConfigError(f"Capacity.{field.name} is {value!r}; it must be a whole number of at least 1")
+            most = 2**60 if field.name == "max_slots" else 2**30
+            checks.require(ConfigError, f"Capacity.{field.name}", value, checks.whole(1, most))
             object.__setattr__(self, field.name, _power_of_two(int(value)))
 
     def union(self, other: Capacity) -> Capacity:
@@ -101,8 +102,11 @@ class Design:
         >>> float(design.set({"hardware.mvm_latency_ns": np.float64(100)}).hardware.mvm_latency_ns)
         100.0
         """
+        wanted = checks.instance(Mapping, "a mapping of dotted keys to numbers")
+        checks.require(ConfigError, "values", values, wanted)
         parts = {name: getattr(self, name) for name in ("hardware", "model", "workload", "plan")}
         for dotted, value in values.items():
+            checks.require(ConfigError, "key", dotted, checks.text)
             section, _, leaf = dotted.partition(".")
             names = [f.name for f in dataclasses.fields(parts[section])] if section in parts else list(parts)
             if section not in parts or leaf not in names:
@@ -114,7 +118,10 @@ class Design:
             if isinstance(value, jax.Array):
                 new = value if value.dtype == dtype or section == "hardware" else value.astype(dtype)
             else:
-                new = np.asarray(value, dtype=dtype)
+                try:
+                    new = np.asarray(value, dtype=dtype)
+                except (ValueError, TypeError, OverflowError):
+                    raise ConfigError(f"{dotted} is {shown(value)}: it must be numbers that {dtype} holds") from None
             parts[section] = parts[section].replace(**{leaf: new})
         # pyrefly: ignore[missing-attribute]
         return self.replace(**parts)

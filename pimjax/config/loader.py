@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from pimjax import checks
 from pimjax.config.base import Section, field_facts
 from pimjax.config.config import SECTIONS, Config, section_class, section_classes, section_keys
 from pimjax.config.hf import config_of_hf, hf_keys, hf_workload, is_hf
@@ -32,6 +33,11 @@ def list_presets(section: str | None = None) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
+@checks.checked(
+    ConfigError,
+    path_or_preset=checks.any_of(checks.path, checks.instance(Mapping, "a mapping")),
+    overrides=checks.instance(Mapping, "a mapping of dotted keys to values"),
+)
 def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Config:
     """Load a configuration from a YAML file, a shipped preset's name, a config.json, or a mapping.
 

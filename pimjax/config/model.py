@@ -79,7 +79,7 @@ class ModelConfig(Section):
     v_head_dim: int = option(0, about="MLA: value width of each head", ge=0, le=MAX_WIDTH)
     sliding_window: int = option(0, about="Tokens a windowed layer sees; 0: no window", ge=0, le=2**31 - 1)
     sliding_window_period: int = option(
-        1, about="Layers i with i mod period < period - 1 are windowed; 1: every layer (if there is a window)", ge=1
+        1, about="Layers i with i mod period < period - 1 are windowed; 1: every layer (if there is a window)", ge=1, le=MAX_LAYERS
     )  # fmt: skip
     chunk_tokens: int = option(0, about="Tokens of one chunk of a chunked layer", ge=0, le=2**31 - 1)
     full_layers: FullLayersConfig | None = option(None, about="What full layers have otherwise than windowed ones")
@@ -95,10 +95,12 @@ class ModelConfig(Section):
         None, about="Width of the shared block; null: num_shared_experts x d_ff", ge=1, le=MAX_WIDTH
     )  # fmt: skip
     shared_gate: bool = option(False, about="One learned gate multiplies the shared block's output")
-    first_dense_layers: int = option(0, about="Leading layers without experts", ge=0)
+    first_dense_layers: int = option(0, about="Leading layers without experts", ge=0, le=MAX_LAYERS)
     dense_d_ff: int | None = option(None, about="Hidden width of dense layers; null: d_ff", ge=1, le=MAX_WIDTH)
-    moe_frequency: int = option(1, about="Layer i (from 0) has experts iff i mod frequency = moe_offset", ge=1)
-    moe_offset: int = option(0, about="See moe_frequency", ge=0)
+    moe_frequency: int = option(
+        1, about="Layer i (from 0) has experts iff i mod frequency = moe_offset", ge=1, le=MAX_LAYERS
+    )
+    moe_offset: int = option(0, about="See moe_frequency", ge=0, le=MAX_LAYERS)
     expert_latent_width: int | None = option(
         None, about="Experts work on a projection of this width; null: on d_model", ge=1, le=MAX_WIDTH
     )  # fmt: skip
@@ -110,10 +112,12 @@ class ModelConfig(Section):
     router_correction: Literal["none", "buffer", "parameter"] = option(
         "none", about="A bias added only for choosing, and whether it counts as a parameter"
     )
-    router_groups: int = option(1, about="Groups of experts the router chooses among first; 1: none", ge=1)
-    router_groups_kept: int = option(1, about="Groups whose experts may be chosen", ge=1)
+    router_groups: int = option(
+        1, about="Groups of experts the router chooses among first; 1: none", ge=1, le=MAX_COUNT
+    )
+    router_groups_kept: int = option(1, about="Groups whose experts may be chosen", ge=1, le=MAX_COUNT)
     normalised_top_k: bool = option(True, about="The weights of the chosen experts are scaled to the sum one")
-    routed_scale: float = option(1.0, about="Factor on the routed experts' sum", gt=0)
+    routed_scale: float = option(1.0, about="Factor on the routed experts' sum", gt=0, le=1e6)
     # only for the parameter count
     attention_bias: bool = option(False, about="Biases on q, k, v and output projections")
     qkv_bias: bool = option(False, about="Biases on q, k, v only")
@@ -131,8 +135,10 @@ class ModelConfig(Section):
     weight_format: WeightFormat = option("bf16", about="Format of stored weights")
     linear_format: WeightFormat | None = option(None, about="Of attention, dense and shared matrices; null: the same")
     expert_format: WeightFormat | None = option(None, about="Of the routed experts' matrices; null: linear_format")
-    published_parameters: float | None = option(None, about="Published parameter count", gt=0)
-    published_active_parameters: float | None = option(None, about="Published parameters active per token", gt=0)
+    published_parameters: float | None = option(None, about="Published parameter count", gt=0, le=1e18)
+    published_active_parameters: float | None = option(
+        None, about="Published parameters active per token", gt=0, le=1e18
+    )  # fmt: skip
     published_active_counts_embedding: bool = option(
         True, about="Whether the published active parameters include the input embedding"
     )

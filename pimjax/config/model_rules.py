@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pimjax.config.layer_kinds import PLAIN_NAMES
+from pimjax.config.layer_kinds import MAX_WIDTH, PLAIN_NAMES
 
 if TYPE_CHECKING:
     from pimjax.config.model import ModelConfig
@@ -22,6 +22,7 @@ _NEEDS = {
 def check_model(model: ModelConfig) -> None:
     """Raise ValueError with one sentence if the keys of a model contradict each other."""
     _check_widths(model)
+    _check_products(model)
     _check_layers(model)
     _check_router(model)
 
@@ -54,6 +55,24 @@ def _check_widths(model: ModelConfig) -> None:
             raise ValueError(
                 f"model.full_layers.num_kv_heads is {heads} but must divide model.num_heads = {model.num_heads}"
             )
+
+
+def _check_products(model: ModelConfig) -> None:
+    """Widths that are products of two keys: what no int32 holds is no width."""
+    heads = model.full_layers
+    products = {
+        "num_heads x head width": model.num_heads * model.head_width,
+        "num_shared_experts x d_ff": model.shared_width,
+        "num_heads x v_head_dim": model.num_heads * model.v_head_dim,
+        "full_layers.head_dim x num_heads": model.num_heads * (heads.head_dim or 0) if heads else 0,
+        "indexer.heads x head_dim": model.indexer.heads * model.indexer.head_dim if model.indexer else 0,
+        "linear.key_heads x key_head_dim": model.linear.keys if model.linear else 0,
+        "linear.value_heads x value_head_dim": model.linear.values if model.linear else 0,
+        "mamba's input projection": model.mamba.projected if model.mamba else 0,
+    }
+    for name, width in products.items():
+        if width > MAX_WIDTH:
+            raise ValueError(f"model: {name} is a width of {width:,} values; at most {MAX_WIDTH:,} are accepted")
 
 
 def _check_layers(model: ModelConfig) -> None:

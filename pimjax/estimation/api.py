@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from pimjax import checks
 from pimjax.chips import CHIPS, Chip, EventOptions, RunCost
 from pimjax.compiling import quick_compilation
 from pimjax.config.build import Capacity, Design, build
@@ -24,6 +25,16 @@ from pimjax.runs.requests import resolve, stacked
 from pimjax.trace.routing import RoutingTrace
 
 
+@checks.checked(
+    ConfigError,
+    fidelity=checks.text,
+    seed=checks.whole(0, 2**63 - 1),
+    accuracy=checks.text,
+    timeline=checks.path,
+    expert_choices=checks.having(
+        "__len__", "__iter__", meaning="one list of expert ids for each (pass, MoE layer, token)"
+    ),
+)
 def estimate(
     config: Config,
     trace: RoutingTrace | None = None,
@@ -83,7 +94,7 @@ def estimate(
     design, capacity = build(config)
     if fidelity == "event":
         cost = chip.simulate(config, requests, capacity=capacity, options=options)
-        return on_host(chip, cost, config.hardware.reticle_area_mm2)
+        return on_host(chip, cost, design.hardware)
     inputs = chip.inputs(config, requests, fidelity=fidelity, capacity=capacity)
     return run_kernel(design, inputs, capacity, chip, fidelity)
 
@@ -104,7 +115,7 @@ def run_kernel(design: Design, inputs: Any, capacity: Capacity, chip: Chip, fide
     """One estimate in float64, NumPy out: on the host where the chip's formulas run there, else compiled."""
     if chip.runs_on_host:
         cost = chip.cost(design, inputs, capacity=capacity, fidelity=fidelity)
-        return on_host(chip, cost, design.hardware.reticle_area_mm2)
+        return on_host(chip, cost, design.hardware)
     with jax.enable_x64(True):
         if not stored_programs.is_on():
             return _numpy(_compiled(capacity, chip.name, fidelity)(design, inputs))
@@ -121,10 +132,10 @@ def run_kernel(design: Design, inputs: Any, capacity: Capacity, chip: Chip, fide
         return _numpy(Estimate(**run(*arguments), components=chip.component_names, op_kinds=chip.op_kinds))
 
 
-def on_host(chip: Chip, cost: RunCost, reticle_area_mm2: Any) -> Estimate:
+def on_host(chip: Chip, cost: RunCost, hardware: Any) -> Estimate:
     """The metrics of primitive costs that are NumPy, as NumPy float64."""
     with np.errstate(all="ignore"):
-        return _numpy(from_run_cost(cost, reticle_area_mm2, chip))
+        return _numpy(from_run_cost(cost, hardware, chip))
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pimjax import checks
 from pimjax import status as status_bits
 from pimjax.array_typing import HostArray
 from pimjax.chips import CHIPS
@@ -25,6 +26,8 @@ from pimjax.trace.routing import RoutingTrace
 #: Cache sets of the paper's figure: which of the two caches a run has.
 CACHE_SETS = ("none", "kv", "go", "kv+go")
 PIECES = 16
+_NAMES = checks.each(checks.text, "a list of names")
+_SIZES = checks.each(checks.whole(1), "a list of whole numbers of at least 1")
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,17 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
+@checks.checked(
+    ConfigError,
+    config=checks.instance(Config, "a Config from pimjax.load_config"),
+    trace=checks.instance(RoutingTrace, "a RoutingTrace"),
+    fidelity=checks.text,
+    caches=_NAMES,
+    group_sizes=_SIZES,
+    batch_sizes=_SIZES,
+    gpus=_NAMES,
+    pieces=checks.whole(1, 65_536),
+)
 def estimate_generation(
     config: Config,
     trace: RoutingTrace | None = None,

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from pimjax import checks
 from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, Design
 from pimjax.errors import ConfigError
@@ -16,6 +17,12 @@ KERNEL_FIDELITIES = ("fluid", "closed")
 FIDELITIES = ("event", *KERNEL_FIDELITIES)
 
 
+@checks.checked(
+    ConfigError,
+    design=checks.instance(Design, "a Design from pimjax.build"),
+    capacity=checks.instance(Capacity, "a Capacity from pimjax.build"),
+    fidelity=checks.text,
+)
 def estimate_kernel(design: Design, schedule: Any, *, capacity: Capacity, chip_model: str, fidelity: str) -> Estimate:
     """Cost of one design point under one schedule. Kernel: pure, unbatched, in the caller's dtype.
 
@@ -48,4 +55,4 @@ def estimate_kernel(design: Design, schedule: Any, *, capacity: Capacity, chip_m
     # leaves of NumPy would be computed on the host
     design, schedule = jax.tree.map(jnp.asarray, (design, schedule))
     cost = chip.cost(design, schedule, capacity=capacity, fidelity=fidelity)
-    return from_run_cost(cost, design.hardware.reticle_area_mm2, chip)
+    return from_run_cost(cost, design.hardware, chip)

@@ -11,8 +11,8 @@ import numpy as np
 from flax import struct
 
 from pimjax import status as status_bits
-from pimjax.array_typing import ArrayLike
 from pimjax.chips.chip import Chip
+from pimjax.chips.possible import is_impossible
 from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost
 
 #: Fields of :class:`Estimate` that are one number each, in the order in which they are shown.
@@ -118,12 +118,12 @@ def _named(names: tuple[str, ...], values: Any) -> dict[str, Any]:
     return {name: _plain(value) for name, value in zip(names, np.asarray(values), strict=True)}
 
 
-def from_run_cost(cost: RunCost, reticle_area_mm2: ArrayLike, chip: Chip) -> Estimate:
+def from_run_cost(cost: RunCost, hardware: Any, chip: Chip) -> Estimate:
     """Derive every metric of an :class:`Estimate` from primitive costs. Kernel: pure and unbatched.
 
     Args:
         cost: what a chip model returned; NumPy or JAX, and so is the result.
-        reticle_area_mm2: largest die [mm2].
+        hardware: the numbers they were computed from: of a design's lane, or of a configuration.
         chip: whose costs they are: its names along the axes.
     """
     xp: Any = jnp if isinstance(cost.latency_ns, jax.Array) else np
@@ -137,15 +137,8 @@ def from_run_cost(cost: RunCost, reticle_area_mm2: ArrayLike, chip: Chip) -> Est
     area = xp.sum(cost.component_area_mm2)
     gops_per_w = ratio(cost.flops, energy)  # operations per nJ = GOPS/W
     gops = ratio(cost.flops, cost.latency_ns)
-    dies = xp.ceil(area / reticle_area_mm2)
-    finite = xp.isfinite(cost.latency_ns) & xp.isfinite(energy) & xp.isfinite(area)
-    status = (
-        cost.status
-        | xp.where(finite, 0, status_bits.NON_FINITE)
-        | xp.where(dies > 1, status_bits.MULTI_DIE, 0)
-        | xp.where((cost.latency_ns <= 0) | (energy <= 0), status_bits.IMPOSSIBLE, 0)
-    )
-    return Estimate(
+    dies = xp.ceil(area / hardware.reticle_area_mm2)
+    result = Estimate(
         latency_ns=cost.latency_ns,
         energy_nj=energy,
         area_mm2=area,
@@ -170,7 +163,24 @@ def from_run_cost(cost: RunCost, reticle_area_mm2: ArrayLike, chip: Chip) -> Est
         component_area_mm2=cost.component_area_mm2,
         op_counts=cost.op_counts,
         moe_last_pass_ns=cost.moe_last_pass_ns,
-        status=status.astype(np.int32),
+        status=cost.status,
         components=chip.component_names,
         op_kinds=chip.op_kinds,
     )
+    return result.replace(status=_status(result, hardware, chip, xp))  # type: ignore[attr-defined]
+
+
+def _status(result: Estimate, hardware: Any, chip: Chip, xp: Any) -> Any:
+    """The status of a result: what the chip said, and what its numbers say."""
+    # one comparison for all scalars: a sum is finite where every term is (and none is near overflow)
+    total = sum(getattr(result, name) for name in SCALARS)
+    smallest = xp.minimum(xp.min(result.component_energy_nj), xp.min(result.component_area_mm2))
+    impossible = is_impossible(hardware, chip.hardware) | (result.latency_ns <= 0) | (result.energy_nj <= 0)
+    impossible |= xp.minimum(smallest, result.flops) < 0
+    status = (
+        result.status
+        | xp.where(xp.isfinite(total), 0, status_bits.NON_FINITE)
+        | xp.where(result.dies > 1, status_bits.MULTI_DIE, 0)
+        | xp.where(impossible, status_bits.IMPOSSIBLE, 0)
+    )
+    return status.astype(np.int32)

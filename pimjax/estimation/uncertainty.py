@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pimjax import checks
 from pimjax import status as status_bits
 from pimjax.array_typing import HostArray
 from pimjax.chips import CHIPS
@@ -65,6 +66,15 @@ def uncertain_fields(config: Config) -> dict[str, tuple[float, float, float, boo
     return out
 
 
+@checks.checked(
+    ConfigError,
+    config=checks.instance(Config, "a Config from pimjax.load_config"),
+    fidelity=checks.text,
+    samples=checks.whole(2, 2**24),
+    seed=checks.whole(0, 2**63 - 1),
+    level=checks.numbers(0, 1, dims=0, above=True),
+    top=checks.whole(0),
+)
 def uncertainty(
     config: Config,
     trace: RoutingTrace | None = None,
@@ -116,7 +126,7 @@ def uncertainty(
     def metrics(values: dict[str, jax.Array]) -> dict[str, jax.Array]:
         drawn = point.set({f"hardware.{name}": value for name, value in values.items()})
         cost = chip.cost(drawn, inputs, capacity=capacity, fidelity=fidelity, critical=False)
-        result = from_run_cost(cost, drawn.hardware.reticle_area_mm2, chip)
+        result = from_run_cost(cost, drawn.hardware, chip)
         return {name: getattr(result, name) for name in (*METRICS, "status")}
 
     with jax.enable_x64(True):

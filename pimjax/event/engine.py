@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pimjax import checks
 from pimjax.errors import MissingExtraError, PimjaxError
 from pimjax.event.jobs import JobGraph
 from pimjax.event.log import EventLog
@@ -33,6 +34,13 @@ def compiled_loop() -> Callable[..., tuple[int, int]]:
         return numba.njit(event_loop)
 
 
+@checks.checked(
+    PimjaxError,
+    jobs=checks.instance(JobGraph, "a JobGraph from JobGraphBuilder"),
+    arithmetic=checks.word("absolute", "stepwise"),
+    tie_tolerance_ns=checks.numbers(0, dims=0),
+    compiled=checks.flag,
+)
 def run(
     jobs: JobGraph,
     *,

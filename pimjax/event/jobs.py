@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pimjax import checks
 from pimjax.errors import CapacityError, PimjaxError
 
 MAX_JOBS = 5_000_000
@@ -30,16 +31,19 @@ class ResourceGroup:
     servers: int = 1
 
 
+@checks.checked(PimjaxError, name=checks.text)
 def unlimited(name: str) -> ResourceGroup:
     """One resource on which every job starts the instant it is ready (wires, fixed delays, release times)."""
     return ResourceGroup(name, UNLIMITED)
 
 
+@checks.checked(PimjaxError, name=checks.text, count=checks.whole(1, 2**24))
 def exclusive(name: str, count: int = 1) -> ResourceGroup:
     """`count` resources that each run one job at a time (tiles, crossbar groups, memory channels)."""
     return ResourceGroup(name, EXCLUSIVE, count=count)
 
 
+@checks.checked(PimjaxError, name=checks.text, servers=checks.whole(1))
 def pool(name: str, servers: int) -> ResourceGroup:
     """One resource of `servers` equal units with a common queue (digital units, attention units)."""
     return ResourceGroup(name, POOL, servers=servers)
@@ -144,6 +148,7 @@ class JobGraph:
                 )
 
 
+@checks.checked(PimjaxError, jobs=checks.numbers(0, dims=0, infinite=True))
 def require_capacity(jobs: float) -> None:
     """Raise `CapacityError` if a graph of `jobs` jobs is more than the engine accepts.
 
@@ -172,6 +177,10 @@ class JobGraphBuilder:
     """
 
     def __init__(self, kinds: Sequence[str], resources: Sequence[ResourceGroup]) -> None:
+        checks.require(PimjaxError, "kinds", kinds, checks.each(checks.text, "a list of names of job kinds"))
+        group = checks.instance(ResourceGroup, "a ResourceGroup")
+        meaning = "a list of groups made by unlimited, exclusive and pool"
+        checks.require(PimjaxError, "resources", resources, checks.each(group, meaning))
         self.kinds = tuple(kinds)
         self.resources = tuple(resources)
         self._first: dict[str, tuple[int, int]] = {}
@@ -185,6 +194,8 @@ class JobGraphBuilder:
 
     def resource(self, name: str, index: Any = 0) -> Any:
         """Flat index of resource `index` (an int or an array) of group `name`; `PimjaxError` past the last one."""
+        checks.require(PimjaxError, "resource", name, checks.word(*self._first))
+        checks.require(PimjaxError, "index", index, checks.numbers(integer=True))
         first, count = self._first[name]
         position = np.asarray(index)
         if position.size and not (position.min() >= 0 and position.max() < count):
@@ -196,7 +207,13 @@ class JobGraphBuilder:
 
         Raises `CapacityError` above `MAX_JOBS` jobs. `duration` [ns], `resource` (flat), `sequence` and `token` are scalars or arrays.
         """
-        values = (self.kinds.index(kind), duration, resource, sequence, token)
+        checks.require(PimjaxError, "kind", kind, checks.word(*self.kinds))
+        checks.require(PimjaxError, "duration", duration, checks.numbers(0))
+        for name, number in (("resource", resource), ("sequence", sequence), ("token", token)):
+            checks.require(PimjaxError, name, number, checks.numbers(integer=True))
+        given = (duration, resource, sequence, token)
+        _check_shapes("duration, resource, sequence and token", *given)
+        values = (self.kinds.index(kind), *given)
         shape = np.broadcast(*values).shape or (1,)
         size = math.prod(shape)
         require_capacity(self.num_jobs + size)
@@ -209,6 +226,9 @@ class JobGraphBuilder:
 
     def connect(self, producers: Any, consumers: Any) -> None:
         """Each consumer waits for its producer; the two index arrays broadcast, edges in row-major order."""
+        for name, number in (("producers", producers), ("consumers", consumers)):
+            checks.require(PimjaxError, name, number, checks.numbers(0, self.num_jobs - 1, integer=True))
+        _check_shapes("producers and consumers", producers, consumers)
         shape = np.broadcast(producers, consumers).shape
         self._edges.append((_filled(producers, shape, np.int64), _filled(consumers, shape, np.int64)))
 
@@ -231,6 +251,16 @@ class JobGraphBuilder:
             kinds=self.kinds,
             resources=self.resources,
         )
+
+
+def _check_shapes(names: str, *values: Any) -> None:
+    try:
+        np.broadcast_shapes(*map(np.shape, values))
+    except ValueError:
+        shapes = ", ".join(str(list(np.shape(value))) for value in values)
+        raise PimjaxError(
+            f"{names} have shapes {shapes}, which do not broadcast: give one axis of equal length"
+        ) from None
 
 
 _COLUMN_TYPES = (np.int32, np.float64, np.int32, np.int32, np.int32)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from pimjax import checks
+from pimjax.errors import PimjaxError
 from pimjax.event.log import EventLog
 
 HostArray = np.ndarray[Any, Any]
@@ -31,6 +33,9 @@ class Buffers:
     readers: HostArray
 
 
+@checks.checked(
+    PimjaxError, log=checks.instance(EventLog, "an EventLog from run"), buffers=checks.instance(Buffers, "Buffers")
+)
 def live_bytes(log: EventLog, buffers: Buffers) -> HostArray:
     """float64 [steps]: bytes held at the end of each step (before the next step's jobs start).
 
@@ -55,6 +60,9 @@ def live_bytes(log: EventLog, buffers: Buffers) -> HostArray:
     return np.cumsum(change)[:steps]
 
 
+@checks.checked(
+    PimjaxError, log=checks.instance(EventLog, "an EventLog from run"), buffers=checks.instance(Buffers, "Buffers")
+)
 def peak_bytes(log: EventLog, buffers: Buffers) -> int:
     """Largest :func:`live_bytes` of the run, bytes."""
     return int(live_bytes(log, buffers).max(initial=0.0))

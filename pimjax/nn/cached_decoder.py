@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from pimjax import checks
 from pimjax.array_typing import Array, ArrayLike
 from pimjax.cache.capacity import CapacityLaw, list_length
 from pimjax.cache.key_value import KeyValueCache, kv_append, kv_init, kv_prefill, kv_read
@@ -24,6 +25,7 @@ from pimjax.cache.step import GateOutputStep
 from pimjax.cache.threshold import ThresholdState, threshold_init, threshold_prefill, threshold_step
 from pimjax.cache.traffic import CacheWidths
 from pimjax.config.workload import CAPACITY_RULES
+from pimjax.errors import ConfigError
 from pimjax.nn.decoder_block import (
     LinearFunction,
     Parameters,
@@ -38,6 +40,7 @@ from pimjax.nn.decoder_block import (
 from pimjax.nn.language_model import (
     ForwardResult,
     LanguageModelConfig,
+    check_parameters,
     forward,
     layer_weights,
     output_logits,
@@ -107,6 +110,16 @@ def decoder_init(
     return DecoderCache(*stores, num_tokens=jnp.int32(0))
 
 
+@checks.checked(
+    ConfigError,
+    parameters=checks.mapping,
+    tokens=checks.numbers(0, dims=1, integer=True, filled=True),
+    config=checks.instance(LanguageModelConfig, "a LanguageModelConfig"),
+    num_tokens=checks.numbers(1, dims=0, integer=True),
+    max_tokens=checks.whole(1, 2**24),
+    linear=checks.function,
+    quantised_kv=checks.flag,
+)
 def decoder_prefill(
     parameters: Parameters,
     tokens: Array,
@@ -132,6 +145,8 @@ def decoder_prefill(
     Returns:
       The caches and the prompt's :class:`~pimjax.nn.language_model.ForwardResult`.
     """
+    check_parameters(parameters, config, tokens)
+    tokens = jnp.asarray(tokens)
     count = jnp.asarray(num_tokens, jnp.int32)
     result = forward(parameters, tokens, config, prompt_tokens=count, num_tokens=count, linear=linear)
     shape = (config.num_heads, config.d_model // config.num_heads)
@@ -223,6 +238,17 @@ def decoder_step(
     return DecoderCache(key_value, gate_output, position + 1), step
 
 
+@checks.checked(
+    ConfigError,
+    parameters=checks.mapping,
+    cache=checks.instance(DecoderCache, "a DecoderCache from decoder_prefill"),
+    tokens=checks.numbers(0, dims=1, integer=True, filled=True),
+    config=checks.instance(LanguageModelConfig, "a LanguageModelConfig"),
+    law=checks.instance(CapacityLaw, "a CapacityLaw from pimjax.cache.capacity_law"),
+    widths=checks.instance(CacheWidths, "CacheWidths"),
+    linear=checks.function,
+    linear_of_tokens=checks.function,
+)
 def decode(
     parameters: Parameters,
     cache: DecoderCache,
@@ -243,13 +269,14 @@ def decode(
     >>> steps.logits.shape, int(cache.num_tokens)
     ((2, 128), 4)
     """
+    check_parameters(parameters, config, tokens)
 
     def body(carry: DecoderCache, token: Array) -> tuple[DecoderCache, DecodeStep]:
         return decoder_step(
             parameters, carry, token, config, law=law, widths=widths, linear=linear, linear_of_tokens=linear_of_tokens
         )
 
-    return jax.lax.scan(body, cache, tokens)
+    return jax.lax.scan(body, cache, jnp.asarray(tokens))
 
 
 def generate(

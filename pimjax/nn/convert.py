@@ -9,12 +9,13 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from pimjax import checks
 from pimjax.array_typing import Array, ArrayLike
-from pimjax.errors import NumericsError
+from pimjax.errors import ConfigError, NumericsError
 from pimjax.nn.crossbar_linear import ProgrammedMatrix, Ranges, fit_ranges, program_linear, read_linear
 from pimjax.nn.crossbar_moe import ROUTERS
 from pimjax.nn.decoder_block import LinearFunction, Parameters, Site, exact_linear
-from pimjax.nn.language_model import LanguageModelConfig, cross_entropy, forward, layer_weights
+from pimjax.nn.language_model import LanguageModelConfig, check_parameters, cross_entropy, forward, layer_weights
 from pimjax.numerics.settings import Crossbar, as_arrays, check_crossbar, is_concrete
 from pimjax.numerics.sharing import draw_shared_converters
 
@@ -205,6 +206,8 @@ def crossbar_model(
     def linear(weights: Array, inputs: Array, site: Site) -> Array:
         if site.name == "router" and router == "digital":
             return exact_linear(weights, inputs, site)
+        if site.name not in ranges:
+            raise NumericsError(f"ranges lack {site.name!r}: calibrate_model makes the ranges of every matrix")
         own = (chip[site.name], ranges[site.name])
         for index in (site.layer if site.layer >= 0 else None, site.expert):
             if index is not None:
@@ -219,6 +222,18 @@ def crossbar_model(
     return linear
 
 
+@checks.checked(
+    ConfigError,
+    parameters=checks.mapping,
+    windows=checks.numbers(0, dims=2, integer=True, filled=True),
+    ranges=checks.mapping,
+    crossbar=checks.instance(Crossbar, "a Crossbar from Crossbar.create"),
+    config=checks.instance(LanguageModelConfig, "a LanguageModelConfig"),
+    router=checks.text,
+    chip_key=checks.key,
+    read_key=checks.key,
+    group_of_expert=checks.numbers(0, integer=True),
+)
 @functools.partial(jax.jit, static_argnames=("config", "router"))
 def model_loss(
     parameters: dict[str, Array],
@@ -238,6 +253,7 @@ def model_loss(
     `program_model` and `crossbar_model`. Settings are data: one compilation for any
     bits, noise, drift time. Differentiable in: parameters, ranges, settings.
     """
+    check_parameters(parameters, config, windows)
     settings = as_arrays(crossbar, jnp.float32)
     chip = program_model(parameters, settings, chip_key=chip_key, group_of_expert=group_of_expert)
 

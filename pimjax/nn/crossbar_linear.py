@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx, struct
 
+from pimjax import checks
 from pimjax.array_typing import Array, ArrayLike
 from pimjax.errors import NumericsError
 from pimjax.numerics.calibrate import calibrate_adc_range
@@ -124,6 +125,11 @@ class CrossbarSettings(nnx.Variable):
     """Settings of the crossbars: data that training does not touch."""
 
 
+_WIDTH = checks.whole(1, 2**24)
+_CROSSBAR = checks.instance(Crossbar, "a Crossbar from Crossbar.create")
+_RNGS = checks.instance(nnx.Rngs, "random streams: nnx.Rngs(seed)")
+
+
 class CrossbarLinear(nnx.Module):
     """Linear layer computed by crossbars. Shapes: [..., in_features] -> [..., out_features].
 
@@ -136,6 +142,9 @@ class CrossbarLinear(nnx.Module):
     (3, 4)
     """
 
+    @checks.checked(
+        NumericsError, in_features=_WIDTH, out_features=_WIDTH, crossbar=_CROSSBAR, use_bias=checks.flag, rngs=_RNGS
+    )
     def __init__(
         self, in_features: int, out_features: int, crossbar: Crossbar, *, use_bias: bool = False, rngs: nnx.Rngs
     ) -> None:
@@ -175,7 +184,9 @@ class CrossbarLinear(nnx.Module):
         converters: Converters | None = None,
     ) -> Array:
         """See :func:`crossbar_linear`."""
-        if inputs.shape[-1] != self.in_features:
+        checks.require(NumericsError, "inputs", inputs, checks.numbers(valued=False, filled=True))
+        inputs = jnp.asarray(inputs)
+        if inputs.shape[-1:] != (self.in_features,):
             raise NumericsError(
                 f"inputs have shape {inputs.shape}; the last axis must be in_features = {self.in_features}"
             )

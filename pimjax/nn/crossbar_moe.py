@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from pimjax import checks
 from pimjax.array_typing import Array, ArrayLike, HostArray
 from pimjax.errors import NumericsError
 from pimjax.nn.crossbar_expert import CrossbarExpertMLP, split_optional, stack_of_experts
@@ -36,6 +37,19 @@ class CrossbarMoE(nnx.Module):
     (6, 8)
     """
 
+    @checks.checked(
+        NumericsError,
+        d_model=checks.whole(1, 2**24),
+        d_expert=checks.whole(1, 2**24),
+        num_experts=checks.whole(1, 65_536),
+        top_k=checks.whole(1, 65_536),
+        crossbar=checks.instance(Crossbar, "a Crossbar from Crossbar.create"),
+        activation=checks.word("relu", "swiglu"),
+        routing=checks.text,
+        router=checks.text,
+        group_of_expert=checks.numbers(0, dims=1, integer=True),
+        rngs=checks.instance(nnx.Rngs, "random streams: nnx.Rngs(seed)"),
+    )
     def __init__(
         self,
         d_model: int,
@@ -87,6 +101,7 @@ class CrossbarMoE(nnx.Module):
         `num_tokens`: later rows are padding. `choices` bool [T, E] replaces the layer's own decisions, as a
         gate-output cache does for tokens that arrive one by one. Keys as for `CrossbarLinear`.
         """
+        checks.require(NumericsError, "inputs", inputs, checks.numbers(dims=2, valued=False, filled=True))
         chip_keys, read_keys = split_optional(chip_key, 3), split_optional(read_key, 2)
         scores = self.scores(inputs, chip_key=chip_keys[0], read_key=read_keys[0])
         if choices is not None:

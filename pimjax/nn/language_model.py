@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from pimjax import checks
 from pimjax.array_typing import Array, ArrayLike
 from pimjax.errors import ConfigError
 from pimjax.nn.decoder_block import (
@@ -62,8 +63,7 @@ class LanguageModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "d_model", "d_expert", "num_layers", "num_heads", "num_experts", "top_k"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"language model: {name} is {getattr(self, name)}, but must be at least 1")
+            checks.require(ConfigError, f"language model: {name}", getattr(self, name), checks.whole(1, 2**24))
         if self.d_model % (2 * self.num_heads):
             raise ConfigError(
                 f"language model: d_model is {self.d_model}, but must be a multiple of "
@@ -71,10 +71,8 @@ class LanguageModelConfig:
             )
         if self.top_k > self.num_experts:
             raise ConfigError(f"language model: top_k is {self.top_k}, but there are {self.num_experts} experts")
-        if self.router not in ("token_choice", "expert_choice"):
-            raise ConfigError(f"language model: router is {self.router!r}; allowed: token_choice, expert_choice")
-        if self.activation not in ("relu", "swiglu"):
-            raise ConfigError(f"language model: activation is {self.activation!r}; allowed: relu, swiglu")
+        checks.require(ConfigError, "language model: router", self.router, checks.word("token_choice", "expert_choice"))
+        checks.require(ConfigError, "language model: activation", self.activation, checks.word("relu", "swiglu"))
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter; per-layer ones lead with ``L``, matrices are ``[out, in]``."""
@@ -138,6 +136,18 @@ class LanguageModel(nnx.Module):
     def parameters(self) -> dict[str, Array]:
         """The weights as a flat dictionary of arrays, what :func:`forward` takes."""
         return {name: getattr(self, name)[...] for name in self.config.shapes()}
+
+
+def check_parameters(parameters: Parameters, config: LanguageModelConfig, tokens: Any) -> None:
+    """Raise ConfigError unless weights have the names and shapes of a configuration, and tokens are of its vocabulary."""
+    for name, shape in config.shapes().items():
+        if name not in parameters:
+            raise ConfigError(f"parameters lack {name!r}: they must hold {', '.join(config.shapes())}")
+        if np.shape(parameters[name]) != shape:
+            raise ConfigError(
+                f"parameters: {name} has shape {list(np.shape(parameters[name]))}, but the configuration says {list(shape)}"
+            )
+    checks.require(ConfigError, "tokens", tokens, checks.numbers(0, config.vocabulary - 1, integer=True))
 
 
 def layer_weights(parameters: Parameters, layer: int) -> dict[str, Array]:
@@ -232,6 +242,7 @@ def save_parameters(path: str | os.PathLike[str], parameters: Parameters, config
     write_npz(path, {**arrays, **settings})
 
 
+@checks.checked(ConfigError, path=checks.path)
 def load_parameters(path: str | os.PathLike[str]) -> tuple[dict[str, Array], LanguageModelConfig]:
     """Weights as float32 and the configuration from :func:`save_parameters`.
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pimjax import checks
 from pimjax.array_typing import Array
 from pimjax.errors import NumericsError
 from pimjax.numerics.adc import Levels, adc_levels, adc_step, to_codes
@@ -32,6 +33,15 @@ _PACK = 4096.0  # two cycles share one product: first + 4096 * second
 _PACK_LIMIT = 2048  # sums below this can be told apart again
 
 
+@checks.checked(
+    NumericsError,
+    weights=checks.numbers(valued=False),
+    inputs=checks.numbers(valued=False),
+    crossbar=checks.instance(Crossbar, "a Crossbar from Crossbar.create"),
+    key=checks.key,
+    operands=checks.word(*OPERANDS),
+    packing=checks.flag,
+)
 def crossbar_mvm(
     weights: Array,
     inputs: Array,
@@ -98,6 +108,16 @@ class _Converter(NamedTuple):
     unit: Array  # integer sum of one full cell driven by one full input
 
 
+@checks.checked(
+    NumericsError,
+    stored=checks.instance(Programmed, "Programmed from program"),
+    inputs=checks.numbers(dims=2, filled=True, valued=False),
+    crossbar=checks.instance(Crossbar, "a Crossbar from Crossbar.create"),
+    key=checks.key,
+    vector_ids=checks.numbers(dims=1, integer=True),
+    operands=checks.word(*OPERANDS),
+    packing=checks.flag,
+)
 def read(
     stored: Programmed,
     inputs: Array,
@@ -115,6 +135,12 @@ def read(
     of a vector depends on the key and its entry of `vector_ids` (int [batch], default 0, 1, ..), not on its company:
     a token gets the same noise alone and in a sequence.
     """
+    inputs = jnp.asarray(inputs)
+    if inputs.shape[0] != stored.num_inputs or (vector_ids is not None and len(vector_ids) != inputs.shape[1]):
+        raise NumericsError(
+            f"inputs have shape {list(inputs.shape)}, but crossbars hold {stored.num_inputs} inputs: give "
+            f"[{stored.num_inputs}, batch], and one entry of vector_ids for each vector"
+        )
     dtype = stored.cells.dtype
     w_code, x_code = weight_code(crossbar), code_of(crossbar.input_bits, crossbar.cycle_bits, crossbar.input_offset)
     x_integers = to_integers(inputs.astype(dtype), x_code)

@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from pimjax import checks
 from pimjax.array_typing import Array
+from pimjax.errors import NumericsError
 from pimjax.numerics import faults, noise
 from pimjax.numerics.device import Device
 from pimjax.numerics.draws import standard_normal, uniform
@@ -43,6 +45,13 @@ def is_exact(device: Device) -> Array:
     return (device.off_conductance == 0) & ~drifts
 
 
+@checks.checked(
+    NumericsError,
+    weights=checks.numbers(dims=2, filled=True, valued=False),
+    crossbar=checks.instance(Crossbar, "a Crossbar from Crossbar.create"),
+    key=checks.key,
+    converters=checks.instance(Converters, "Converters"),
+)
 def program(
     weights: Array, crossbar: Crossbar, *, key: Array | None = None, converters: Converters | None = None
 ) -> Programmed:

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from pimjax import checks
 from pimjax.config import ranges
-from pimjax.errors import NumericsError
+from pimjax.errors import NumericsError, shown
 from pimjax.numerics.device import Device
 
 Setting = Any  # a number or an array of numbers: data
@@ -88,19 +89,23 @@ class Crossbar:
         for name in settings:
             if name not in known:
                 raise NumericsError(f"Crossbar has no setting {name!r}; it has {', '.join(sorted(known))}")
+        for name, most in _SHAPES.items():
+            if name in settings:
+                checks.require(NumericsError, name, settings[name], checks.whole(name != "wire_sweeps", most))
         if isinstance(settings.get("device"), str):
             if settings["device"] not in DEVICE_PRESETS:
                 raise NumericsError(f"device is {settings['device']!r}; the presets are {', '.join(DEVICE_PRESETS)}")
             settings["device"] = DEVICE_PRESETS[settings["device"]]()
         settings.setdefault("adc_range", 5.0 / 3.0 * math.sqrt(settings.get("rows", 256)))
-        wires = np.any(np.asarray(settings.get("wire_row", 0)) != 0) or np.any(
-            np.asarray(settings.get("wire_col", 0)) != 0
-        )
-        if wires:
+        if any(np.any(_array(name, settings.get(name, 0)) != 0) for name in ("wire_row", "wire_col")):
             settings.setdefault("wire_sweeps", 200)
         crossbar = cls(**settings)
         check_crossbar(crossbar)
         return as_arrays(crossbar, jnp.result_type(float))
+
+
+#: Largest static sizes: beyond any array, below what a loop or a table of them never ends with.
+_SHAPES = {"rows": 2**24, "cols": 2**24, "max_slices": 64, "max_cycles": 64, "wire_sweeps": 10**6}
 
 
 _NOT_NEGATIVE = (
@@ -137,6 +142,7 @@ def is_concrete(tree: Any) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
+@checks.checked(NumericsError, crossbar=checks.instance(Crossbar, "a Crossbar from Crossbar.create"))
 def check_crossbar(crossbar: Crossbar) -> None:
     """Raise NumericsError, in one sentence, for settings that mean nothing. Host only; a stack [N] is checked whole.
 
@@ -152,6 +158,7 @@ def check_crossbar(crossbar: Crossbar) -> None:
     if not isinstance(crossbar.wire_sweeps, (int, np.integer)) or crossbar.wire_sweeps < 0:
         raise NumericsError(f"wire_sweeps is {crossbar.wire_sweeps!r}; it must be a whole number of at least 0")
 
+    checks.require(NumericsError, "device", crossbar.device, checks.instance(Device, "a Device or a preset's name"))
     one_sided = _numbers(crossbar, "adc_one_sided") != 0
     _check_bits(crossbar, "weight_bits", *ranges.WEIGHT_BITS)
     _check_bits(crossbar, "input_bits", *ranges.INPUT_BITS)
@@ -200,7 +207,7 @@ def _check_device(device: Device) -> None:
         _check_interval(device, name, 0.0, np.inf)
     if not np.isin(_numbers(device, "drift_compensation"), (0, 1)).all():
         raise NumericsError(f"drift_compensation is {_numbers(device, 'drift_compensation').flat[0]}; it is a flag")
-    ratio = np.asarray(device.on_off_ratio, np.float64)
+    ratio = _numbers(device, "on_off_ratio")
     if not (ratio > 1).all():
         raise NumericsError(f"on_off_ratio is {ratio.flat[0]}; g_max / g_min must exceed 1 (inf: no leakage)")
     for name in ("g_max_us", "drift_start_s", "read_pulse_s"):
@@ -224,10 +231,14 @@ def _check_slices(crossbar: Crossbar) -> None:
 
 
 def _numbers(node: Any, name: str) -> np.ndarray:
+    return _array(name, getattr(node, name))
+
+
+def _array(name: str, value: Any) -> np.ndarray:
     try:
-        return np.asarray(getattr(node, name), np.float64)
-    except (TypeError, ValueError) as error:
-        raise NumericsError(f"{name} is {getattr(node, name)!r}; it must be a number") from error
+        return np.asarray(None if isinstance(value, (str, bytes)) else value, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise NumericsError(f"{name} is {shown(value)}; it must be a number") from error
 
 
 def _check_bits(crossbar: Crossbar, name: str, low: int, high: int, hint: str = "") -> None:

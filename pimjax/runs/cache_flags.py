@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pimjax import checks
 from pimjax.config.build import Design
 from pimjax.config.config import Config
 from pimjax.config.model import ROUTING_KINDS
 from pimjax.config.workload import GO_CACHES
+from pimjax.errors import ConfigError
 
 
 class CacheUse(NamedTuple):
@@ -25,6 +27,7 @@ class CacheUse(NamedTuple):
     go_used: Any  # a gate-output cache exists and counts (expert choice)
 
 
+@checks.checked(ConfigError, run=checks.having("workload", "model", meaning="a Config or a Design"))
 def cache_use(run: Config | Design) -> CacheUse:
     """The cache flags, resolved for the kind of routing (docs/caches.md).
 

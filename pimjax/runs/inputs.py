@@ -10,13 +10,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from pimjax import checks
 from pimjax.array_typing import HostArray
 from pimjax.config.build import Capacity, capacity_of
 from pimjax.config.config import Config
-from pimjax.errors import CapacityError
+from pimjax.errors import CapacityError, ConfigError
 from pimjax.runs.assemble import inputs_from_counts, shares_links
 from pimjax.runs.cache_flags import cache_use
 from pimjax.runs.count_many import Pass, can_count, count_passes
@@ -28,9 +30,22 @@ from pimjax.runs.routing import RunRouting, run_routing
 from pimjax.runs.run_counts import RunCounts
 from pimjax.trace.routing import RoutingTrace
 
+_CONFIG = checks.instance(Config, "a Config from pimjax.load_config")
+_TRACE = checks.instance(RoutingTrace, "a RoutingTrace")
+_ROUTING = checks.instance(RunRouting, "a RunRouting from run_routing")
+_CAPACITY = checks.instance(Capacity, "a Capacity from pimjax.build")
+_FIDELITY = checks.word("fluid", "closed")
+
+
+def _is_run(value: Any) -> str | None:
+    fine = isinstance(value, (tuple, list)) and len(value) == 2
+    return "a pair" if not fine or _CONFIG(value[0]) or _TRACE(value[1]) else None
+
+
 _FEW = 12  # so few schedules are made on the host: compiling for many takes longer
 
 
+@checks.checked(ConfigError, config=_CONFIG, trace=_TRACE, fidelity=_FIDELITY, capacity=_CAPACITY)
 def schedule_inputs(
     config: Config, trace: RoutingTrace, *, fidelity: str = "fluid", capacity: Capacity | None = None
 ) -> RunCounts:
@@ -54,6 +69,7 @@ def schedule_inputs(
     return inputs_from_routing(config, run_routing(config, trace), fidelity=fidelity, capacity=capacity)
 
 
+@checks.checked(ConfigError, config=_CONFIG, routing=_ROUTING, fidelity=_FIDELITY, capacity=_CAPACITY)
 def inputs_from_routing(config: Config, routing: RunRouting, *, fidelity: str, capacity: Capacity) -> RunCounts:
     """The same from a routing that is already there."""
     check_capacity(config, routing, capacity)
@@ -65,6 +81,13 @@ def inputs_from_routing(config: Config, routing: RunRouting, *, fidelity: str, c
     return inputs_from_counts(config, routing, passes, counted, fidelity=fidelity, capacity=capacity)
 
 
+@checks.checked(
+    ConfigError,
+    runs=checks.each(_is_run, "pairs of a Config and a RoutingTrace"),
+    fidelity=_FIDELITY,
+    capacity=_CAPACITY,
+    layers=checks.whole(1),
+)
 def inputs_of_many(
     runs: Sequence[tuple[Config, RoutingTrace]], *, fidelity: str, capacity: Capacity, layers: int | None = None
 ) -> list[RunCounts]:
@@ -121,6 +144,15 @@ def inputs_of_many(
     ]
 
 
+@checks.checked(
+    ConfigError,
+    config=_CONFIG,
+    routing=_ROUTING,
+    parts=checks.each(_CONFIG, "configurations"),
+    edges=checks.numbers(0, dims=1, integer=True),
+    fidelity=_FIDELITY,
+    capacity=_CAPACITY,
+)
 def inputs_of_parts(
     config: Config, routing: RunRouting, parts: Sequence[Config], edges: HostArray, *, fidelity: str, capacity: Capacity
 ) -> list[RunCounts]:
@@ -135,6 +167,11 @@ def inputs_of_parts(
 
     Recomputed prefixes are sampled once for all pieces.
     """
+    if len(parts) != len(edges) + 1:
+        raise ConfigError(
+            f"parts has {len(parts)} configurations for {len(edges)} edges: give the whole run, its prefill, and one for each "
+            "piece between edges"
+        )
     whole = inputs_from_routing(config, routing, fidelity=fidelity, capacity=capacity)
     recomputes = bool(cache_use(config).experts_all)
     made = [whole, dataclasses.replace(whole, weights=np.zeros_like(whole.weights))]

@@ -5,14 +5,18 @@ from __future__ import annotations
 import jax
 import numpy as np
 
+from pimjax import checks
 from pimjax.config.config import Config
 from pimjax.config.uncosted import refuse_uncosted
 from pimjax.config.workload import TraceSpec
-from pimjax.errors import TraceError
+from pimjax.errors import ConfigError, TraceError
 from pimjax.trace.belonging import first_choices, fit_trace
 from pimjax.trace.defaults import default_traces
 from pimjax.trace.generators import generate_traces
 from pimjax.trace.routing import RoutingTrace
+
+_CONFIG = checks.instance(Config, "a Config from pimjax.load_config")
+_TRACE = checks.instance(RoutingTrace, "a RoutingTrace")
 
 
 def workload_trace(config: Config) -> RoutingTrace:
@@ -66,6 +70,7 @@ def _generator_options(kind: str, spec: TraceSpec) -> dict[str, float]:
             return {}
 
 
+@checks.checked(ConfigError, config=_CONFIG, trace=checks.optional(_TRACE))
 def resolve(config: Config, trace: RoutingTrace | None) -> tuple[Config, RoutingTrace]:
     """The configuration with its prompt length filled in, and the requests to run, stacked `[B, ...]`.
 
@@ -88,6 +93,7 @@ def resolve(config: Config, trace: RoutingTrace | None) -> tuple[Config, Routing
     return config, chosen
 
 
+@checks.checked(ConfigError, config=_CONFIG, trace=_TRACE)
 def with_prompt(config: Config, trace: RoutingTrace) -> Config:
     """The configuration with its prompt length filled in.
 

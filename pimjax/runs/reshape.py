@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from pimjax import checks
+from pimjax.errors import ConfigError, shown
 from pimjax.runs.run_counts import PassWindows, RunCounts
 
 
@@ -35,6 +37,7 @@ def trimmed(counts: RunCounts, layers: int | None) -> RunCounts:
     )
 
 
+@checks.checked(ConfigError, runs=checks.each(checks.instance(RunCounts, "RunCounts"), "RunCounts of schedule_inputs"))
 def alike(runs: Sequence[RunCounts]) -> list[RunCounts]:
     """Counts with the same leaves: where some have shared return links, all count slots by (loads, busy groups).
 
@@ -69,4 +72,12 @@ def stacked(trees: Sequence[Any]) -> Any:
             out[(index, *(slice(size) for size in array.shape))] = array
         return out
 
+    try:
+        trees = list(trees)
+        structures = {jax.tree.structure(tree) for tree in trees}
+        ranks = {tuple(np.ndim(leaf) for leaf in jax.tree.leaves(tree)) for tree in trees}
+    except (TypeError, ValueError):
+        structures, ranks = set(), set()
+    if len(structures) != 1 or len(ranks) != 1:
+        raise ConfigError(f"trees is {shown(trees)}: it must be a list of at least one, all of one structure")
     return jax.tree.map(stack, *trees)

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pimjax import checks
 from pimjax.array_typing import HostArray
 from pimjax.cache.capacity import CapacityLaw, capacity_at, capacity_law, largest_capacity
 from pimjax.config.config import Config
-from pimjax.errors import TraceError
+from pimjax.errors import ConfigError, TraceError
 from pimjax.runs.expert_choice import admissions, chosen_sets
 from pimjax.schedule import deal_copies, group_experts
 from pimjax.trace.belonging import fit_trace
@@ -66,6 +67,11 @@ class RunRouting:
         return np.concatenate([self.prompt[sequence], self.steps[sequence]], axis=1)[:, :length]
 
 
+@checks.checked(
+    ConfigError,
+    config=checks.instance(Config, "a Config from pimjax.load_config"),
+    trace=checks.instance(RoutingTrace, "a RoutingTrace"),
+)
 def run_routing(config: Config, trace: RoutingTrace) -> RunRouting:
     """Experts and groups of every pass of a run.
 

@@ -12,7 +12,13 @@ import jax
 import numpy as np
 
 from pimjax.array_typing import HostArray
-from pimjax.errors import ScheduleError
+from pimjax.checks import LARGEST_WHOLE, any_of, flags, numbers, require
+from pimjax.errors import ScheduleError, shown
+
+MAX_SLOTS = 2**28
+"""Longest slot table, and most groups."""
+MOST_PASSES = 1e15
+_MATRIX = any_of(flags(meaning="booleans, or whole numbers, of equal rows"), numbers(valued=False))
 
 
 def is_concrete(*arrays: Any) -> bool:
@@ -26,6 +32,8 @@ def is_concrete(*arrays: Any) -> bool:
 
 def check_shapes(choices: Any, group_of_expert: Any, num_tokens: Any) -> tuple[int, int]:
     """Raise unless `choices` is `[T, E]` and `group_of_expert` is int `[E]`; return T and E."""
+    require(ScheduleError, "choices", choices, _MATRIX)
+    require(ScheduleError, "group_of_expert", group_of_expert, _MATRIX)
     shape, groups = np.shape(choices), np.shape(group_of_expert)
     if len(shape) != 2:
         raise ScheduleError(
@@ -41,17 +49,21 @@ def check_shapes(choices: Any, group_of_expert: Any, num_tokens: Any) -> tuple[i
         )
     if not np.issubdtype(_dtype(group_of_expert), np.integer):
         raise ScheduleError(f"group_of_expert must hold integer ids, not {_dtype(group_of_expert)}")
+    if num_tokens is not None:
+        require(ScheduleError, "num_tokens", num_tokens, numbers(-LARGEST_WHOLE, valued=False))
     if num_tokens is not None and np.shape(num_tokens) != ():
         raise ScheduleError(f"num_tokens must be one number, not shape {list(np.shape(num_tokens))}")
     if num_tokens is not None and not np.issubdtype(_dtype(num_tokens), np.integer):
-        raise ScheduleError(f"num_tokens must be an integer, not {num_tokens!r}")
+        raise ScheduleError(f"num_tokens must be an integer, not {shown(num_tokens)}")
     return shape
 
 
 def check_size(name: str, value: Any) -> None:
     """Raise unless a static size is a positive Python integer."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ScheduleError(f"{name} must be a positive integer known before compilation, not {value!r}")
+        raise ScheduleError(f"{name} must be a positive integer known before compilation, not {shown(value)}")
+    if value > MAX_SLOTS:
+        raise ScheduleError(f"{name} is {value}, which no table holds: give at most {MAX_SLOTS:,}")
 
 
 def check_binary(choices: HostArray) -> None:
@@ -85,13 +97,15 @@ def check_values(choices: HostArray, group_of_expert: HostArray, num_tokens: int
 def check_loads(loads: Any) -> HostArray:
     """Loads as float64 `[requests, experts]`; raise unless they are finite and not negative."""
     try:
-        array = np.asarray(loads, np.float64)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(None if isinstance(loads, (str, bytes, bool)) else loads, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ScheduleError("loads must be numbers [experts] or [requests, experts]") from error
     if array.ndim not in (1, 2) or 0 in array.shape:
         raise ScheduleError(f"loads must be [experts] or [requests, experts], not shape {list(array.shape)}")
-    if not (np.isfinite(array).all() and (array >= 0).all()):
-        raise ScheduleError("loads must be finite and not negative: they count the passes of each expert")
+    if not ((array >= 0) & (array <= MOST_PASSES)).all():  # sums and powers of more are not exact
+        raise ScheduleError(
+            f"loads must be finite and not negative, at most {MOST_PASSES:g}: they count the passes of each expert"
+        )
     return array.reshape(-1, array.shape[-1])
 
 

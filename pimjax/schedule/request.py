@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pimjax.array_typing import Array
-from pimjax.errors import ScheduleError
-from pimjax.schedule.checks import check_shapes, check_size, check_values, is_concrete
+from pimjax.errors import CapacityError, ScheduleError
+from pimjax.schedule.checks import MAX_SLOTS, check_shapes, check_size, check_values, is_concrete
 from pimjax.schedule.load_matrix import host_loads
 from pimjax.schedule.policies.policy import Policy
 from pimjax.schedule.policies.registry import check_open_limit, policy_of
@@ -85,6 +85,11 @@ def resolve(
             loads = host_loads(host[: int(num_tokens)], groups, num_groups)
             max_slots = max(1, int(rule.makespan_bound(loads, max_open_tokens)))
             table_slots = max(_SMALLEST_BUCKET, 1 << (max_slots - 1).bit_length())
+    if table_slots is not None and max(table_slots, tokens) * num_groups > 4 * MAX_SLOTS:
+        raise CapacityError(
+            f"a table of {table_slots:,} slots and {num_groups:,} groups is too large: give num_groups and max_slots whose "
+            f"product is at most {4 * MAX_SLOTS:,}"
+        )
     if max_slots is None or table_slots is None:
         max_slots = table_slots = tokens * experts
     return Request(

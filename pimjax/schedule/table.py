@@ -12,7 +12,9 @@ import numpy as np
 from jax import lax
 
 from pimjax.array_typing import Array, HostArray
+from pimjax.checks import each, flags, having, numbers, require
 from pimjax.errors import ScheduleError
+from pimjax.schedule.checks import check_size
 from pimjax.schedule.load_matrix import host_loads
 from pimjax.schedule.policies.registry import POLICIES, check_open_limit, policy_of
 from pimjax.schedule.summary import ScheduleSummary, schedule_summary
@@ -58,13 +60,18 @@ def schedule_table(
     >>> table.makespan.tolist(), table.loads.tolist()
     ([[[3]], [[3]]], [[[4]], [[3]]])
     """
-    choices = np.asarray(traces.choices)
+    require(ScheduleError, "traces", traces, having("choices", "num_tokens", meaning="a RoutingTrace"))
+    require(ScheduleError, "traces.choices", traces.choices, flags(dims=(3, 4), meaning="booleans of a RoutingTrace"))
+    choices = np.asarray(traces.choices, bool)
     if choices.ndim == 3:
         choices = choices[None]
     requests, layers, _, experts = choices.shape
     num_tokens = np.broadcast_to(np.asarray(traces.num_tokens, np.int32), (requests,))
-    if not plans:
-        raise ScheduleError("schedule_table needs at least one plan: give SchedulePlan(group_of_expert, policy)")
+    meaning = "a list of at least one SchedulePlan(group_of_expert, policy)"
+    require(ScheduleError, "plans", plans, each(_is_plan, meaning, least=1))
+    for name, size in (("num_groups", num_groups), ("max_slots", max_slots)):
+        if size is not None:
+            check_size(name, size)
     rows = [SchedulePlan(*plan) for plan in plans]
     maps = np.stack([_map(index, row, layers, experts) for index, row in enumerate(rows)])
     used = int(maps.max()) + 1
@@ -136,8 +143,13 @@ def _table(
     return jax.tree.map(lambda leaf: leaf.reshape(plans, requests, layers, *leaf.shape[1:]), flat)
 
 
+def _is_plan(value: Any) -> str | None:
+    return None if isinstance(value, (tuple, list)) and 2 <= len(value) <= 3 else "a plan"
+
+
 def _map(index: int, plan: SchedulePlan, layers: int, experts: int) -> HostArray:
     check_open_limit(policy_of(plan.policy), plan.max_open_tokens, f"plan {index}: max_open_tokens")
+    require(ScheduleError, f"plan {index}: group_of_expert", plan.group_of_expert, numbers(dims=(1, 2), valued=False))
     groups = np.asarray(plan.group_of_expert)
     if groups.shape not in ((experts,), (layers, experts)) or not np.issubdtype(groups.dtype, np.integer):
         raise ScheduleError(

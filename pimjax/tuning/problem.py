@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from pimjax import checks
 from pimjax.array_typing import Array, HostArray
 from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, Design, build
@@ -105,6 +106,12 @@ class Problem:
         return self.configs[variant].model_copy(update={"hardware": hardware, "name": "tuned"})
 
 
+@checks.checked(
+    ConfigError,
+    config=checks.instance(TuneConfig, "a TuneConfig from load_tune_config"),
+    trace=checks.instance(RoutingTrace, "a RoutingTrace"),
+    quality=checks.function,
+)
 def make_problem(
     config: TuneConfig,
     *,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pimjax import checks
 from pimjax.array_typing import HostArray
 from pimjax.config.config import Config
 from pimjax.errors import ConfigError
@@ -79,6 +80,7 @@ class TuneResult:
         }
 
 
+@checks.checked(ConfigError, checkpoint=checks.path, history=checks.path, recheck=checks.flag)
 def tune(
     config: TuneConfig | str | Path | Mapping[str, Any],
     *,

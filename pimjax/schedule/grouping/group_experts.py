@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from pimjax.array_typing import HostArray
-from pimjax.errors import ScheduleError
-from pimjax.schedule.checks import check_loads
+from pimjax.checks import checked, flags, numbers, require, whole
+from pimjax.errors import ScheduleError, shown
+from pimjax.schedule.checks import MOST_PASSES, check_loads
 from pimjax.schedule.grouping.search import search_groups
 from pimjax.schedule.grouping.simple import snake, sorted_groups, uniform_groups
 
@@ -17,6 +18,7 @@ COACTIVATION_WEIGHT = 0.25
 """Slots that one token pays, in the objective of `coactivation`, for a pair of its experts that share a group."""
 
 
+@checked(ScheduleError, seed=whole(0, 2**63 - 1))
 def group_experts(
     loads: Any,
     group_size: int,
@@ -55,12 +57,14 @@ def group_experts(
     >>> group_experts([[8, 0, 1, 7], [0, 8, 7, 1]], 2, "balanced").tolist()
     [0, 0, 1, 1]
     """
-    if strategy not in GROUPING_STRATEGIES:
-        raise ScheduleError(f"unknown grouping strategy {strategy!r}: choose one of {', '.join(GROUPING_STRATEGIES)}")
+    if not isinstance(strategy, str) or strategy not in GROUPING_STRATEGIES:
+        raise ScheduleError(
+            f"unknown grouping strategy {shown(strategy)}: choose one of {', '.join(GROUPING_STRATEGIES)}"
+        )
     requests = check_loads(loads)
     experts = requests.shape[1]
     if isinstance(group_size, bool) or not isinstance(group_size, (int, np.integer)):
-        raise ScheduleError(f"group_size must be an integer, not {group_size!r}")
+        raise ScheduleError(f"group_size must be an integer, not {shown(group_size)}")
     if not 1 <= group_size <= experts:
         raise ScheduleError(f"group_size is {group_size}, but there are {experts} experts: give 1 to {experts}")
     num_groups = -(-experts // int(group_size))
@@ -91,10 +95,14 @@ def count_coactivation(choices: Any, num_tokens: Any = None) -> HostArray:
     >>> count_coactivation(np.array([[1, 1, 0], [0, 1, 1]])).tolist()
     [[1.0, 1.0, 0.0], [1.0, 2.0, 1.0], [0.0, 1.0, 1.0]]
     """
+    require(ScheduleError, "choices", choices, flags(meaning="[tokens, experts] or stacked, of booleans or 0 and 1"))
     visits = np.asarray(choices, np.float64)
     if visits.ndim < 2:
         raise ScheduleError(f"choices must be [tokens, experts] or stacked, not shape {list(visits.shape)}")
     if num_tokens is not None:
+        require(
+            ScheduleError, "num_tokens", num_tokens, numbers(0, visits.shape[-2], dims=visits.ndim - 2, integer=True)
+        )
         used = np.arange(visits.shape[-2]) < np.asarray(num_tokens)[..., None]
         visits = np.where(used[..., None], visits, 0.0)
     flat = visits.reshape(-1, visits.shape[-1])
@@ -104,14 +112,14 @@ def count_coactivation(choices: Any, num_tokens: Any = None) -> HostArray:
 def _check_coactivation(coactivation: Any, experts: int) -> HostArray:
     try:
         pairs = np.asarray(coactivation, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ScheduleError(f"coactivation must be numbers [{experts}, {experts}]") from error
     if pairs.shape != (experts, experts):
         raise ScheduleError(
             f"coactivation has shape {list(pairs.shape)}, but there are {experts} experts: give [{experts}, {experts}]"
         )
-    if not (np.isfinite(pairs).all() and (pairs >= 0).all()):
-        raise ScheduleError("coactivation must be finite and not negative: it counts tokens")
+    if not ((pairs >= 0) & (pairs <= MOST_PASSES)).all():
+        raise ScheduleError(f"coactivation must be finite and not negative, at most {MOST_PASSES:g}: it counts tokens")
     return (pairs + pairs.T) / 2
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pimjax.errors import ScheduleError
+from pimjax.checks import checked, instance, require, text
+from pimjax.errors import ScheduleError, shown
 from pimjax.schedule.policies.policy import Policy
 
 POLICIES: dict[str, Policy] = {}
 """Registered policies in order of registration. A batch that runs in several processes registers in each of them."""
 
 
+@checked(ScheduleError, policy=instance(Policy, "a pimjax.schedule.Policy"))
 def register_policy(policy: Policy) -> Policy:
     """Make a policy known by its name to everything that schedules.
 
@@ -20,6 +22,7 @@ def register_policy(policy: Policy) -> Policy:
     >>> policy_of("mine") is mine, POLICIES.pop("mine") is mine
     (True, True)
     """
+    require(ScheduleError, "policy.name", policy.name, text)
     if POLICIES.get(policy.name, policy) != policy:
         raise ScheduleError(f"another schedule policy is called {policy.name!r}: choose another name")
     POLICIES[policy.name] = policy
@@ -37,7 +40,7 @@ def policy_of(name: str) -> Policy:
     """
     policy = POLICIES.get(name) if isinstance(name, str) else None
     if policy is None:
-        raise ScheduleError(f"unknown schedule policy {name!r}: choose one of {', '.join(POLICIES)}")
+        raise ScheduleError(f"unknown schedule policy {shown(name)}: choose one of {', '.join(POLICIES)}")
     return policy
 
 
