@@ -186,10 +186,10 @@ class _Bucket:
         keys = {name: variant_key(one) for name, one in distinct.items()}
         self.variant = np.array([variants.setdefault(keys[id(one)], len(variants)) for one in configs], np.int32)
         firsts = [configs[int(np.argmax(self.variant == v))] for v in range(len(variants))]
-        capacity = Capacity()
         if self.zipped:
-            for one, request in {(id(c), id(r)): (c, r) for c, r in zip(configs, requests, strict=True)}.values():
-                capacity = capacity.union(common_capacity([one], [request]))
+            pairs = {(id(c), id(r)): (c, r) for c, r in zip(configs, requests, strict=True)}.values()
+            needed = (common_capacity([one], [request]) for one, request in pairs)
+            capacity = functools.reduce(Capacity.union, needed)
         else:
             capacity = common_capacity(firsts, requests)
         self.design = build(configs)[0] if design is None else design

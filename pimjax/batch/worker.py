@@ -159,7 +159,7 @@ class Worker:
 
 def _capacity(configs: list[Config], source: TraceSource) -> Capacity:
     """What all variants need with the longest request."""
-    capacity = Capacity()
+    capacity = None
     for config in configs:
         if config.chip_model == "multiplexed" and config.workload.prompt_tokens is None:
             if source.requests:
@@ -174,5 +174,6 @@ def _capacity(configs: list[Config], source: TraceSource) -> Capacity:
                 config = config.model_copy(update={"workload": workload})
             else:
                 config = resolved(config, None)[0]
-        capacity = capacity.union(capacity_of(config))
-    return capacity
+        one = capacity_of(config)
+        capacity = one if capacity is None else capacity.union(one)
+    return capacity or Capacity()

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pimjax.chips.multiplexed import schedule_inputs, simulate
+from pimjax.chips.multiplexed import MultiplexedSchedule, multiplexed_cost, schedule_inputs, simulate
 from pimjax.chips.multiplexed.core import tile_parameters
 from pimjax.chips.reference.config import check_choices, simulate_config
 from pimjax.chips.run_cost import RunCost
@@ -25,6 +25,9 @@ from pimjax.estimation.kernel import FIDELITIES, estimate_kernel
 from pimjax.estimation.result import ACCURACY, Estimate, from_run_cost
 from pimjax.estimation.routing import resolve
 from pimjax.trace.routing import RoutingTrace
+
+#: Slots beyond which the fluid recurrence is compiled: about 0.2 ms each on the host, and seconds to compile.
+_LONG_PROFILE = 16_384
 
 
 def estimate(
@@ -89,9 +92,7 @@ def estimate(
         run = simulate(config, requests)
         if timeline is not None:
             run.passes[0].log.to_perfetto(timeline)
-        cost = run.cost
-        with jax.enable_x64(True):
-            return _host(from_run_cost(cost, config.hardware.reticle_area_mm2))
+        return _host(from_run_cost(run.cost, config.hardware.reticle_area_mm2))
     design, capacity = build(config)
     schedule = schedule_inputs(config, requests, fidelity=fidelity, capacity=capacity)
     return run_kernel(design, schedule, capacity, config.chip_model, fidelity)
@@ -124,7 +125,10 @@ def refuse_impossible_core(config: Config) -> None:
 
 
 def run_kernel(design: Design, schedule: Any, capacity: Capacity, chip_model: str, fidelity: str) -> Estimate:
-    """`estimate_kernel` compiled and run in float64; NumPy out."""
+    """`estimate_kernel` in float64, NumPy out: compiled, or on the host where the chip's formulas run without."""
+    if chip_model == "multiplexed" and not _is_long(schedule):
+        cost = multiplexed_cost(design, schedule, capacity=capacity, fidelity=fidelity)
+        return _host(from_run_cost(cost, design.hardware.reticle_area_mm2))
     with jax.enable_x64(True):
         if not stored_programs.is_on():
             return _host(_compiled(capacity, chip_model, fidelity)(design, schedule))
@@ -139,6 +143,11 @@ def run_kernel(design: Design, schedule: Any, capacity: Capacity, chip_model: st
         function = jax.jit(fields, compiler_options=quick_compilation())
         run = stored_programs.compiled(function, arguments, key=("estimate", options), results=dict.fromkeys(names, 0))
         return _host(Estimate(**run(*arguments)))
+
+
+def _is_long(schedule: MultiplexedSchedule) -> bool:
+    """Whether a slot profile is so long that compiling a loop over it takes less time than a loop in Python."""
+    return schedule.prompt_profile is not None and int(schedule.prompt.makespan.max()) > _LONG_PROFILE
 
 
 @functools.cache

@@ -119,7 +119,7 @@ def run_lanes(lanes: Sequence[Config], schedules: Sequence[Any] | None, *, chip_
     """All lanes in one compiled call, in float64. Schedules may differ in the length of their slot profiles."""
     design, capacity = build(list(lanes))
     if chip_model == "multiplexed":  # its shapes are those of the schedules: one program for every length
-        capacity = Capacity()
+        capacity = Capacity(tile_kinds=capacity.tile_kinds)
     stacked = None if schedules is None else _stack(schedules)
     with jax.enable_x64(True):
         costs = _compiled(capacity, chip_model, fidelity)(design, stacked)

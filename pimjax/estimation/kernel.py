@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from pimjax.chips.multiplexed import multiplexed_cost
 from pimjax.chips.reference.kernel import reference_cost
 from pimjax.config.build import Capacity, Design
@@ -46,6 +49,8 @@ def estimate_kernel(design: Design, schedule: Any, *, capacity: Capacity, chip_m
     if chip_model == "reference":
         cost = reference_cost(design, capacity=capacity, fidelity=fidelity)
     elif chip_model == "multiplexed":
+        # a kernel whatever it is given: on NumPy leaves `multiplexed_cost` would stay on the host
+        design, schedule = jax.tree.map(jnp.asarray, (design, schedule))
         cost = multiplexed_cost(design, schedule, capacity=capacity, fidelity=fidelity)
     else:
         raise ConfigError(f"chip_model: {chip_model!r} is unknown; allowed: {', '.join(CHIP_MODELS)}")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from pimjax import arrays
 from pimjax import status as status_bits
-from pimjax.array_typing import ArrayLike
+from pimjax.array_typing import Array, ArrayLike
 from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost
 
 #: Fields of :class:`Estimate` that are one number each, in the order in which they are shown.
@@ -106,31 +105,32 @@ def _named(names: tuple[str, ...], values: Any) -> dict[str, Any]:
     return {name: _plain(value) for name, value in zip(names, np.asarray(values), strict=True)}
 
 
-def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> jax.Array:
+def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> Array:
     """`numerator / denominator`, 0 where the denominator is 0; safe under differentiation."""
-    denominator = jnp.asarray(denominator)
-    safe = jnp.where(denominator > 0, denominator, 1)
-    return jnp.where(denominator > 0, numerator / safe, 0)
+    there = denominator > 0
+    return arrays.where(there, numerator / arrays.where(there, denominator, 1.0), 0.0)
 
 
 def from_run_cost(cost: RunCost, reticle_area_mm2: ArrayLike) -> Estimate:
-    """Derive every metric of an :class:`Estimate` from primitive costs. Kernel: pure and unbatched.
+    """Derive every metric of an :class:`Estimate` from primitive costs. Kernel: pure and unbatched; NumPy on NumPy.
 
     Args:
         cost: what a chip model returned.
         reticle_area_mm2: largest die [mm2].
     """
-    energy = jnp.sum(cost.component_energy_nj)
-    area = jnp.sum(cost.component_area_mm2)
+    energy, area = cost.component_energy_nj.sum(), cost.component_area_mm2.sum()
+    namespace = arrays.namespace(energy, area, cost.latency_ns)
     gops_per_w = _ratio(cost.flops, energy)  # operations per nJ = GOPS/W
     gops = _ratio(cost.flops, cost.latency_ns)
-    dies = jnp.ceil(area / reticle_area_mm2)
-    finite = jnp.isfinite(cost.latency_ns) & jnp.isfinite(energy) & jnp.isfinite(area)
-    status = (
-        cost.status
-        | jnp.where(finite, 0, status_bits.NON_FINITE)
-        | jnp.where(dies > 1, status_bits.MULTI_DIE, 0)
-        | jnp.where((cost.latency_ns <= 0) | (energy <= 0), status_bits.IMPOSSIBLE, 0)
+    dies = namespace.ceil(area / reticle_area_mm2)
+    finite = namespace.isfinite(cost.latency_ns + energy + area)
+    status = status_bits.bits(
+        cost.status,
+        {
+            status_bits.NON_FINITE: ~finite,
+            status_bits.MULTI_DIE: dies > 1,
+            status_bits.IMPOSSIBLE: (cost.latency_ns <= 0) | (energy <= 0),
+        },
     )
     return Estimate(
         latency_ns=cost.latency_ns,
@@ -157,5 +157,5 @@ def from_run_cost(cost: RunCost, reticle_area_mm2: ArrayLike) -> Estimate:
         component_area_mm2=cost.component_area_mm2,
         op_counts=cost.op_counts,
         moe_last_pass_ns=cost.moe_last_pass_ns,
-        status=status.astype(jnp.int32),
+        status=status,
     )

@@ -9,6 +9,7 @@ What a designer chooses (rows, bits, unit counts, links, buffers, node, supply) 
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -139,11 +140,13 @@ def uncertainty(
     if config.chip_model == "multiplexed":
         schedule = schedule_inputs(config, requests, fidelity=fidelity, capacity=capacity)  # type: ignore[arg-type]
     draws, changes, ranges = _draws(config, design, samples, seed)
+    if "core_area_mm2" in changes:  # the core is drawn: the kernel takes it as measured
+        capacity = dataclasses.replace(capacity, tile_kinds=("calibrated",))
 
     def metrics(values: dict[str, jax.Array]) -> dict[str, jax.Array]:
         point = design.set({f"hardware.{name}": value for name, value in values.items()})
         if schedule is not None:
-            if "core_area_mm2" in values:  # the core is drawn: the kernel takes it as measured
+            if "core_area_mm2" in values:
                 point = point.set({"plan.tile": TILE_KINDS.index("calibrated")})
             cost = multiplexed_cost(point, schedule, capacity=capacity, fidelity=fidelity, critical=False)
         else:
