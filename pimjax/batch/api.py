@@ -204,7 +204,8 @@ class _Bucket:
         firsts = [configs[int(np.argmax(self.variant == v))] for v in range(len(variants))]
         if self.zipped:
             pairs = {(id(c), id(r)): (c, r) for c, r in zip(configs, requests, strict=True)}.values()
-            capacity = functools.reduce(Capacity.union, [common_capacity([one], [request]) for one, request in pairs])
+            needed = (common_capacity([one], [request]) for one, request in pairs)
+            capacity = functools.reduce(Capacity.union, needed)
         else:
             capacity = common_capacity(firsts, requests)
         self.design = build(configs)[0] if design is None else design

@@ -167,7 +167,6 @@ def _capacity(configs: list[Config], source: TraceSource) -> Capacity:
                 config = with_longest(config, max(request.num_tokens for request in source.requests))
             else:
                 config = resolved(config, None)[0]
-        mine = capacity_of(config)
-        capacity = mine if capacity is None else capacity.union(mine)
-    assert capacity is not None
-    return capacity
+        one = capacity_of(config)
+        capacity = one if capacity is None else capacity.union(one)
+    return capacity or Capacity()

@@ -64,7 +64,6 @@ class Chip:
         takes_routing: whether its fast fidelities depend on a trace; then `inputs` is called with the requests.
         event_options: fields of :class:`EventOptions` that it knows.
         input_fields: hardware numbers that `inputs` depends on.
-        runs_on_host: whether `cost` also runs on NumPy leaves, so that a single estimate compiles nothing.
     """
 
     name: ClassVar[str]
@@ -76,7 +75,6 @@ class Chip:
     takes_routing: ClassVar[bool] = False
     event_options: ClassVar[frozenset[str]] = frozenset()
     input_fields: ClassVar[tuple[str, ...]] = ()
-    runs_on_host: ClassVar[bool] = False
 
     # --- what a run needs ---------------------------------------------------------------------------------------
 
@@ -149,6 +147,10 @@ class Chip:
             critical: static; False leaves `critical_ns` zero and saves what it takes.
         """
         raise NotImplementedError
+
+    def runs_on_host(self, inputs: Any) -> bool:
+        """Whether `cost` also runs on NumPy leaves with these inputs, so that a single estimate compiles nothing."""
+        return False
 
     def simulate(
         self, config: Config, requests: RoutingTrace | None, *, capacity: Capacity, options: EventOptions

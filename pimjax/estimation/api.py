@@ -113,7 +113,7 @@ def _options(chip: Chip, expert_choices: Any, seed: int, timeline: Any, fidelity
 
 def run_kernel(design: Design, inputs: Any, capacity: Capacity, chip: Chip, fidelity: str) -> Estimate:
     """One estimate in float64, NumPy out: on the host where the chip's formulas run there, else compiled."""
-    if chip.runs_on_host:
+    if chip.runs_on_host(inputs):
         cost = chip.cost(design, inputs, capacity=capacity, fidelity=fidelity)
         return on_host(chip, cost, design.hardware)
     with jax.enable_x64(True):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from pimjax import arrays
 from pimjax import status as status_bits
 from pimjax.chips.chip import Chip
 from pimjax.chips.possible import is_impossible
@@ -118,42 +117,41 @@ def _named(names: tuple[str, ...], values: Any) -> dict[str, Any]:
     return {name: _plain(value) for name, value in zip(names, np.asarray(values), strict=True)}
 
 
+def _ratio(numerator: Any, denominator: Any) -> Any:
+    """`numerator / denominator`, 0 where the denominator is 0; safe under differentiation."""
+    there = denominator > 0
+    return arrays.where(there, numerator / arrays.where(there, denominator, 1.0), 0.0)
+
+
 def from_run_cost(cost: RunCost, hardware: Any, chip: Chip) -> Estimate:
-    """Derive every metric of an :class:`Estimate` from primitive costs. Kernel: pure and unbatched.
+    """Derive every metric of an :class:`Estimate` from primitive costs. Kernel: pure and unbatched; NumPy on NumPy.
 
     Args:
         cost: what a chip model returned; NumPy or JAX, and so is the result.
         hardware: the numbers they were computed from: of a design's lane, or of a configuration.
         chip: whose costs they are: its names along the axes.
     """
-    xp: Any = jnp if isinstance(cost.latency_ns, jax.Array) else np
-
-    def ratio(numerator: Any, denominator: Any) -> Any:
-        """`numerator / denominator`, 0 where the denominator is 0; safe under differentiation."""
-        safe = xp.where(denominator > 0, denominator, 1)
-        return xp.where(denominator > 0, numerator / safe, 0)
-
-    energy = xp.sum(cost.component_energy_nj)
-    area = xp.sum(cost.component_area_mm2)
-    gops_per_w = ratio(cost.flops, energy)  # operations per nJ = GOPS/W
-    gops = ratio(cost.flops, cost.latency_ns)
-    dies = xp.ceil(area / hardware.reticle_area_mm2)
+    energy, area = cost.component_energy_nj.sum(), cost.component_area_mm2.sum()
+    namespace = arrays.namespace(energy, area, cost.latency_ns)
+    gops_per_w = _ratio(cost.flops, energy)  # operations per nJ = GOPS/W
+    gops = _ratio(cost.flops, cost.latency_ns)
+    dies = namespace.ceil(area / hardware.reticle_area_mm2)
     result = Estimate(
         latency_ns=cost.latency_ns,
         energy_nj=energy,
         area_mm2=area,
         flops=cost.flops,
-        power_w=ratio(energy, cost.latency_ns),
+        power_w=_ratio(energy, cost.latency_ns),
         edp_nj_ns=energy * cost.latency_ns,
-        tokens_per_s=1e9 * ratio(cost.tokens, cost.latency_ns),
-        pipeline_tokens_per_s=1e9 * ratio(cost.tokens, cost.pipeline_interval_ns),
+        tokens_per_s=1e9 * _ratio(cost.tokens, cost.latency_ns),
+        pipeline_tokens_per_s=1e9 * _ratio(cost.tokens, cost.pipeline_interval_ns),
         gops=gops,
         gops_per_w=gops_per_w,
-        gops_per_mm2=ratio(gops, area),
-        gops_per_w_per_mm2=ratio(gops_per_w, area),
+        gops_per_mm2=_ratio(gops, area),
+        gops_per_w_per_mm2=_ratio(gops_per_w, area),
         moe_latency_ns=cost.moe_latency_ns,
         moe_area_mm2=cost.moe_area_mm2,
-        moe_gops_per_w_per_mm2=ratio(gops_per_w, cost.moe_area_mm2),
+        moe_gops_per_w_per_mm2=_ratio(gops_per_w, cost.moe_area_mm2),
         crossbars=cost.crossbars,
         dies=dies,
         peak_memory_bytes=cost.peak_memory_bytes,
@@ -167,20 +165,22 @@ def from_run_cost(cost: RunCost, hardware: Any, chip: Chip) -> Estimate:
         components=chip.component_names,
         op_kinds=chip.op_kinds,
     )
-    return result.replace(status=_status(result, hardware, chip, xp))  # type: ignore[attr-defined]
+    return result.replace(status=_status(result, hardware, chip))  # type: ignore[attr-defined]
 
 
-def _status(result: Estimate, hardware: Any, chip: Chip, xp: Any) -> Any:
+def _status(result: Estimate, hardware: Any, chip: Chip) -> Any:
     """The status of a result: what the chip said, and what its numbers say."""
     # one comparison for all scalars: a sum is finite where every term is (and none is near overflow)
     total = sum(getattr(result, name) for name in SCALARS)
-    smallest = xp.minimum(xp.min(result.component_energy_nj), xp.min(result.component_area_mm2))
+    namespace = arrays.namespace(total)
+    smallest = namespace.minimum(result.component_energy_nj.min(), result.component_area_mm2.min())
     impossible = is_impossible(hardware, chip.hardware) | (result.latency_ns <= 0) | (result.energy_nj <= 0)
-    impossible |= xp.minimum(smallest, result.flops) < 0
-    status = (
-        result.status
-        | xp.where(xp.isfinite(total), 0, status_bits.NON_FINITE)
-        | xp.where(result.dies > 1, status_bits.MULTI_DIE, 0)
-        | xp.where(impossible, status_bits.IMPOSSIBLE, 0)
+    impossible |= namespace.minimum(smallest, result.flops) < 0
+    return status_bits.bits(
+        result.status,
+        {
+            status_bits.NON_FINITE: ~namespace.isfinite(total),
+            status_bits.MULTI_DIE: result.dies > 1,
+            status_bits.IMPOSSIBLE: impossible,
+        },
     )
-    return status.astype(np.int32)

@@ -150,13 +150,18 @@ def _take(trace: RoutingTrace, rows: list[int]) -> RoutingTrace:
 
 
 def _check_top_k(trace: RoutingTrace, top_k: int) -> None:
-    """Experts of a token: never more than k, and k for some; fewer where a router drops tokens."""
+    """A trace's k is the model's; a router whose tokens visit different numbers of experts (top-p, a dropped token, own
+    choices) has none to compare."""
     if not trace.num_layers:
         return
-    most = int(np.asarray(trace.choices).sum(axis=-1, dtype=np.int32).max())
+    counts = np.asarray(trace.choices).sum(axis=-1, dtype=np.int32)
+    routed = counts[counts > 0]
+    if not routed.size or (trace.expert_order is None and routed.min() != routed.max()):
+        return
+    most = int(routed.max())
     if most != top_k:
         raise TraceError(
-            f"the trace visits up to {most} experts per token but model.top_k is {top_k}: take a trace of this model, set "
+            f"the trace visits {most} experts per token but model.top_k is {top_k}: take a trace of this model, set "
             f"model.top_k={most}, or allow it (--allow any_top_k, pimjax.trace.fit_trace(trace, config, "
             "allow=['any_top_k']))"
         )

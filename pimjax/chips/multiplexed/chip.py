@@ -17,6 +17,8 @@ from pimjax.errors import ConfigError
 from pimjax.runs.routing import RunRouting
 from pimjax.trace.routing import RoutingTrace
 
+#: Slots beyond which the fluid recurrence is compiled: about 0.2 ms each on the host, and seconds to compile.
+_LONG_PROFILE = 16_384
 MEASURED_CORE = {"mvm_latency_ns": 130.0, "mvm_energy_nj": 12.48, "core_area_mm2": 0.634}
 MEASURED_SIZE = (256.0, 256.0)
 """The calibrated crossbar: rows and columns that the numbers of `MEASURED_CORE` were measured at."""
@@ -34,7 +36,6 @@ class MultiplexedChip(Chip):
     takes_routing = True
     event_options = frozenset({"timeline"})
     input_fields = ("out_links",)
-    runs_on_host = True
 
     def check(self, config: Config) -> None:
         """A calibrated core has the size it was measured at."""
@@ -102,6 +103,10 @@ class MultiplexedChip(Chip):
         from pimjax.chips.multiplexed.kernel import multiplexed_cost
 
         return multiplexed_cost(design, inputs, capacity=capacity, fidelity=fidelity, critical=critical)
+
+    def runs_on_host(self, inputs: Any) -> bool:
+        """Always, but for a fluid recurrence so long that compiling it takes less time than a loop in Python."""
+        return inputs.prompt_profile is None or int(inputs.prompt.makespan.max()) <= _LONG_PROFILE
 
     def simulate(
         self, config: Config, requests: RoutingTrace | None, *, capacity: Capacity, options: EventOptions

@@ -106,7 +106,7 @@ def _slots(
 
     count = np.shape(profile.loads)[-1]
     if not arrays.on_device(counts.makespan):  # no slot beyond the last one is of interest
-        count = max(1, int(counts.makespan.max()))
+        count = max(1, min(count, int(np.ceil(counts.makespan.max()))))
         profile = SlotProfile(**{name: values[:, :count] for name, values in vars(profile).items()})
     returns, ends = column(profile.returns), column(profile.ends)
     shape = np.shape(returns)
@@ -120,13 +120,14 @@ def _slots(
     def over(value: Any) -> Any:
         return spread(value, shape)
 
+    adds_ns = over(phases.combine_add) * (adds / units)
     return _Slots(
         interval=slot_interval(time, loads, returns),
         sums=over(phases.partial) * (returns / units),
-        adds=over(phases.combine_add) * (adds / units),
+        adds=adds_ns,
         chain=over(phases.combine_add) * longest,
         ends=over(free.ending + after.norm + after.work) * (ends / units),
-        has_adds=adds > 0,
+        has_adds=adds_ns > 0,
         has_ends=ends > 0,
         is_live=index < arrays.spread(counts.makespan[None], shape),
         is_first=index == 0,
