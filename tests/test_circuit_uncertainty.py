@@ -24,7 +24,7 @@ def test_only_the_constants_that_are_read_are_sampled() -> None:
 
 
 def test_draws_keep_the_range_and_have_the_nominal_value_as_median() -> None:
-    names = (PULSES.name, "dram.access_ns", "scaling.analog_area_exponent")
+    names = (PULSES.name, "programming.pulse_energy_pj", "scaling.analog_area_exponent")
     draws = sample_constants(names, key=jax.random.key(1), num_samples=4001)
     for name, drawn in draws.items():
         item = CONSTANTS[name]

@@ -82,7 +82,7 @@ def test_axes_of_vllm_are_recognised():
 
 
 def test_experts_per_token():
-    with pytest.raises(TraceError, match=r"up to 3 experts per token but model.top_k is 2"):
+    with pytest.raises(TraceError, match=r"visits 3 experts per token but model.top_k is 2"):
         check_trace(trace_of(4, k=3), MODEL)
     with pytest.raises(TraceError, match=r"up to 1 experts per token but model.top_k is 2"):
         check_trace(trace_of(4, k=1), MODEL)

@@ -299,7 +299,8 @@ def test_transformers_other_routers(tmp_path):
 def test_transformers_router_of_the_model(tmp_path):
     """The model's own section says how its router chooses: sigmoid, bias, groups."""
     model = SimpleNamespace(
-        num_layers=5, num_experts=8, top_k=2, routing="token_choice", is_moe_layer=MODEL.is_moe_layer,
+        num_layers=5, num_moe_layers=MODEL.num_moe_layers, num_experts=8, top_k=2, routing="token_choice",
+        is_moe_layer=MODEL.is_moe_layer,
         router_scoring="sigmoid", router_groups=4, router_groups_kept=2, router_correction="buffer",
     )  # fmt: skip
     logits, bias = logits_of(50), np.random.default_rng(1).normal(0, 0.3, 8).astype(np.float32)

@@ -31,7 +31,7 @@ def workload_trace(config: Config) -> RoutingTrace:
     """
     spec, model = config.workload.trace, config.model
     requests = max(spec.requests, config.workload.batch_size)
-    if spec.kind == "recorded":
+    if spec.kind == "recorded" and model.num_experts:
         recorded = default_traces(model.routing)
         if recorded.choices.shape[-1] != model.num_experts:
             raise TraceError(
@@ -45,6 +45,8 @@ def workload_trace(config: Config) -> RoutingTrace:
         chosen = chosen.replace(metadata=recorded.metadata.select(take.tolist()))
         return fit_trace(first_choices(chosen, model.top_k), config)
     kind = "expert_choice" if model.routing == "expert_choice" else spec.kind
+    if not model.num_experts:
+        kind = "uniform"  # of one expert: a dense model takes nothing but lengths from it
     tokens = config.workload.num_prompt_tokens + config.workload.generated_tokens - 1
     return generate_traces(
         kind,

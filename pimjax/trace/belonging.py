@@ -156,7 +156,7 @@ def _check_top_k(trace: RoutingTrace, top_k: int) -> None:
         return
     counts = np.asarray(trace.choices).sum(axis=-1, dtype=np.int32)
     routed = counts[counts > 0]
-    if not routed.size or (trace.expert_order is None and routed.min() != routed.max()):
+    if not routed.size or (trace.expert_order is None and (routed.size < 2 or routed.min() != routed.max())):
         return
     most = int(routed.max())
     if most != top_k:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -157,8 +158,7 @@ class MultiplexedChip(Chip):
 
 
 def _calibrated(capacity: Capacity) -> Capacity:
-
-    return capacity
+    return dataclasses.replace(capacity, tile_kinds=("calibrated",))
 
 
 CHIP = MultiplexedChip()
