@@ -200,21 +200,18 @@ def placed(values: Any, before: int, after: int) -> Any:
     return np.pad(values, (before, after))
 
 
-def scan(
-    step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, rows: Any, *, reverse: bool = False
-) -> tuple[Any, Any]:
+def scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, rows: Any) -> tuple[Any, Any]:
     """`lax.scan` in kernels, a Python loop on the host and over a single row. `rows`: leaves `[n, ...]`, n >= 1."""
     leaves, structure = jax.tree.flatten(rows)
     length = int(np.shape(leaves[0])[0])
     if length > 1 and on_device(*leaves, *jax.tree.leaves(carry)):
-        return lax.scan(step, carry, rows, reverse=reverse)
+        return lax.scan(step, carry, rows)
     kept = []
-    for index in range(length)[:: -1 if reverse else 1]:
+    for index in range(length):
         carry, out = step(carry, structure.unflatten([leaf[index] for leaf in leaves]))
         kept.append(out)
     if kept[0] is None:
         return carry, None
-    kept = kept[::-1] if reverse else kept
     return carry, jax.tree.map(lambda *outs: namespace(*outs).stack(outs), *kept)
 
 

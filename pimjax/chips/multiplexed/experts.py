@@ -104,23 +104,24 @@ def free_experts(time: Durations, phases: Phases, counts: Counts, slots_ns: Any,
     start = where(used, phases.load * counts.first_loads + phases.flight, 0.0)
     last_pass = start + where(used, slots_ns, 0.0)
     ending = where(phases.combine_add > 0, phases.add, 0.0)
-    residual = where(used, last_pass + _last_chain(time, phases, counts, shared), 0.0)
+    residual = _last_chain(time, phases, counts, last_pass, shared)
     return FreeTimes(start, last_pass, residual + ending, ending)
 
 
-def _last_chain(time: Durations, phases: Phases, counts: Counts, shared: Array) -> Any:
-    """From the last pass to the end of the longest chain of additions; slot by slot from the last but W to the last."""
+def _last_chain(time: Durations, phases: Phases, counts: Counts, last_pass: Any, shared: Array) -> Any:
+    """End of the longest chain of additions that begins in one of the last W slots; 0 if there are none."""
     adds, loads, busy = (_levels_first(each) for each in (counts.tail_adds, counts.tail_loads, counts.tail_busy))
     shape = np.shape(adds)
     first_too = arrays.where(shared > 0, 1.0, 0.0 * shared)  # a shared result is there already: every result is added
     inside = np.arange(shape[0])[:, None, None] < arrays.spread(counts.makespan[None], shape)
-    adds = arrays.where(inside, adds + first_too, 0.0)
 
-    def slot(chain: Any, row: tuple[Any, Any, Any]) -> tuple[Any, None]:
-        adds, loads, busy = row
-        return larger(phases.combine_add * adds, chain - slot_interval(time, loads, busy)), None
+    def slot(carry: tuple[Any, Any], row: tuple[Any, Any, Any, Any]) -> tuple[tuple[Any, Any], None]:
+        (before, end), (adds, loads, busy, is_inside) = carry, row
+        chain = last_pass - before + phases.combine_add * adds
+        return (before + slot_interval(time, loads, busy), larger(end, where(is_inside, chain, 0.0))), None
 
-    return scan(slot, 0.0 * phases.combine_add, (adds, loads, busy), reverse=True)[0]
+    zero = 0.0 * last_pass
+    return scan(slot, (zero, zero), (adds + first_too, loads, busy, inside))[0][1]
 
 
 def additions_per_token(counts: Counts, tokens: Array, shared: Array) -> Array:

@@ -173,7 +173,8 @@ def last_start(crew: Crew, arrivals: Stream, service: Any) -> Any:
     10.0
     """
     spacing = (arrivals.last - arrivals.first) / crew.gaps
-    return larger(arrivals.last, arrivals.first + spacing * crew.rest + service * crew.rounds)
+    late = spacing * crew.rest + service * crew.rounds
+    return larger(arrivals.last, arrivals.first + late)
 
 
 def through_units(crew: Crew, arrivals: Stream, service: Any, extra: Any = None) -> Stream:

@@ -74,7 +74,8 @@ class Dual:
         return Dual(value, _times(self.tangent, value, factor))
 
     def __truediv__(self, factor: Any) -> Dual:
-        return self * (1.0 / factor)
+        value = self.value / factor
+        return Dual(value, _times(self.tangent, value, 1.0 / factor))
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -225,9 +226,7 @@ def pushed(newest: Any, values: Any) -> Any:
     return arrays.join([newest[None], values[:-1]])
 
 
-def scan(
-    step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, rows: Any, *, reverse: bool = False
-) -> tuple[Any, Any]:
+def scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, rows: Any) -> tuple[Any, Any]:
     """:func:`pimjax.arrays.scan`; duals among the rows are cut along the value's first axis."""
 
     def each(change: Callable[[Dual], Dual], tree: Any) -> Any:
@@ -246,5 +245,5 @@ def scan(
     def body(carry: Any, row: Any) -> tuple[Any, Any]:
         return each(full, step(carry, row))
 
-    end, out = arrays.scan(body, each(full, carry), each(lambda dual: swapped(full(dual)), rows), reverse=reverse)
+    end, out = arrays.scan(body, each(full, carry), each(lambda dual: swapped(full(dual)), rows))
     return end, each(swapped, out)
