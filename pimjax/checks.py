@@ -94,9 +94,11 @@ def whole(least: int = 0, most: int = LARGEST_WHOLE) -> Rule:
 
 def word(*allowed: str) -> Rule:
     """One of some names."""
+    names = list(map(repr, allowed))
+    wanted = " or ".join(names) if len(names) < 3 else f"one of {', '.join(names)}"
 
     def rule(value: Any) -> str | None:
-        return None if isinstance(value, str) and value in allowed else f"one of {', '.join(map(repr, allowed))}"
+        return None if isinstance(value, str) and value in allowed else wanted
 
     return rule
 

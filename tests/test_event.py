@@ -209,7 +209,10 @@ def test_circular_waiting_is_refused():
         ({"successors": np.full(4, 5)}, r"JobGraph.successors holds 5\.\.5"),
         ({"successor_offsets": np.zeros(6, np.int64)}, "row starts from 0"),
         ({"successor_offsets": np.array([0, 3, 2, 4, 4, 4])}, "never decrease"),
-        ({"resources": (*RESOURCES[:2], pool("adders", 0), pool("heads", 1))}, "at least one server"),
+        (
+            {"resources": (*RESOURCES[:2], dataclasses.replace(pool("adders", 1), servers=0), pool("heads", 1))},
+            "at least one server",
+        ),
     ],
 )
 def test_ill_formed_graphs_are_refused(change, sentence):

@@ -195,7 +195,7 @@ CALLS: dict[str, tuple[dict, dict]] = {
     "circuit.shift_add": ({"bits": 8, "node_nm": 14, "vdd_v": 0.8}, {**PARTS}),
     "circuit.zigzag_array": ({}, {"array": OBJECTS}),
     # events
-    "event.exclusive": ({"name": "a"}, {"name": [None, 3, "", [], THING], "count": WHOLES}),
+    "event.exclusive": ({"name": "a"}, {"name": [None, 3, "", [], THING], "count": COUNTS}),
     "event.pool": ({"name": "a", "servers": 1}, {"name": [None, 3, "", []], "servers": WHOLES}),
     "event.unlimited": ({}, {"name": [None, 3, "", [], THING, {}, b"x", 1.5]}),
     "event.live_bytes": ({"log": LOG, "buffers": BUFFERS}, {"log": OBJECTS, "buffers": OBJECTS}),

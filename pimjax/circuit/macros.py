@@ -94,9 +94,7 @@ class MacroPrediction(NamedTuple):
     energy_nj: float
 
 
-@checks.checked(
-    ConfigError, macro=checks.instance(Macro, "a Macro"), adc_kind=checks.word(*ADC_KINDS), constants=CONSTANTS_RULE
-)
+@checks.checked(ConfigError, macro=checks.instance(Macro, "a Macro"), adc_kind=checks.text, constants=CONSTANTS_RULE)
 def predict_macro(macro: Macro, adc_kind: str = "survey", constants: Constants | None = None) -> MacroPrediction:
     """Predict a macro from its description alone. Host, float64; one MAC is two operations.
 

@@ -118,7 +118,7 @@ def least_cost(rows: Real, cols: Real, node_nm: Real) -> LeastCost:
 def _check_ranges(parameters: TileParameters) -> None:
     def scalar(name: str) -> float:
         checks.require(
-            ConfigError, f"tile parameter {name}", getattr(parameters, name), checks.numbers(dims=0, infinite=True)
+            ConfigError, f"tile parameter {name}", getattr(parameters, name), checks.numbers(dims=0, valued=False)
         )
         return float(np.asarray(getattr(parameters, name)))
 

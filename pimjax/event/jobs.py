@@ -37,7 +37,7 @@ def unlimited(name: str) -> ResourceGroup:
     return ResourceGroup(name, UNLIMITED)
 
 
-@checks.checked(PimjaxError, name=checks.text, count=checks.whole(1, 2**24))
+@checks.checked(PimjaxError, name=checks.text, count=checks.whole(0, 2**24))
 def exclusive(name: str, count: int = 1) -> ResourceGroup:
     """`count` resources that each run one job at a time (tiles, crossbar groups, memory channels)."""
     return ResourceGroup(name, EXCLUSIVE, count=count)

@@ -10,7 +10,7 @@ import numpy as np
 
 from pimjax.array_typing import Array, HostArray
 from pimjax.checks import flags, numbers, require, whole
-from pimjax.errors import ScheduleError
+from pimjax.errors import ScheduleError, shown
 from pimjax.schedule.checks import check_binary, check_loads, is_concrete
 
 
@@ -33,7 +33,9 @@ def deal_copies(choices: Any, expert_of_copy: Any) -> Array | HostArray:
     >>> deal_copies(np.array([[1, 1], [0, 1], [0, 1]]), np.array([0, 1, 1])).astype(int).tolist()
     [[1, 1, 0], [0, 0, 1], [0, 1, 0]]
     """
-    require(ScheduleError, "choices", choices, flags(meaning="[tokens, experts] or stacked, of booleans or 0 and 1"))
+    require(
+        ScheduleError, "choices", choices, flags(meaning="[tokens, experts] or stacked, of booleans or only 0 and 1")
+    )
     require(ScheduleError, "expert_of_copy", expert_of_copy, numbers(dims=1, integer=True, filled=True))
     shape = np.shape(choices)
     if len(shape) < 2:
@@ -71,7 +73,8 @@ def copy_hottest(loads: Any, num_copies: int) -> HostArray:
     >>> copy_hottest([10, 2, 30], 2).tolist()
     [0, 1, 2, 2, 2]
     """
-    require(ScheduleError, "num_copies", num_copies, whole(0, 2**20))
+    if whole(0, 2**20)(num_copies):
+        raise ScheduleError(f"num_copies must be an integer, from 0 to {2**20:,}, not {shown(num_copies)}")
     total = check_loads(loads).sum(axis=0)
     copies = np.ones(len(total), np.int64)
     extra = []

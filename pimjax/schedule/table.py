@@ -67,7 +67,7 @@ def schedule_table(
         choices = choices[None]
     requests, layers, _, experts = choices.shape
     num_tokens = np.broadcast_to(np.asarray(traces.num_tokens, np.int32), (requests,))
-    meaning = "a list of at least one SchedulePlan(group_of_expert, policy)"
+    meaning = "a list of at least one plan: SchedulePlan(group_of_expert, policy)"
     require(ScheduleError, "plans", plans, each(_is_plan, meaning, least=1))
     for name, size in (("num_groups", num_groups), ("max_slots", max_slots)):
         if size is not None:

@@ -95,7 +95,9 @@ def count_coactivation(choices: Any, num_tokens: Any = None) -> HostArray:
     >>> count_coactivation(np.array([[1, 1, 0], [0, 1, 1]])).tolist()
     [[1.0, 1.0, 0.0], [1.0, 2.0, 1.0], [0.0, 1.0, 1.0]]
     """
-    require(ScheduleError, "choices", choices, flags(meaning="[tokens, experts] or stacked, of booleans or 0 and 1"))
+    require(
+        ScheduleError, "choices", choices, flags(meaning="[tokens, experts] or stacked, of booleans or only 0 and 1")
+    )
     visits = np.asarray(choices, np.float64)
     if visits.ndim < 2:
         raise ScheduleError(f"choices must be [tokens, experts] or stacked, not shape {list(visits.shape)}")
