@@ -135,7 +135,7 @@ def test_random_cases_are_legal_and_need_few_programs() -> None:
         preset = next(name for name in case["presets"] if name in list_presets())
         config = load_config(preset, case["overrides"])
         shapes.add((config.chip_model, build(config)[1], config.workload.generated_tokens > 1))
-    assert len(shapes) == 5  # at two fidelities ten programs, of the authors' chip two of them
+    assert len(shapes) == 8  # at two fidelities sixteen programs, of the authors' chip two of them
 
 
 def test_a_comparison_tells_rounding_from_differences_and_lists_refusals() -> None:

@@ -25,6 +25,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("paper_multiplexed", {**_PHYSICAL, "model.activation": "swiglu"}),
     "alone": ("paper_multiplexed", {**_PHYSICAL, "plan.group_size": 1, "model.activation": "gelu"}),
     "parametric": ("paper_multiplexed", {**_PHYSICAL, "plan.tile": "parametric", "workload.kv_cache": True}),
+    "survey": ("paper_multiplexed", {**_PHYSICAL, "plan.tile": "parametric", "plan.adc": "survey"}),
     "digital": (
         "paper_multiplexed",
         {

@@ -13,9 +13,9 @@ from pimjax.chips.multiplexed import simulate
 from pimjax.chips.multiplexed.attention import attention_cost, attention_total
 from pimjax.chips.multiplexed.durations import durations
 from pimjax.chips.multiplexed.geometry import geometry
-from pimjax.chips.multiplexed.traffic import cache_use
 from pimjax.chips.run_cost import COMPONENT_INDEX, OP_INDEX
 from pimjax.config import build, load_config
+from pimjax.runs.cache_flags import cache_use
 from pimjax.runs.inputs import schedule_inputs
 from pimjax.trace.routing import RoutingTrace
 

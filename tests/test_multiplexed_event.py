@@ -10,8 +10,9 @@ from oracles.multiplexed_stepped import run_pass
 
 from pimjax.chips.multiplexed import simulate
 from pimjax.config import load_config
-from pimjax.errors import CapacityError, TraceError
+from pimjax.errors import ConfigError, TraceError
 from pimjax.runs.windows import layer_windows
+from pimjax.trace.belonging import fit_trace
 from pimjax.trace.routing import RoutingTrace
 
 PAIRS = [0, 0, 1, 1, 2, 2, 3, 3]
@@ -105,7 +106,7 @@ def test_prefill_equals_the_stepped_oracle(seed):
     tokens = int(rng.integers(1, 8))
     config = load_config({"hardware": hardware, "plan": plan, "model": model, "workload": {"prompt_tokens": tokens}})
     choices = rng.random((model["num_layers"], tokens, 16)) < rng.choice([0.1, 0.25])
-    trace = RoutingTrace.from_choices(choices)
+    trace = fit_trace(RoutingTrace.from_choices(choices), config, allow=["any_top_k"])
     end, layers = run_pass(config, tables(config, choices), tokens)
     found = simulate(config, trace)
     assert found.passes[0].last_pass_ns == pytest.approx([layer.last_pass for layer in layers], abs=1e-6)
@@ -187,7 +188,7 @@ def test_timeline_is_written(figure, tmp_path):
 
 
 def test_fraction_of_a_unit_is_refused(figure):
-    with pytest.raises(CapacityError, match="num_digital_units"):
+    with pytest.raises(ConfigError, match=r"num_digital_units.*whole"):
         figure_run(figure, "compact", num_digital_units=2.5)
 
 

@@ -14,6 +14,7 @@ from pimjax.chips.multiplexed import multiplexed_cost, simulate
 from pimjax.config import Capacity, build, load_config
 from pimjax.errors import CapacityError, ConfigError
 from pimjax.runs.inputs import schedule_inputs
+from pimjax.trace.belonging import fit_trace
 from pimjax.trace.routing import RoutingTrace
 
 CAPACITY = Capacity(max_tokens=16, max_experts=8, max_top_k=4, max_layers=2, max_groups=8, max_slots=64)
@@ -148,7 +149,7 @@ def test_limits(figure):
             "hardware.num_digital_units": [9.0, 5.0, 3.5, 2.0, 1.0],
         }.items():
             times = [float(evaluate(config, figure, fidelity, {key: value})["moe_latency_ns"]) for value in values]
-            assert times == sorted(times)
+            assert np.all(np.diff(times) >= -1e-12 * times[0])
             assert times[-1] > times[0]
         unlimited = evaluate(config, figure, fidelity, {"hardware.input_links": 1e9})
         assert float(unlimited["moe_last_pass_ns"][0]) == pytest.approx(
@@ -159,7 +160,8 @@ def test_limits(figure):
 def test_gradient_equals_finite_differences(figure):
     """Away from kinks; rows, columns and counts of units are straight-through or interpolated and left out."""
     config = configuration(tokens=6, model={"num_layers": 2}, plan={"policy": "reschedule"})
-    schedule = schedule_inputs(config, figure, fidelity="fluid", capacity=CAPACITY)
+    trace = fit_trace(figure, config, allow=["repeat_layers"])
+    schedule = schedule_inputs(config, trace, fidelity="fluid", capacity=CAPACITY)
     design = build(config)[0]
     names = ["mvm_latency_ns", "add_latency_ns_per_256", "norm_latency_ns_per_256", "link_latency_ns_per_256",
              "accumulator_frequency_ghz", "attention_latency_ns_per_pair", "dram_bandwidth_gb_per_s", "mux_on_resistance_kohm"]  # fmt: skip
@@ -213,5 +215,6 @@ def test_fluid_without_profile_is_refused(figure):
 
 def test_schedule_larger_than_the_capacity_is_refused(figure):
     config = configuration(tokens=6, model={"num_layers": 2})
+    trace = fit_trace(figure, config, allow=["repeat_layers"])
     with pytest.raises(CapacityError, match="Capacity"):
-        schedule_inputs(config, figure, capacity=Capacity(max_layers=1, max_groups=8, max_slots=64))
+        schedule_inputs(config, trace, capacity=Capacity(max_layers=1, max_groups=8, max_slots=64))

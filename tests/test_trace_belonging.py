@@ -84,7 +84,7 @@ def test_axes_of_vllm_are_recognised():
 def test_experts_per_token():
     with pytest.raises(TraceError, match=r"visits 3 experts per token but model.top_k is 2"):
         check_trace(trace_of(4, k=3), MODEL)
-    with pytest.raises(TraceError, match=r"up to 1 experts per token but model.top_k is 2"):
+    with pytest.raises(TraceError, match=r"visits 1 experts per token but model.top_k is 2"):
         check_trace(trace_of(4, k=1), MODEL)
     fitted = fit_trace(trace_of(4, k=3), MODEL, allow={"any_top_k"})
     check_trace(fitted, MODEL)  # what was allowed stays with the trace

@@ -18,7 +18,6 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.cache.capacity import capacity_at, capacity_law
-from pimjax.chips.multiplexed.traffic import step_traffic
 from pimjax.config.build import build
 from pimjax.config.config import Config
 from pimjax.config.gpu import GpuConfig
@@ -26,6 +25,7 @@ from pimjax.config.model import ModelConfig
 from pimjax.config.parameters import attention_weights
 from pimjax.runs.cache_flags import cache_use
 from pimjax.runs.routing import RunRouting
+from pimjax.runs.traffic import step_traffic
 
 
 class GpuRun(NamedTuple):

@@ -54,7 +54,7 @@ def workload_trace(config: Config) -> RoutingTrace:
         layers=max(1, model.num_moe_layers),  # a dense model routes nothing
         tokens=tokens,
         experts=max(1, model.num_experts),
-        top_k=model.top_k,
+        top_k=model.top_k if model.num_experts else 1,
         seed=spec.seed,
         **_generator_options(kind, spec),
     )

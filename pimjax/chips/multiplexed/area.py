@@ -10,8 +10,8 @@ from pimjax.array_typing import Array
 from pimjax.arrays import larger, namespace, smaller, where
 from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.geometry import Geometry
-from pimjax.chips.multiplexed.point import Point
 from pimjax.chips.multiplexed.work import Run
+from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
 
 

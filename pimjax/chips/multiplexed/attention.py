@@ -12,8 +12,8 @@ from typing import NamedTuple
 from pimjax.array_typing import Array, ArrayLike
 from pimjax.arrays import blocks, where
 from pimjax.cache.traffic import sum_visible_tokens, visible_tokens
-from pimjax.chips.multiplexed.point import Point, point_of
 from pimjax.config.build import Design
+from pimjax.runs.point import Point, point_of
 
 
 class AttentionCost(NamedTuple):

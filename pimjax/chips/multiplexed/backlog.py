@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pimjax import arrays
-from pimjax.chips.multiplexed.point import Point
 from pimjax.chips.multiplexed.work import Run
 from pimjax.chips.parts.dual import larger, scan, smaller, where
+from pimjax.runs.point import Point
 
 
 class PromptWrites(NamedTuple):

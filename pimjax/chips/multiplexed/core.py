@@ -11,12 +11,12 @@ import numpy as np
 
 from pimjax import arrays
 from pimjax.array_typing import Array
-from pimjax.chips.multiplexed.point import Point, point_of
 from pimjax.circuit.hermes import hermes_tile
 from pimjax.circuit.sanity import least_cost, tile_violations
 from pimjax.circuit.tile import TileParameters, compiled_tile, parametric_tile
 from pimjax.config.build import Design
 from pimjax.config.plan import TILE_KINDS
+from pimjax.runs.point import Point, point_of
 
 #: `plan.adc` (survey, zigzag, hermes, table) -> index into `pimjax.circuit.adc.ADC_KINDS` (table: its first entry).
 _CIRCUIT_ADC = (0, 1, 2, 3)

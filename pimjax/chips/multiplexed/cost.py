@@ -23,9 +23,9 @@ from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.durations import ACTIVATION_COMPONENTS, Durations
 from pimjax.chips.multiplexed.energy import energy_and_busy
 from pimjax.chips.multiplexed.geometry import Geometry
-from pimjax.chips.multiplexed.point import Point
 from pimjax.chips.multiplexed.work import Run, Work, run_work
 from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost
+from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
 
 

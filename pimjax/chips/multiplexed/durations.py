@@ -25,10 +25,10 @@ from pimjax.array_typing import Array, ArrayLike
 from pimjax.arrays import whole_up
 from pimjax.chips.multiplexed.core import Core, core
 from pimjax.chips.multiplexed.geometry import Geometry, Linear, geometry
-from pimjax.chips.multiplexed.point import Point, point_of
 from pimjax.chips.parts.dual import Dual, larger, value_of, where
 from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS
 from pimjax.config.build import Design
+from pimjax.runs.point import Point, point_of
 
 #: Components that a latency can have a share of: those of COMPONENTS from the first of these to the last.
 FIRST_TIMED, LAST_TIMED = COMPONENT_INDEX["tier_linear"], COMPONENT_INDEX["sram"]

@@ -9,9 +9,9 @@ from pimjax.arrays import where
 from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.durations import ACTIVATION_COMPONENTS, Durations
 from pimjax.chips.multiplexed.geometry import Geometry
-from pimjax.chips.multiplexed.point import Point
-from pimjax.chips.multiplexed.traffic import dram_is_idle
 from pimjax.chips.multiplexed.work import Run, Work
+from pimjax.runs.point import Point
+from pimjax.runs.traffic import dram_is_idle
 
 
 class EnergyAndBusy(NamedTuple):

@@ -15,8 +15,6 @@ from pimjax.chips.multiplexed.graph import LayerWork, PassGraph, PassWork, pass_
 from pimjax.chips.multiplexed.graph_moe import MoeJobs, MoeRules
 from pimjax.chips.multiplexed.graph_parts import KINDS, TimedDesign, timed_design
 from pimjax.chips.multiplexed.kernel import chip_of
-from pimjax.chips.multiplexed.point import Point
-from pimjax.chips.multiplexed.traffic import Moved, prompt_traffic, sram_share, step_traffic
 from pimjax.chips.multiplexed.work import run_of
 from pimjax.chips.run_cost import COMPONENTS, RunCost
 from pimjax.config.build import Capacity, Design, build
@@ -24,8 +22,10 @@ from pimjax.config.config import Config
 from pimjax.errors import PimjaxError
 from pimjax.event import EventLog, run
 from pimjax.runs.inputs import inputs_from_routing
+from pimjax.runs.point import Point
 from pimjax.runs.requests import with_prompt
 from pimjax.runs.routing import RunRouting, run_routing
+from pimjax.runs.traffic import Moved, prompt_traffic, sram_share, step_traffic
 from pimjax.runs.windows import Windows, layer_windows
 from pimjax.trace.routing import RoutingTrace
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from pimjax import arrays
 from pimjax.array_typing import Array
 from pimjax.arrays import blocks, where
-from pimjax.chips.multiplexed.point import Point, point_of
 from pimjax.config.build import Design
+from pimjax.runs.point import Point, point_of
 
 #: Linear layers outside the experts, as far as a pass goes through them one by one.
 LINEARS = ("qkv", "expand", "output", "router", "head", "dense_up", "dense_down", "shared_up", "shared_down")

@@ -15,13 +15,13 @@ import numpy as np
 from pimjax.array_typing import HostArray
 from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, Durations, LinearTime, durations
 from pimjax.chips.multiplexed.geometry import LINEARS
-from pimjax.chips.multiplexed.point import Point, point_of
 from pimjax.chips.parts.dual import Dual, value_of
 from pimjax.chips.run_cost import COMPONENTS
 from pimjax.config.build import Design
 from pimjax.errors import CapacityError
 from pimjax.event import JobGraphBuilder, ResourceGroup, exclusive, pool, unlimited
 from pimjax.event.jobs import UNLIMITED
+from pimjax.runs.point import Point, point_of
 
 KINDS = (
     "wait",  # zero-length marks

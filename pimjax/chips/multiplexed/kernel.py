@@ -19,12 +19,12 @@ from pimjax.chips.multiplexed.cost import Chip, Times, assemble
 from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, durations
 from pimjax.chips.multiplexed.fluid import ring_overflows
 from pimjax.chips.multiplexed.geometry import geometry
-from pimjax.chips.multiplexed.point import Point
 from pimjax.chips.multiplexed.run_time import nodes, run_times
 from pimjax.chips.multiplexed.work import run_of
 from pimjax.chips.run_cost import COMPONENTS, RunCost
 from pimjax.config.build import Capacity, Design
 from pimjax.errors import ConfigError
+from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
 
 

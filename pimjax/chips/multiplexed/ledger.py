@@ -31,17 +31,15 @@ NO_MAP = Condition("plan.group_of_expert", "null", lambda config: config.plan.gr
 CORE_GIVEN = (CALIBRATED,)
 
 # --- groups of keys ---------------------------------------------------------------------------------------------------
-_CIRCUIT = reads("adc_bits columns_per_adc node_nm supply_v crossbar_rows crossbar_cols plan.adc", PARAMETRIC)
+_CIRCUIT = reads("adc_bits columns_per_adc node_nm crossbar_rows crossbar_cols plan.adc", PARAMETRIC)
 _TILE = reads("plan.tile")
 _CYCLES = reads("numerics.input_encoding") + reads(
     "numerics.input_bits numerics.signed_inputs numerics.cycle_bits", SERIAL
 )
-_BLOCKS = (
-    reads("crossbar_rows crossbar_cols numerics.weight_encoding")
-    + reads("numerics.weight_bits numerics.cell_bits", SLICED)
-)  # fmt: skip
+_RESULTS = reads("crossbar_rows crossbar_cols numerics.weight_encoding")  # slices are one result each
+_BLOCKS = _RESULTS + reads("numerics.weight_bits numerics.cell_bits", SLICED)
 _CORE_TIME = _TILE + reads("mvm_latency_ns", CALIBRATED) + _CIRCUIT + _CYCLES
-_CORE_ENERGY = _TILE + reads("mvm_energy_nj", CALIBRATED) + _CIRCUIT + _CYCLES
+_CORE_ENERGY = _TILE + reads("mvm_energy_nj", CALIBRATED) + _CIRCUIT + reads("supply_v", PARAMETRIC) + _CYCLES
 _CORE_AREA = _TILE + reads("core_area_mm2", CALIBRATED) + _CIRCUIT
 _DRAM_TIME = reads("dram_bandwidth_gb_per_s")
 _DRAM_ENERGY = reads("dram_active_power_w dram_bandwidth_gb_per_s")
@@ -122,8 +120,8 @@ COMPONENTS = (
         "digital additions",
         "digital",
         "additions on digital units: more units, or accumulation beside the ADCs (plan.accumulate local), help",
-        time=reads("add_latency_ns_per_256 add_latency_base_ns plan.accumulate plan.combine") + _given(_BLOCKS, DIGITAL),
-        energy=reads("add_energy_nj_per_256 plan.accumulate") + _given(_BLOCKS, DIGITAL),
+        time=reads("add_latency_ns_per_256 add_latency_base_ns plan.accumulate plan.combine") + _given(_RESULTS, DIGITAL),
+        energy=reads("add_energy_nj_per_256 plan.accumulate") + _given(_RESULTS, DIGITAL),
         counted="additions",
         kinds=("digital_add",),
     ),
@@ -201,9 +199,9 @@ COMPONENTS = (
         "local accumulation",
         "sharing",
         "local accumulation",
-        time=reads("plan.accumulate") + _given(reads("accumulator_lanes accumulator_frequency_ghz") + _BLOCKS
+        time=reads("plan.accumulate") + _given(reads("accumulator_lanes accumulator_frequency_ghz") + _RESULTS
                                                + reads("plan.router"), LOCAL),
-        energy=reads("plan.accumulate") + _given(reads("add_energy_nj_per_256 plan.router") + _BLOCKS, LOCAL),
+        energy=reads("plan.accumulate") + _given(reads("add_energy_nj_per_256 plan.router") + _RESULTS, LOCAL),
         counted="strips added",
     ),
     ComponentSpec(

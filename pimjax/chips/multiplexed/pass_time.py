@@ -24,8 +24,8 @@ from pimjax.chips.multiplexed.phases import (
     project,
     through_units,
 )
-from pimjax.chips.multiplexed.point import Point
 from pimjax.chips.parts.dual import larger, pick, scan, smaller, spread, swapped, where
+from pimjax.runs.point import Point
 
 
 class Decode(NamedTuple):

@@ -24,11 +24,11 @@ from pimjax.chips.multiplexed.experts import Counts, closed_experts, single_toke
 from pimjax.chips.multiplexed.fluid import fluid_experts
 from pimjax.chips.multiplexed.pass_time import Decode, Passes, pass_times, work_after
 from pimjax.chips.multiplexed.phases import crew_of, phases_of
-from pimjax.chips.multiplexed.point import Point
-from pimjax.chips.multiplexed.traffic import Moved, step_traffic
 from pimjax.chips.multiplexed.work import Run
 from pimjax.chips.parts.dual import Dual, join, larger, largest, pick, total, value_of, where
+from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
+from pimjax.runs.traffic import Moved, step_traffic
 
 
 class RunTimes(NamedTuple):

@@ -15,9 +15,9 @@ from pimjax.arrays import larger, where
 from pimjax.cache.traffic import sum_visible_tokens
 from pimjax.chips.multiplexed.attention import AttentionCost, attention_cost, attention_total
 from pimjax.chips.multiplexed.geometry import Geometry, Sums
-from pimjax.chips.multiplexed.point import Point
-from pimjax.chips.multiplexed.traffic import Moved, prompt_traffic, sram_share, step_traffic
+from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
+from pimjax.runs.traffic import Moved, prompt_traffic, sram_share, step_traffic
 
 
 class Run(NamedTuple):

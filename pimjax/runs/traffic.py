@@ -1,4 +1,4 @@
-"""What the caches move and hold in a pass of the multiplexed chip: bytes, and their split between SRAM and DRAM.
+"""What the caches move and hold in a pass: bytes, and their split between SRAM and DRAM.
 
 Formulas: :mod:`pimjax.cache.traffic`. Decisions where the definitions leave room:
 
@@ -23,9 +23,8 @@ from pimjax.arrays import namespace, where
 from pimjax.cache.capacity import capacity_at, largest_capacity, law_of
 from pimjax.cache.kv_layout import kv_token_bytes
 from pimjax.cache.traffic import list_update_accesses, lists_held, rows_held, visible_tokens
-from pimjax.chips.multiplexed.point import Point, point_of
 from pimjax.config.build import Design
-from pimjax.runs.cache_flags import CacheUse, cache_use
+from pimjax.runs.point import Point, point_of
 
 
 class Moved(NamedTuple):
@@ -149,15 +148,3 @@ def dram_is_idle(design: Design | Point, share: ArrayLike) -> Array:
     """Whether a cache lives in DRAM, so that its idle power is paid; bool."""
     workload = point_of(design).design.workload
     return (workload.kv_cache | (workload.go_cache > 0)) & (share < 1.0)
-
-
-__all__ = [
-    "CacheUse",
-    "Moved",
-    "cache_use",
-    "dram_is_idle",
-    "prompt_traffic",
-    "resident_bytes",
-    "sram_share",
-    "step_traffic",
-]
