@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, shown
 
 SetOption = Annotated[
     list[str] | None,
@@ -55,7 +55,7 @@ def parse_overrides(settings: list[str] | None) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise ConfigError(
-                f"--set {setting!r} is not KEY=VALUE; write for example --set hardware.num_digital_units=10"
+                f"--set {shown(setting)} is not KEY=VALUE; write for example --set hardware.num_digital_units=10"
             )
         overrides[key.strip()] = parse_yaml(f"value: {value}", f"--set {key.strip()}")[0]["value"]
     return overrides

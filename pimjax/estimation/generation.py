@@ -15,7 +15,7 @@ from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, capacity_of
 from pimjax.config.config import Config
 from pimjax.config.gpu import GpuConfig, load_gpu
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, shown
 from pimjax.estimation.generation_lanes import LaneCosts, lane_configs, piece_edges, run_lanes
 from pimjax.estimation.gpu import GpuRun, gpu_run
 from pimjax.estimation.kernel import KERNEL_FIDELITIES
@@ -149,7 +149,7 @@ def estimate_generation(
     4.2
     """
     if fidelity not in KERNEL_FIDELITIES:
-        raise ConfigError(f"fidelity: {fidelity!r} is not for generation; allowed: {', '.join(KERNEL_FIDELITIES)}")
+        raise ConfigError(f"fidelity: {shown(fidelity)} is not for generation; allowed: {', '.join(KERNEL_FIDELITIES)}")
     if config.workload.generated_tokens < 2:
         raise ConfigError(
             f"workload.generated_tokens is {config.workload.generated_tokens}; generation needs at least 2, of which the "
@@ -194,7 +194,7 @@ def _runs(
         caches = CACHE_SETS if CHIPS[config.chip_model].go_caches(config) else ("none", "kv")
     for name in caches:
         if name not in CACHE_SETS:
-            raise ConfigError(f"caches: {name!r} is unknown; allowed: {', '.join(CACHE_SETS)}")
+            raise ConfigError(f"caches: {shown(name)} is unknown; allowed: {', '.join(CACHE_SETS)}")
     variant = config.workload.go_cache if config.workload.go_cache != "none" else "full"
     runs = []
     for batch in batch_sizes or (config.workload.batch_size,):

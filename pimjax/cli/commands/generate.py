@@ -10,7 +10,7 @@ import typer
 from pimjax.cli.notes import show_notes
 from pimjax.cli.options import ConfigArgument, JsonOption, SetOption, TraceOption, parse_overrides
 from pimjax.cli.output import emit_json, stderr, stdout, table, with_unit
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, shown
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -101,7 +101,7 @@ def _whole(option: str, text: str | None) -> list[int] | None:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise ConfigError(
-            f"{option} {text!r} is not a list of whole numbers; write for example {option} 1,2,4"
+            f"{option} {shown(text)} is not a list of whole numbers; write for example {option} 1,2,4"
         ) from None
 
 
