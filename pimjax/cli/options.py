@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pimjax.cli.places import typed
 from pimjax.errors import ConfigError, shown
 
 SetOption = Annotated[
@@ -57,5 +58,6 @@ def parse_overrides(settings: list[str] | None) -> dict[str, Any]:
             raise ConfigError(
                 f"--set {shown(setting)} is not KEY=VALUE; write for example --set hardware.num_digital_units=10"
             )
+        typed(key.strip(), "--set")
         overrides[key.strip()] = parse_yaml(f"value: {value}", f"--set {key.strip()}")[0]["value"]
     return overrides

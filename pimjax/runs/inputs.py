@@ -19,6 +19,7 @@ from pimjax.array_typing import HostArray
 from pimjax.config.build import Capacity, capacity_of
 from pimjax.config.config import Config
 from pimjax.errors import CapacityError, ConfigError
+from pimjax.progress import part, report
 from pimjax.runs.assemble import inputs_from_counts, shares_links
 from pimjax.runs.cache_flags import cache_use
 from pimjax.runs.count_many import Pass, can_count, count_passes
@@ -74,10 +75,11 @@ def inputs_from_routing(config: Config, routing: RunRouting, *, fidelity: str, c
     """The same from a routing that is already there."""
     check_capacity(config, routing, capacity)
     passes = run_passes(config, routing)
-    counted = [
-        count_pass(config, routing, choices, groups=capacity.max_groups, profile=fidelity == "fluid" and index == 0)
-        for index, choices in enumerate(passes.all)
-    ]
+    counted = []
+    for index, choices in enumerate(passes.all):
+        report(share=index / len(passes.all))
+        profile = fidelity == "fluid" and index == 0
+        counted.append(count_pass(config, routing, choices, groups=capacity.max_groups, profile=profile))
     return inputs_from_counts(config, routing, passes, counted, fidelity=fidelity, capacity=capacity)
 
 
