@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pimjax.cli.output import stdout, table
 from pimjax.config.config import Config
@@ -26,10 +27,22 @@ def head_rows(
     return [("chip", chip), *what_ran(config, trace=trace, request=request, tokens=tokens).items()]
 
 
+def resolved(config: Config, trace: Any = None) -> tuple[Config, list[int]]:
+    """The configuration with its prompt length filled in, and the tokens of the requests it runs."""
+    from pimjax.chips import CHIPS
+    from pimjax.runs.requests import resolve
+
+    if not CHIPS[config.chip_model].takes_routing or not config.model.num_experts:
+        return config, []
+    ran, requests = resolve(config, trace)
+    return ran, requests.num_tokens.tolist()
+
+
 def show_head(
-    config: Config, fidelity: str, *, trace: str | None = None, request: int = 0, tokens: Sequence[int] = ()
+    config: Config, fidelity: str, *, routing: Any = None, trace: str | None = None, request: int = 0
 ) -> None:
-    """Print name, digest and what ran."""
+    """Print name, digest and what ran: a configuration on a given routing (None: what its workload describes)."""
+    ran, tokens = resolved(config, routing)
     stdout.heading(config.name, config.digest())
-    rows = head_rows(config, fidelity, trace=trace, request=request, tokens=tokens)
+    rows = head_rows(ran, fidelity, trace=trace, request=request, tokens=tokens)
     stdout.print(table(None, ("", ""), rows, text=2))

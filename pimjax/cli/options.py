@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -38,6 +39,16 @@ def complete_preset(incomplete: str) -> list[str]:
 ConfigArgument = Annotated[
     str, typer.Argument(metavar="CONFIG", help="YAML file or name of a preset.", autocompletion=complete_preset)
 ]
+
+
+def again(config: str, *, trace: str | None = None, settings: list[str] | None = None) -> str:
+    """The arguments of a run as a shell takes them, for the line that says what to do next.
+
+    >>> again("my chip.yaml", settings=["plan.policy=packed"])
+    "'my chip.yaml' --set plan.policy=packed"
+    """
+    parts = [config, *(("--trace", trace) if trace else ()), *(x for one in settings or () for x in ("--set", one))]
+    return shlex.join(parts)
 
 
 def parse_overrides(settings: list[str] | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -37,11 +38,21 @@ class Terminal(Console):
         return super().render_str("\n".join(visible(line) for line in text.split("\n")), **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """As rich's, with words kept whole."""
-        options.setdefault("soft_wrap", not self.fits_width)
-        if not options["soft_wrap"]:
-            options = {"overflow": "ignore", "crop": False, **options}
-        super().print(*objects, **options)
+        """As rich's, with words kept whole; `soft_wrap` leaves lines as they are."""
+        if self.fits_width and not options.get("soft_wrap"):
+            objects = tuple(self._broken(item) if isinstance(item, str) else item for item in objects)
+        super().print(*objects, **{"soft_wrap": True, **options})
+
+    def _broken(self, text: str) -> str:
+        """Lines of at most the width, broken between words; a word that is longer stays whole."""
+        lines = []
+        for line in text.split("\n"):
+            inset = " " * (len(line) - len(line.lstrip()))
+            parts = textwrap.wrap(
+                line, self.width, break_long_words=False, break_on_hyphens=False, subsequent_indent=inset
+            )
+            lines += parts or [""]
+        return "\n".join(lines)
 
     def heading(self, title: str, remark: str = "") -> None:
         """A bold title and a dim remark behind it."""
@@ -49,7 +60,9 @@ class Terminal(Console):
 
     def note(self, sentence: str, label: str = "note", style: str = "yellow") -> None:
         """A sentence with a coloured first word."""
-        self.print(Text.assemble((label, style), " ", visible(sentence)))
+        line = f"{label} {visible(sentence)}"
+        line = self._broken(line) if self.fits_width else line
+        self.print(Text.assemble((line[: len(label)], style), line[len(label) :]))
 
 
 stdout = Terminal()
@@ -125,6 +138,9 @@ _SCALES = {
     "ns": ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1, "ns")),
     "nJ": ((1e9, "J"), (1e6, "mJ"), (1e3, "uJ"), (1, "nJ"), (1e-3, "pJ")),
     "B": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")),
+    "FLOP": ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1, "FLOP")),
+    "GOPS": ((1e3, "TOPS"), (1, "GOPS")),
+    "nJ ns": ((1e12, "mJ ms"), (1e9, "mJ us"), (1e6, "uJ us"), (1, "nJ ns")),
 }
 
 
@@ -136,5 +152,5 @@ def with_unit(value: float, unit: str) -> str:
     """
     for scale, name in _SCALES.get(unit, ((1, unit),)):
         if abs(value) >= scale:
-            return f"{value / scale:.4g} {name}"
-    return f"{value:.4g} {unit}"
+            return f"{shown(value / scale)} {name}"
+    return f"{shown(float(value))} {unit}"

@@ -75,7 +75,7 @@ class Progress:
         """A report."""
         if doing:
             self.doing = doing
-        if share is not None or doing:
+        if share is not None:
             self._share, self._at = share, time.monotonic()
 
     def line(self) -> str:

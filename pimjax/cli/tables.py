@@ -13,7 +13,8 @@ from rich.text import Text
 from pimjax.errors import visible
 
 _GAP = 2
-_LEAST = 16  # width to which a column of sentences may shrink
+_SENTENCE = 24  # wider cells with spaces are sentences: they are wrapped before columns go below
+_LEAST = 12  # width to which a column may shrink where nothing else helps
 
 
 @dataclass
@@ -48,16 +49,14 @@ class PlainTable:
         heads = [visible(head) for head in self.columns]
         rows = [[visible(cell) for cell in row] for row in self.cells]
         sizes = [max(map(cell_len, [head, *(row[i] for row in rows)])) for i, head in enumerate(heads)]
-        wraps = [i for i in range(len(heads)) if any(" " in row[i] for row in rows) and sizes[i] > _LEAST]
-        over = sum(sizes) + _GAP * (len(sizes) - 1) - width
-        for i in sorted(wraps, key=lambda i: -sizes[i]) if over > 0 else ():
-            shrunk = max(_LEAST, cell_len(heads[i]), sizes[i] - over)
-            over -= sizes[i] - shrunk
-            sizes[i] = shrunk
-            if over <= 0:
-                break
+        wraps = [i for i in range(len(heads)) if any(" " in row[i] for row in rows)]
+        everything = list(range(len(heads)))
+        _shrink(sizes, heads, wraps, everything, width, _SENTENCE)
+        blocks = self._blocks(sizes, width)
+        for block in blocks:
+            _shrink(sizes, heads, [i for i in wraps if i in block], block, width, _LEAST)
         made: list[tuple[str, bool]] = []
-        for block in self._blocks(sizes, width):
+        for block in blocks:
             if made:
                 made.append(("", False))
             if any(heads):
@@ -89,6 +88,16 @@ class PlainTable:
             space = " " * (size - cell_len(cell))
             padded.append(cell + space if index < self.text else space + cell)
         return (" " * _GAP).join(padded).rstrip()
+
+
+def _shrink(sizes: list[int], heads: list[str], wraps: list[int], block: list[int], width: int, least: int) -> None:
+    """Make the widest columns that may be wrapped narrower until a block fits, if it can."""
+    while (over := sum(sizes[i] for i in block) + _GAP * (len(block) - 1) - width) > 0:
+        able = [i for i in wraps if sizes[i] > max(least, cell_len(heads[i]))]
+        if not able:
+            return
+        widest = max(able, key=lambda i: sizes[i])
+        sizes[widest] -= min(over, max(1, sizes[widest] - max(least, cell_len(heads[widest]))), 4)
 
 
 def _wrapped(cell: str, size: int) -> list[str]:

@@ -174,19 +174,22 @@ def inputs_of_parts(
             f"parts has {len(parts)} configurations for {len(edges)} edges: give the whole run, its prefill, and one for each "
             "piece between edges"
         )
-    whole = inputs_from_routing(config, routing, fidelity=fidelity, capacity=capacity)
+    with part(0.0, 0.9):
+        whole = inputs_from_routing(config, routing, fidelity=fidelity, capacity=capacity)
     recomputes = bool(cache_use(config).experts_all)
     made = [whole, dataclasses.replace(whole, weights=np.zeros_like(whole.weights))]
     first = config.workload.num_prompt_tokens + 1
-    for part, (begin, end) in zip(parts[2:], itertools.pairwise(edges), strict=True):
+    pieces = list(zip(parts[2:], itertools.pairwise(edges), strict=True))
+    for index, (piece_config, (begin, end)) in enumerate(pieces):
         if recomputes:
             weights = sample_weights(whole.lengths, np.arange(first + begin, first + end))
             made.append(dataclasses.replace(whole, weights=weights))
             continue
         own = dataclasses.replace(
-            routing, steps=routing.steps[:, :, begin:end], taken=routing.taken[:, :, begin:end], config=part
+            routing, steps=routing.steps[:, :, begin:end], taken=routing.taken[:, :, begin:end], config=piece_config
         )
-        piece = inputs_from_routing(part, own, fidelity="closed", capacity=capacity)
+        with part(0.9 + 0.1 * index / len(pieces), 0.9 + 0.1 * (index + 1) / len(pieces)):
+            piece = inputs_from_routing(piece_config, own, fidelity="closed", capacity=capacity)
         names = ("step", "token_steps", "taken", "lengths", "weights")
         made.append(dataclasses.replace(whole, **{name: getattr(piece, name) for name in names}))
     return made
