@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     commands.register(app)
     try:
-        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        code = app(args=list(arguments) if arguments is not None else None, prog_name="pimjax", standalone_mode=False)
     except PimjaxError as error:
         _refuse(as_typed(error))
     except OSError as error:
@@ -95,5 +95,5 @@ def _refuse_usage(error: Exception) -> None:
             context.get_help()
         sys.exit(2)
     path = brief(context.command_path) if context is not None else "pimjax"
-    message = str(error.format_message()).strip().rstrip(".")  # type: ignore[attr-defined]
-    _refuse(f"{' '.join(message[:1].lower().__add__(message[1:])[:1000].split())}; see {path} --help")
+    message = " ".join(str(error.format_message()).replace("Value error, ", "")[:1000].split())  # type: ignore[attr-defined]
+    _refuse(f"{message[:1].lower()}{message[1:].rstrip('.')}; see {path} --help")

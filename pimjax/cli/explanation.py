@@ -19,7 +19,7 @@ class _Sources:
     def show(self) -> None:
         stdout.print("\nSources", style="bold")
         for text, number in self.numbers.items():
-            stdout.print(f"  {number:>2}  {text}", soft_wrap=True)
+            stdout.print(f"  {number:>2}  {text}")
 
 
 def show_explanation(report: dict[str, Any]) -> None:
@@ -27,7 +27,9 @@ def show_explanation(report: dict[str, Any]) -> None:
     sources = _Sources()
     stdout.print("\nWhat bounds the latency", style="bold")
     for row in report["bounds"][:3]:
-        stdout.print(f"  {row['share']:6.1%}  {row['plain']}: {row['meaning']}")
+        meaning = row["meaning"]
+        named = meaning if meaning.startswith(f"{row['plain']}:") else f"{row['plain']}: {meaning}"
+        stdout.print(f"  {row['share']:6.1%}  {named}")
     _show_components(report, sources)
     if "tile" in report:
         _show_tile(report["tile"], sources)

@@ -140,6 +140,7 @@ _SCALES = {
     "B": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")),
     "FLOP": ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1, "FLOP")),
     "GOPS": ((1e3, "TOPS"), (1, "GOPS")),
+    "nJ ns mm2": ((1e12, "mJ ms mm2"), (1e9, "mJ us mm2"), (1e6, "uJ us mm2"), (1, "nJ ns mm2")),
     "nJ ns": ((1e12, "mJ ms"), (1e9, "mJ us"), (1e6, "uJ us"), (1, "nJ ns")),
 }
 
