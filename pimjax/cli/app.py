@@ -67,8 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _refuse_usage(error)
     else:
-        if isinstance(code, int) and code:
-            sys.exit(code)
+        sys.exit(code if isinstance(code, int) else 0)
 
 
 def shown_path(name: object) -> str:

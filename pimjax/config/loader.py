@@ -344,4 +344,4 @@ def _allowed(kind: str, context: Mapping[str, Any], message: str) -> str:
 
 
 def _bound(value: float) -> str:
-    return f"{int(value):,}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:g}"
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else f"{value:g}"
