@@ -15,9 +15,10 @@ from pimjax.cli.app import main
 from pimjax.config import Capacity, Config, build, list_presets, load_config, parameter_count
 from pimjax.config.base import field_facts
 from pimjax.config.config import SECTIONS
+from pimjax.config.loader import find_preset
 from pimjax.config.template import render_yaml
 from pimjax.config.yaml_reader import parse_yaml
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, OverrideError
 
 
 @pytest.mark.parametrize("name", list_presets())
@@ -267,3 +268,75 @@ def test_bad_files_are_named(tmp_path) -> None:
     deep.write_text("a: " + "[" * 2000 + "]" * 2000)
     with pytest.raises(ConfigError, match="nested too deeply"):
         load_config(deep)
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("hardware: other.yaml", "start from each other (other.yaml -> again.yaml -> other.yaml)"),
+        (f"plan: {{group_of_expert: [{'1, ' * 130_000}1]}}", "more than 20,000 keys and values"),
+        (f"model: {{d_model: {'x' * 900_000}}}", "it must be a whole number"),
+        (f"plan: {{policy: {'x' * 900_000}}}", "allowed: "),
+        (f"model: {'x' * 900_000}", "neither a YAML file nor a shipped model preset"),
+        (f"name: {'x' * 900_000}", "at most 255 characters"),
+        (f"workload: {{prompt_tokens: {'9' * 900_000}}}", "a number of 900,000 characters"),
+        (f"workload: {{prompt_tokens: {':'.join('1' * 300_000)}}}", "a number of 599,999 characters"),
+        ('workload: {trace: {kind: "\\e[31m"}}', "'\\x1b[31m' is not accepted"),
+        ("description: 2020-13-45\nmodel: {num_layers: 2020-13-45}", "'2020-13-45' is not accepted"),
+        ("chip_model: [1]", "it must be text"),
+        ("stated: [[1]]", "it must be text"),
+        ('model: {hf: "a\\0b"}', "a\\x00b"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else None,
+)
+def test_hostile_files_are_one_short_sentence(text, piece, tmp_path) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    (tmp_path / "other.yaml").write_text("preset: again.yaml")
+    (tmp_path / "again.yaml").write_text("preset: other.yaml")
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "bad.yaml")
+    sentence = str(caught.value)
+    assert piece in sentence
+    assert sentence.isprintable()
+    assert len(sentence) < 700
+
+
+@pytest.mark.parametrize(
+    "name", ["a\0b", "a\0b.yaml", "x" * 5000, "x" * 5000 + ".yaml", "x" * 5000 + ".json", "\x1b[31m"]
+)
+def test_impossible_names_are_one_short_sentence(name) -> None:
+    for call in (
+        load_config,
+        lambda given: find_preset(given, "model"),
+        lambda given: load_config({"hardware": given}),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            call(name)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "piece"),
+    [
+        ({"hardware.num_digital_units": 0}, "hardware.num_digital_units", "at least 1"),
+        ({"plan.policy": "packed", "plan.group_size": 64}, "plan.group_size", "only 16 experts"),
+        ({"plan.policy": "packed", "model.num_experts": 2}, "model.num_experts", "model.top_k is 4"),
+        ({"hardwear.tiles": 1}, "hardwear.tiles", "did you mean 'hardware'"),
+        ({"chip_model": "foo"}, "chip_model", "is unknown"),
+        ({"hardware" + ".a" * 1000: 1}, "hardware" + ".a" * 1000, "no key has more than"),
+    ],
+)
+def test_errors_of_overrides_name_the_key_and_no_file(overrides, key, piece) -> None:
+    with pytest.raises(OverrideError) as caught:
+        load_config("paper_multiplexed", overrides)
+    assert caught.value.key == key
+    assert piece in str(caught.value)
+    assert ".yaml" not in str(caught.value)
+
+
+def test_what_the_file_itself_breaks_is_not_blamed_on_overrides(tmp_path) -> None:
+    (tmp_path / "bad.yaml").write_text("plan: {group_size: 64}")
+    with pytest.raises(ConfigError, match=r"bad\.yaml.*only 16 experts") as caught:
+        load_config(tmp_path / "bad.yaml", {"hardware.num_digital_units": 3})
+    assert not isinstance(caught.value, OverrideError)

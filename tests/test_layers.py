@@ -11,6 +11,7 @@ ROOT = Path(pimjax.__file__).parent
 #: data-flow order; a package may import from itself and from those above it in this list
 ORDER = (
     "errors",
+    "progress",
     "status",
     "array_typing",
     "arrays",

@@ -217,7 +217,7 @@ def test_long_lines_and_members_of_odd_names(tmp_path):
 
 
 def test_shown_cuts_and_escapes():
-    assert shown("a" * 1000).endswith("...")
+    assert shown("a" * 1000).endswith("...'")
     assert len(shown("a" * 1000)) == 200
     assert shown("\x1b[31m\n\u202e") == r"'\x1b[31m\n\u202e'"
     assert shown([1] * 10**6).endswith("...]")

@@ -33,7 +33,7 @@ from pimjax.batch.tile import FIELDS, PAIRINGS, Program, check_mesh, program_key
 from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, Design, build
 from pimjax.config.config import Config
-from pimjax.errors import ConfigError, TraceError
+from pimjax.errors import ConfigError, TraceError, shown
 from pimjax.estimation.kernel import KERNEL_FIDELITIES
 from pimjax.estimation.result import NAMED, Estimate
 from pimjax.runs.reshape import stacked
@@ -147,18 +147,18 @@ def estimate_batch(
 def _check(fidelity: str, pairing: str, precision: str, fields: Sequence[str] | None) -> tuple[str, ...]:
     if fidelity not in KERNEL_FIDELITIES:
         raise ConfigError(
-            f"fidelity: {fidelity!r} cannot run in a batch; allowed: {', '.join(KERNEL_FIDELITIES)} "
+            f"fidelity: {shown(fidelity)} cannot run in a batch; allowed: {', '.join(KERNEL_FIDELITIES)} "
             "('event' runs one point at a time: pimjax.estimate)"
         )
     if pairing not in PAIRINGS:
-        raise ConfigError(f"pairing: {pairing!r} is unknown; allowed: {', '.join(PAIRINGS)}")
+        raise ConfigError(f"pairing: {shown(pairing)} is unknown; allowed: {', '.join(PAIRINGS)}")
     if precision not in PRECISIONS:
-        raise ConfigError(f"precision: {precision!r} is unknown; allowed: {', '.join(PRECISIONS)}")
+        raise ConfigError(f"precision: {shown(precision)} is unknown; allowed: {', '.join(PRECISIONS)}")
     if fields is None:
         return FIELDS
     unknown = [name for name in fields if name not in FIELDS]
     if unknown:
-        raise ConfigError(f"fields: {unknown[0]!r} is no field of Estimate; allowed: {', '.join(FIELDS)}")
+        raise ConfigError(f"fields: {shown(unknown[0])} is no field of Estimate; allowed: {', '.join(FIELDS)}")
     return tuple(name for name in FIELDS if name in {*fields, "status"})
 
 

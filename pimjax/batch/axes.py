@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from pimjax.array_typing import HostArray
 from pimjax.config.base import Section, option
-from pimjax.errors import ConfigError, MissingExtraError
+from pimjax.errors import ConfigError, MissingExtraError, shown
 
 Value = float | int | bool | str | None
 MAX_LISTED = 1 << 20
@@ -76,7 +76,7 @@ class Axis(Section):
         sources = [name for name in ("values", "grid", "log") if getattr(self, name) is not None]
         if self.field is not None:
             if len(sources) != 1 or self.zip or self.sample or self.count or self.ranges:
-                raise ValueError(f"axis {self.field!r} needs exactly one of values, grid, log beside field")
+                raise ValueError(f"axis {shown(self.field)} needs exactly one of values, grid, log beside field")
         elif self.zip is not None:
             if sources or self.sample or self.count or self.ranges:
                 raise ValueError("a zip axis has no other keys than zip")

@@ -1,4 +1,4 @@
-"""Progress of a sweep on stderr: rate, time left, device; nothing at all where stderr is no terminal."""
+"""Progress of a sweep on stderr: rate, time left, device; now and then a plain line where stderr is no terminal."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pimjax.errors import visible
+
+PLAIN_S = 20.0
+"""Seconds between plain lines."""
 
 
 class SweepProgress:
@@ -27,18 +32,19 @@ class SweepProgress:
         self.begin = time.perf_counter()
         self.compile_s = 0.0
         self._bar: Progress | None = None
-        self._label = label
+        self._label = visible(label)
+        self._told = self.begin
         self._old: Any = None
 
     @staticmethod
     def say(sentence: str) -> None:
         """A sentence on stderr, terminal or not: something that the user should know before results come."""
-        Console(stderr=True, highlight=False, markup=False).print(sentence, soft_wrap=True)
+        Console(stderr=True, highlight=False, markup=False, emoji=False).print(visible(sentence), soft_wrap=True)
 
     def __enter__(self) -> SweepProgress:
         if self.console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>5.1f}%"),
+                TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>5.1f}%"),
                 TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=self.console, transient=True,
             )  # fmt: skip
             self._task = self._bar.add_task(self._label, total=self.total, completed=self.done, rate="compiling")
@@ -72,3 +78,7 @@ class SweepProgress:
         if self._bar is not None:
             rate = f"{self.rate:,.0f} points/s, compiled in {self.compile_s:.1f} s"
             self._bar.update(self._task, completed=self.done, rate=rate)
+        elif time.perf_counter() - self._told >= PLAIN_S and self.done < self.total:
+            self._told = time.perf_counter()
+            left = (self.total - self.done) / max(1e-9, self.rate)
+            self.say(f"{self._label}: {self.done:,} of {self.total:,} points, about {left:,.0f} s left")

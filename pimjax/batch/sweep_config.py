@@ -14,10 +14,10 @@ from pydantic import ValidationError, field_validator
 from pimjax import checks
 from pimjax.batch.axes import Axis, Interval, LogRange, Range, check_distinct
 from pimjax.config.base import Section, option
-from pimjax.config.config import Config
+from pimjax.config.config import SECTIONS, Config
 from pimjax.config.loader import load_config, sentence, unknown_key_sentence
 from pimjax.config.yaml_reader import read_yaml
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, OverrideError, shown
 from pimjax.estimation.result import SCALARS
 from pimjax.trace.defaults import RECORDED_ROUTERS
 from pimjax.trace.sources import in_trace_folder
@@ -74,12 +74,12 @@ class Selection(Section):
             match = _CONSTRAINT.match(text)
             if match is None or match[1] not in METRICS:
                 raise ConfigError(
-                    f"select.constraints: {text!r} is not METRIC <= NUMBER; metrics: {', '.join(METRICS)}"
+                    f"select.constraints: {shown(text)} is not METRIC <= NUMBER; metrics: {', '.join(METRICS)}"
                 )
             try:
                 found.append((match[1], match[2], float(match[3])))
             except ValueError:
-                raise ConfigError(f"select.constraints: {text!r} does not end in a number") from None
+                raise ConfigError(f"select.constraints: {shown(text)} does not end in a number") from None
         return tuple(found)
 
     def metrics(self) -> set[str]:
@@ -118,7 +118,7 @@ def load_sweep(path: str | Path | Mapping[str, Any], overrides: Mapping[str, Any
 
     Args:
         path: YAML file, or a mapping.
-        overrides: keys of the sweep itself, e.g. `{"output": "results"}`.
+        overrides: keys of the sweep itself (`{"output": "results"}`), or dotted keys of its base configuration.
 
     Raises:
         ConfigError: names the key, the value and what is allowed.
@@ -131,24 +131,32 @@ def load_sweep(path: str | Path | Mapping[str, Any], overrides: Mapping[str, Any
         data, where = dict(path), ""
     else:
         if not isinstance(path, (str, Path)):
-            raise ConfigError(f"a sweep is described by a YAML file or a mapping, not by {str(path)[:200]!r}")
+            raise ConfigError(f"a sweep is described by a YAML file or a mapping, not by {shown(path)}")
         if not is_file(Path(path)):
-            raise ConfigError(f"{str(path)[:200]!r}: no such file; give the path of a sweep's YAML file")
+            raise ConfigError(f"{shown(path)}: no such file; give the path of a sweep's YAML file")
         data, lines = read_yaml(Path(path))
-        where = str(path)
+        where = shown(Path(path))
         data.setdefault("name", Path(path).stem)
         data = _beside(data, Path(path).resolve().parent)
-    data.update(overrides or {})
+    changes = dict(overrides or {})
+    of_base = {key: changes.pop(key) for key in list(changes) if key.partition(".")[0] in (*SECTIONS, "chip_model")}
+    data.update(changes)
+    if of_base and isinstance(data.get("set", {}), Mapping):
+        data["set"] = {**data.get("set", {}), **of_base}
     try:
         sweep = SweepConfig.model_validate(data)
     except ValidationError as error:
+        place = str(error.errors(include_url=False)[0]["loc"][:1])
+        key = next((key for key in changes if place == str((key,))), None)
+        if key is not None:
+            raise OverrideError(_sentence(error, "", {}), key) from None
         raise ConfigError(_sentence(error, where, lines)) from None
     if not isinstance(sweep.base, (str, Mapping)):
-        raise ConfigError(f"base: {sweep.base!r} is not a preset's name, a file or a mapping")
+        raise ConfigError(f"base: {shown(sweep.base)} is not a preset's name, a file or a mapping")
     check_distinct(sweep.axes)
     for name in (*sweep.columns, *sweep.select.metrics()):
         if name not in METRICS:
-            raise ConfigError(f"{name!r} is no metric of a result; allowed: {', '.join(METRICS)}")
+            raise ConfigError(f"{shown(name)} is no metric of a result; allowed: {', '.join(METRICS)}")
     if sweep.store == "selected" and not (sweep.select.pareto or sweep.select.top or sweep.select.histograms):
         raise ConfigError("store is 'selected' but select names no pareto, top or histograms: nothing would be kept")
     return sweep

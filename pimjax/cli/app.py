@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -9,7 +10,8 @@ from typing import Annotated
 import typer
 
 from pimjax.cli.output import stderr
-from pimjax.errors import PimjaxError
+from pimjax.cli.places import as_typed
+from pimjax.errors import PimjaxError, brief, shown
 
 app = typer.Typer(
     name="pimjax",
@@ -48,20 +50,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     commands.register(app)
     try:
-        app(args=list(arguments) if arguments is not None else None)
+        code = app(args=list(arguments) if arguments is not None else None, prog_name="pimjax", standalone_mode=False)
     except PimjaxError as error:
-        stderr.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
-        sys.exit(2)
+        _refuse(as_typed(error))
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        stderr.print(f"[bold red]error:[/] {_escape(f'{error.strerror or error}{where}')}", soft_wrap=True)
-        sys.exit(2)
+        _refuse(f"{error.strerror or error}{f' {shown_path(error.filename)}' if error.filename else ''}")
     except (KeyboardInterrupt, typer.Abort):
         stderr.print("interrupted")
         sys.exit(130)
+    except RuntimeError as error:
+        if "Unable to initialize backend" not in str(error) and "Unknown backend" not in str(error):
+            raise
+        _refuse(_no_device(error))
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # usage: an option that is not there, a value of the wrong kind
+            raise
+        _refuse_usage(error)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
 
 
-def _escape(text: str) -> str:
-    from rich.markup import escape
+def shown_path(name: object) -> str:
+    """The name of a file in an error of the operating system."""
+    return brief(os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else name)
 
-    return escape(text)
+
+def _refuse(sentence: str) -> None:
+    stderr.note(sentence, "error:", "bold red")
+    sys.exit(2)
+
+
+def _no_device(error: RuntimeError) -> str:
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    reason = str(error).splitlines()[0].partition(" (set JAX_PLATFORMS")[0]
+    where = f"JAX_PLATFORMS is {shown(asked)}" if asked else "JAX finds no device"
+    return f"{where}: {brief(reason)}; unset JAX_PLATFORMS, or set it to cpu"
+
+
+def _refuse_usage(error: Exception) -> None:
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+        if context is not None:
+            context.get_help()
+        sys.exit(2)
+    path = brief(context.command_path) if context is not None else "pimjax"
+    message = " ".join(str(error.format_message()).replace("Value error, ", "")[:1000].split())  # type: ignore[attr-defined]
+    _refuse(f"{message[:1].lower()}{message[1:].rstrip('.')}; see {path} --help")

@@ -17,17 +17,19 @@ class _Sources:
         return ", ".join(str(self.numbers.setdefault(text, len(self.numbers) + 1)) for text in texts)
 
     def show(self) -> None:
-        stdout.print("\n[bold]Sources[/bold]")
+        stdout.print("\nSources", style="bold")
         for text, number in self.numbers.items():
-            stdout.print(f"  {number:>2}  {text}", markup=False, soft_wrap=True)
+            stdout.print(f"  {number:>2}  {text}")
 
 
 def show_explanation(report: dict[str, Any]) -> None:
     """Everything in the report of :func:`pimjax.estimation.explain.explain`."""
     sources = _Sources()
-    stdout.print("\n[bold]What bounds the latency[/bold]")
+    stdout.print("\nWhat bounds the latency", style="bold")
     for row in report["bounds"][:3]:
-        stdout.print(f"  {row['share']:6.1%}  {row['plain']}: {row['meaning']}", markup=False, soft_wrap=True)
+        meaning = row["meaning"]
+        named = meaning if meaning.startswith(f"{row['plain']}:") else f"{row['plain']}: {meaning}"
+        stdout.print(f"  {row['share']:6.1%}  {named}")
     _show_components(report, sources)
     if "tile" in report:
         _show_tile(report["tile"], sources)
@@ -39,7 +41,7 @@ def show_explanation(report: dict[str, Any]) -> None:
     stdout.print(table("Assumptions without a published source", ("key", "meaning", "value", "range"), rows, text=2))
     stdout.print()
     for sentence in report["not_modelled"]:
-        stdout.print(f"[dim]{sentence}[/dim]")
+        stdout.print(sentence, style="dim")
 
 
 def _show_components(report: dict[str, Any], sources: _Sources) -> None:
@@ -55,7 +57,8 @@ def _show_components(report: dict[str, Any], sources: _Sources) -> None:
         )
         for row in report["latency_ns"]
     ]
-    stdout.print("\n[bold]Latency in ns[/bold]  [dim]count x one = busy; what of it is on the critical path[/dim]")
+    stdout.print()
+    stdout.heading("Latency in ns", "count x one = busy; what of it is on the critical path")
     heads = ("component", "count", "one", "busy", "on the path", "share", "source")
     stdout.print(table(None, heads, rows))
     for key, title in (("energy_nj", "Energy in nJ"), ("area_mm2", "Area in mm2")):
@@ -71,7 +74,8 @@ def _show_components(report: dict[str, Any], sources: _Sources) -> None:
             )
             for row in report[key]
         ]
-        stdout.print(f"\n[bold]{title}[/bold]  [dim]count x one = total[/dim]")
+        stdout.print()
+        stdout.heading(title, "count x one = total")
         heads = ("component", "counted", "count", "one", "total", "share", "source")
         stdout.print(table(None, heads, rows, text=2))
 
@@ -92,12 +96,20 @@ def _show_tile(tile: dict[str, Any], sources: _Sources) -> None:
             total = row[f"{key}_{unit}"]
             if total:
                 unit_cost = (int(row["count"]), row[f"unit_{key}_{unit}"]) if each else ()
-                rows.append((row["part"], *unit_cost, total, f"{row[f'{key}_share']:.1%}", sources(row["source"])))
-        stdout.print(f"\n[bold]One crossbar core ({tile['kind']}): {title}[/bold]")
+                rows.append(
+                    (
+                        row["part"].replace("_", " "),
+                        *unit_cost,
+                        total,
+                        f"{row[f'{key}_share']:.1%}",
+                        sources(row["source"]),
+                    )
+                )
+        stdout.print(f"\nOne crossbar core ({tile['kind']}): {title}", style="bold")
         heads = ("part", *(("count", "one") if each else ()), "total", "share", "source")
         stdout.print(table(None, heads, rows))
     for sentence in tile["outside_validity"]:
-        stdout.print(f"[yellow]outside its range[/yellow] {sentence}", soft_wrap=True)
+        stdout.note(sentence, "outside its range")
 
 
 def _show_weights(weights: dict[str, Any]) -> None:

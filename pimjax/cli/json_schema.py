@@ -16,7 +16,7 @@ from pimjax.config.base import Section
 from pimjax.config.config import SECTIONS, Config, section_classes, section_keys
 from pimjax.config.gpu import GpuConfig
 from pimjax.config.loader import list_presets
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, shown
 from pimjax.registry import CHIPS
 from pimjax.tuning.measures import MEASURES
 from pimjax.tuning.tune_config import TuneConfig
@@ -52,7 +52,7 @@ def json_schema(kind: str = "config") -> Schema:
         case _ if kind in FILES:
             schema = _section(kind)
         case _:
-            raise ConfigError(f"schema {kind!r} is unknown; allowed: {', '.join(KINDS)}")
+            raise ConfigError(f"schema {shown(kind)} is unknown; allowed: {', '.join(KINDS)}")
     return {"$schema": _DIALECT, "title": f"pimjax {kind}", **schema}
 
 

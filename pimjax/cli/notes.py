@@ -13,5 +13,4 @@ def show_notes(*configs: Config, keys: Iterable[str] = (), accuracy: bool = Fals
     from pimjax.chips.ledger import without_effect
 
     for sentence in without_effect(*configs, keys=keys, accuracy=accuracy):
-        stderr.print("[yellow]note[/yellow] ", end="")
-        stderr.print(sentence, markup=False, soft_wrap=True)
+        stderr.note(sentence)

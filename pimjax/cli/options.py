@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any
 
 import typer
 
-from pimjax.errors import ConfigError
+from pimjax.cli.places import typed
+from pimjax.errors import ConfigError, shown
 
 SetOption = Annotated[
     list[str] | None,
@@ -39,6 +41,16 @@ ConfigArgument = Annotated[
 ]
 
 
+def again(config: str, *, trace: str | None = None, settings: list[str] | None = None) -> str:
+    """The arguments of a run as a shell takes them, for the line that says what to do next.
+
+    >>> again("my chip.yaml", settings=["plan.policy=packed"])
+    "'my chip.yaml' --set plan.policy=packed"
+    """
+    parts = [config, *(("--trace", trace) if trace else ()), *(x for one in settings or () for x in ("--set", one))]
+    return shlex.join(parts)
+
+
 def parse_overrides(settings: list[str] | None) -> dict[str, Any]:
     """`["hardware.tiles=100"]` -> `{"hardware.tiles": 100}`; values are read as YAML.
 
@@ -55,7 +67,8 @@ def parse_overrides(settings: list[str] | None) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise ConfigError(
-                f"--set {setting!r} is not KEY=VALUE; write for example --set hardware.num_digital_units=10"
+                f"--set {shown(setting)} is not KEY=VALUE; write for example --set hardware.num_digital_units=10"
             )
+        typed(key.strip(), "--set")
         overrides[key.strip()] = parse_yaml(f"value: {value}", f"--set {key.strip()}")[0]["value"]
     return overrides

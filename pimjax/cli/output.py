@@ -7,14 +7,71 @@ import json
 import math
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-stdout = Console(soft_wrap=False, highlight=False)
-stderr = Console(stderr=True, highlight=False)
+from pimjax.cli.tables import PlainTable
+from pimjax.errors import visible
+
+
+class Terminal(Console):
+    """A console that obeys nothing in what it prints: no markup, no emoji codes, no control characters.
+
+    On a terminal (or with COLUMNS set) sentences are broken between words; in a pipe every sentence and every row of
+    a table is one line.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    @property
+    def fits_width(self) -> bool:
+        """Whether lines are to fit `width`."""
+        return self.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text with everything that is not printable made visible, except ends of lines."""
+        return super().render_str("\n".join(visible(line) for line in text.split("\n")), **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's, with words kept whole; `soft_wrap` leaves lines as they are."""
+        if self.fits_width and not options.get("soft_wrap"):
+            objects = tuple(self._broken(item) if isinstance(item, str) else item for item in objects)
+        super().print(*objects, **{"soft_wrap": True, **options})
+
+    def _broken(self, text: str) -> str:
+        """Lines of at most the width, broken between words; a word that is longer stays whole."""
+        lines = []
+        for line in text.split("\n"):
+            inset = " " * (len(line) - len(line.lstrip()))
+            parts = textwrap.wrap(
+                line, self.width, break_long_words=False, break_on_hyphens=False, subsequent_indent=inset
+            )
+            lines += parts or [""]
+        return "\n".join(lines)
+
+    def heading(self, title: str, remark: str = "") -> None:
+        """A bold title and a dim remark behind it."""
+        self.print(Text.assemble((visible(title), "bold"), (f"  {visible(remark)}" if remark else "", "dim")))
+
+    def note(self, sentence: str, label: str = "note", style: str = "yellow") -> None:
+        """A sentence with a coloured first word."""
+        line = f"{label} {visible(sentence)}"
+        line = self._broken(line) if self.fits_width else line
+        self.print(Text.assemble((line[: len(label)], style), line[len(label) :]))
+
+
+stdout = Terminal()
+stderr = Terminal(stderr=True)
+
+
+def next_step(*commands: str) -> None:
+    """What to run now, dim, on the last line."""
+    stdout.print(f"next: {'   or   '.join(commands)}", style="dim", soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -49,21 +106,10 @@ def finite(value: Any) -> Any:
     return value
 
 
-def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text: int = 1) -> Table:
-    """A plain table: the first `text` columns are left-aligned text, the others right-aligned numbers.
-
-    Keys and numbers are never broken over lines; on narrow terminals the columns of sentences give way.
-    """
+def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text: int = 1) -> PlainTable:
+    """A plain table: the first `text` columns are left-aligned text, the others right-aligned numbers."""
     cells = [[cell if isinstance(cell, str) else shown(cell) for cell in row] for row in rows]
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0),
-                 show_header=any(columns))  # fmt: skip
-    for index, column in enumerate(columns):
-        sentences = any(" " in row[index] for row in cells)
-        justify = "left" if index < text else "right"
-        made.add_column(column, justify=justify, header_style="dim", overflow="fold", no_wrap=not sentences)
-    for row in cells:
-        made.add_row(*row)
-    return made
+    return PlainTable(title, list(columns), cells, text)
 
 
 def shown(value: Any, digits: int = 4) -> str:
@@ -92,6 +138,10 @@ _SCALES = {
     "ns": ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1, "ns")),
     "nJ": ((1e9, "J"), (1e6, "mJ"), (1e3, "uJ"), (1, "nJ"), (1e-3, "pJ")),
     "B": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")),
+    "FLOP": ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1, "FLOP")),
+    "GOPS": ((1e3, "TOPS"), (1, "GOPS")),
+    "nJ ns mm2": ((1e12, "mJ ms mm2"), (1e9, "mJ us mm2"), (1e6, "uJ us mm2"), (1, "nJ ns mm2")),
+    "nJ ns": ((1e12, "mJ ms"), (1e9, "mJ us"), (1e6, "uJ us"), (1, "nJ ns")),
 }
 
 
@@ -103,5 +153,5 @@ def with_unit(value: float, unit: str) -> str:
     """
     for scale, name in _SCALES.get(unit, ((1, unit),)):
         if abs(value) >= scale:
-            return f"{value / scale:.4g} {name}"
-    return f"{value:.4g} {unit}"
+            return f"{shown(value / scale)} {name}"
+    return f"{shown(float(value))} {unit}"

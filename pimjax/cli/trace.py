@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pimjax.cli.options import JsonOption
-from pimjax.cli.output import emit_json, stderr, stdout, table
+from pimjax.cli.options import JsonOption, again
+from pimjax.cli.output import emit_json, next_step, stdout, table
+from pimjax.cli.progress import Progress
 from pimjax.errors import TraceError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def generate(
             kind, requests=requests, layers=layers, tokens=tokens, experts=experts, top_k=top_k, seed=seed, **given
         )
     _write(trace, output)
-    _show(trace, as_json, {"output": str(output), "kind": kind, "seed": seed})
+    _show(trace, as_json, {"output": str(output), "kind": kind, "seed": seed}, f"estimate --trace {again(str(output))}")
 
 
 @trace_app.command()
@@ -97,7 +98,7 @@ def inspect(
     """Show what a trace holds: sizes, imbalance, stickiness, co-activation."""
     trace = _read(source, requests, max_tokens, num_experts)
     notes = {key: value for key, value in trace.metadata.items() if getattr(value, "size", 1) <= 64}
-    _show(trace, as_json, {"source": source, "metadata": notes})
+    _show(trace, as_json, {"source": source, "metadata": notes}, f"estimate --trace {again(source)}")
 
 
 @trace_app.command()
@@ -144,7 +145,7 @@ def convert(
     left_out = int(sum(trace.metadata.get("tokens_left_out", ())))
     if left_out:
         about["tokens without routing, left out"] = str(left_out)
-    _show(trace, as_json, about)
+    _show(trace, as_json, about, f"estimate {f'{again(model)} ' if model else ''}--trace {again(str(output))}")
 
 
 @trace_app.command()
@@ -168,10 +169,10 @@ def fit(
     trace = _read(source, requests, max_tokens, num_experts)
 
     def progress(number: int, deviation: float) -> None:
-        if number == iterations or number % 10 == 0:
-            stderr.print(f"round {number}: largest deviation of an expert's share {deviation:.4f}")
+        shown.say(f"round {number} of {iterations}: largest deviation of an expert's share {deviation:.4f}")
 
-    fitted = fit_generator(trace, seed=seed, iterations=iterations, progress=progress)
+    with Progress("fitting", key=f"trace fit {source} {iterations}") as shown:
+        fitted = fit_generator(trace, seed=seed, iterations=iterations, progress=progress)
     if output is not None:
         save_generator(output, fitted.parameters)
     comparison = fitted.comparison()
@@ -193,6 +194,10 @@ def fit(
     rows = [(name, row["measured"], row["regenerated"]) for name, row in comparison.items()]
     stdout.print(table("means over layers", ("statistic", "measured", "regenerated"), rows))
     stdout.print(f"loads of experts, correlation: lowest layer {fitted.load_correlation.min():.3f}")
+    if output is not None:
+        next_step(f"pimjax trace generate {again(str(output))} --output trace.npz")
+    else:
+        next_step(f"pimjax trace fit {again(source)} --output parameters.npz")
 
 
 def _generate_fitted(path: str, requests: int, tokens: int, seed: int) -> RoutingTrace:
@@ -224,7 +229,7 @@ def _write(trace: RoutingTrace, path: Path) -> None:
         write_router_log(trace, path)
 
 
-def _show(trace: RoutingTrace, as_json: bool, about: dict[str, Any]) -> None:
+def _show(trace: RoutingTrace, as_json: bool, about: dict[str, Any], then: str) -> None:
     from pimjax.trace import trace_statistics
 
     statistics = trace_statistics(trace)
@@ -233,13 +238,14 @@ def _show(trace: RoutingTrace, as_json: bool, about: dict[str, Any]) -> None:
         return
     for key, value in about.items():
         if not isinstance(value, dict):
-            stdout.print(f"{key}: {value}", markup=False)
+            stdout.print(f"{key}: {value}")
     stdout.print(
         f"{statistics.requests} requests of {statistics.shortest} to {statistics.longest} tokens, "
         f"{statistics.layers} layers, {statistics.experts} experts, "
         f"{statistics.min_experts_per_token} to {statistics.max_experts_per_token} experts per token"
     )
     stdout.print(table(None, _COLUMNS, _layer_rows(statistics)))
+    next_step(f"pimjax {then}")
 
 
 _COLUMNS = ("layer", "per token", "imbalance", "in a request", "shared at lag 1", "by chance", "pair excess")

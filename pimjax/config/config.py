@@ -15,6 +15,7 @@ from pimjax.config.model import ModelConfig
 from pimjax.config.numerics import NumericsConfig
 from pimjax.config.plan import PlanConfig
 from pimjax.config.workload import WorkloadConfig
+from pimjax.errors import shown
 from pimjax.registry import CHIPS, DEFAULT_CHIP
 
 #: Sections by key; `hardware` stands for the class that the chip has (:func:`section_class`).
@@ -30,8 +31,8 @@ SECTIONS: dict[str, type[Section]] = {
 class Config(Section):
     """A complete, validated, frozen description of one estimate. Host object; see :func:`pimjax.build`."""
 
-    name: str = option("unnamed", about="Name shown in results")
-    description: str = option("", about="One sentence for lists")
+    name: str = option("unnamed", about="Name shown in results", max_length=255)
+    description: str = option("", about="One sentence for lists", max_length=2000)
     chip_model: str = option(DEFAULT_CHIP, about="Which chip model; `pimjax presets` lists them")
     hardware: SerializeAsAny[HardwareSection] = option({}, about="The chip: a section of the chip model's own")
     model: ModelConfig = option(ModelConfig(), about="The transformer")
@@ -86,7 +87,7 @@ class Config(Section):
             if min(groups) < 0 or sorted(set(groups)) != list(range(max(groups) + 1)):
                 raise ValueError(
                     "plan.group_of_expert must number the groups 0, 1, 2, ... without gaps; "
-                    f"it uses {sorted(set(groups))}"
+                    f"it uses {shown(sorted(set(groups)))}"
                 )
         if self.workload.semantics == "revise" and self.model.num_layers != 1:
             raise ValueError(

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pimjax.config.base import Section, number, option
 from pimjax.config.loader import find_preset, sentence
 from pimjax.config.yaml_reader import read_yaml
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, brief, shown
 
 _SHEET = "data sheet of the device"
 
@@ -50,14 +50,14 @@ def load_gpu(path_or_preset: str | Path) -> GpuConfig:
             unit = _unit(key)
             if unit and item["unit"] != unit:
                 raise ConfigError(
-                    f"{path}: {key} is given in {item['unit']!r}; its unit is {unit!r}: convert the value"
+                    f"{shown(path)}: {brief(key)} is given in {shown(item['unit'])}; its unit is {unit!r}: convert the value"
                 )
         value = item.get("value") if isinstance(item, dict) else item
         plain[key] = float(value) if isinstance(value, int) else value
     try:
         return GpuConfig.model_validate(plain)
     except ValidationError as error:
-        raise ConfigError(sentence(error, str(path), lines)) from None
+        raise ConfigError(sentence(error, shown(path), lines)) from None
 
 
 def _unit(key: str) -> str:

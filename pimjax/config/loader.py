@@ -16,7 +16,7 @@ from pimjax.config.config import SECTIONS, Config, section_class, section_classe
 from pimjax.config.hf import config_of_hf, hf_keys, hf_workload, is_hf
 from pimjax.config.retired import RETIRED
 from pimjax.config.yaml_reader import read_yaml
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, OverrideError, brief, shown
 from pimjax.registry import CHIPS, DEFAULT_CHIP
 from pimjax.resources import config_folder
 
@@ -50,7 +50,8 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
         A frozen, validated :class:`Config`.
 
     Raises:
-        ConfigError: names the key, the value and what is allowed.
+        ConfigError: names the key, the value and what is allowed; of an override, an
+            :class:`~pimjax.errors.OverrideError`, which names no file.
 
     >>> load_config("paper_reference", {"hardware.num_digital_units": 10}).hardware.num_digital_units
     10.0
@@ -59,15 +60,17 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
         data, where, folder = dict(path_or_preset), "<mapping>", None
         lines: dict[str, int] = {}
     elif is_hf(str(path_or_preset)):
-        data, lines, where, folder = config_of_hf(str(path_or_preset)), {}, str(path_or_preset), None
+        data, lines, where, folder = config_of_hf(str(path_or_preset)), {}, shown(Path(path_or_preset)), None
     else:
         path = find_preset(str(path_or_preset), None)
         data, lines = read_yaml(path)
-        where, folder = str(path), path.parent
+        where, folder = shown(path), path.parent
         data.setdefault("name", path.stem)
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise ConfigError(f"overrides is {shown(overrides)}; it must be a mapping of dotted keys to values, or None")
     overrides = dict(overrides or {})
     chip_model = overrides.get("chip_model", data.get("chip_model", DEFAULT_CHIP))
-    if chip_model not in CHIPS:
+    if not isinstance(chip_model, str) or chip_model not in CHIPS:
         chip_model = DEFAULT_CHIP  # validation says which there are
     reading = _Reading(where, folder, section_class("hardware", chip_model))
     is_dump = "stated" in data  # of a configuration that knows what its user set
@@ -90,27 +93,48 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
             if not dotted.startswith("hardware.") or dotted.removeprefix("hardware.") in known
         },
     )
-    content["stated"] = tuple(dict.fromkeys([*data.get("stated", ()), *reading.stated]))
-    return _validate(content, where, lines, tuple(map(str, overrides)))
+    kept = data.get("stated", ())
+    if isinstance(kept, (list, tuple)) and all(isinstance(key, str) for key in kept):  # else validation refuses it
+        content["stated"] = tuple(dict.fromkeys([*kept, *reading.stated]))
+    try:
+        return Config.model_validate(_plain(content))
+    except ValidationError as error:
+        key = _override_at_fault(error, path_or_preset, tuple(map(str, overrides)))
+        if key is not None:
+            raise OverrideError(sentence(error, "", {}), key) from None
+        raise ConfigError(sentence(error, where, lines)) from None
 
 
 def find_preset(name: str, section: str | None, beside: Path | None = None) -> Path:
     """The file a name or path means: an existing path, a file beside the including one, or a shipped preset."""
     for candidate in (Path(name), *((beside / name,) if beside else ())):
-        if candidate.suffix in (".yaml", ".yml") and candidate.is_file():
+        if candidate.suffix in (".yaml", ".yml") and _is_file(candidate):
             return candidate
     folder = config_folder() / section if section else config_folder()
     preset = folder / f"{name}.yaml"
-    if preset.is_file() and "/" not in name and "\\" not in name:
+    if "/" not in name and "\\" not in name and _is_file(preset):
         return preset
     known = list_presets(section)
-    hint = difflib.get_close_matches(name, known, 1)
+    hint = difflib.get_close_matches(name[:_LONGEST_NAME], known, 1)
     label = f"{section} preset" if section else "configuration"
     raise ConfigError(
-        f"{name!r} is neither a YAML file nor a shipped {label}"
+        f"{shown(name)} is neither a YAML file nor a shipped {label}"
         + (f"; did you mean {hint[0]!r}?" if hint else "")
         + f"; shipped: {', '.join(known) or 'none'}"
     )
+
+
+_MOST_FILES = 20
+_MOST_LEVELS = 9
+_LONGEST_NAME = 100
+"""Characters of a key or a name for which a similar one is sought."""
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
 
 
 class _Reading:
@@ -137,31 +161,44 @@ class _Reading:
     def override(self, content: dict[str, Any], dotted: str, value: Any) -> None:
         """Put one dotted key into the content."""
         *parents, leaf = str(dotted).split(".")
+        if len(parents) > _MOST_LEVELS:
+            raise OverrideError(f"{brief(dotted)}: unknown key; no key has more than {_MOST_LEVELS + 1} parts", dotted)
         target: Any = content
         for depth, parent in enumerate(parents):
             if depth == 0 and parent not in SECTIONS:
-                raise ConfigError(unknown_key_sentence(dotted, value, parent, list(SECTIONS)))
+                raise OverrideError(unknown_key_sentence(dotted, value, parent, list(SECTIONS)), dotted)
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
-                raise ConfigError(
-                    f"{dotted}: {'.'.join(parents[: depth + 1])} has no keys of its own; nothing to override"
+                raise OverrideError(
+                    f"{brief(dotted)}: {brief('.'.join(parents[: depth + 1]))} has no keys of its own; nothing to override",
+                    dotted,
                 )
         self.sources.pop(dotted, None)
         self.stated.append(str(dotted))
         if dotted not in RETIRED:
             target[leaf] = value
 
-    def _section(self, section: str, value: Any, folder: Path | None, where: str) -> dict[str, Any]:
+    def _section(
+        self, section: str, value: Any, folder: Path | None, where: str, within: tuple[Path, ...] = ()
+    ) -> dict[str, Any]:
+        """`within`: the files that led here, each by naming the next."""
         if section == "model" and isinstance(value, str) and is_hf(value, folder):
             value = {"hf": value}
         if isinstance(value, str):
             path = find_preset(value, section, folder)
-            return self._section(section, read_yaml(path)[0], path.parent, str(path))
+            if path.resolve() in within:
+                chain = " -> ".join(brief(one.name) for one in (*within, path))
+                raise ConfigError(
+                    f"{where}: {section} presets start from each other ({chain}); let one of them stand alone"
+                )
+            if len(within) >= _MOST_FILES:
+                raise ConfigError(f"{where}: {section} presets start from each other through over {_MOST_FILES} files")
+            return self._section(section, read_yaml(path)[0], path.parent, shown(path), (*within, path.resolve()))
         if isinstance(value, BaseModel):
             return value.model_dump()
         if not isinstance(value, Mapping):
             raise ConfigError(
-                f"{where}: {section} is {value!r}; it must be the name of a preset ({', '.join(list_presets(section))}) "
+                f"{where}: {section} is {shown(value)}; it must be the name of a preset ({', '.join(list_presets(section))}) "
                 "or a mapping of its keys"
             )
         resolved: dict[str, Any] = {}
@@ -174,9 +211,9 @@ class _Reading:
         if preset is not None:
             if not isinstance(preset, str):
                 raise ConfigError(
-                    f"{where}: {section}.preset is {preset!r}; it must be the name of a shipped preset or a file"
+                    f"{where}: {section}.preset is {shown(preset)}; it must be the name of a shipped preset or a file"
                 )
-            resolved = self._section(section, preset, folder, where)
+            resolved = self._section(section, preset, folder, where, within)
         is_shipped = folder is not None and config_folder() in (folder.resolve(), *folder.resolve().parents)
         facts = self._facts(section)
         for key, item in value.items():
@@ -188,12 +225,12 @@ class _Reading:
                 unknown = set(item) - _FACT_KEYS
                 if unknown:
                     raise ConfigError(
-                        f"{where}: {dotted} has the unknown note {sorted(unknown)[0]!r}; allowed: {', '.join(sorted(_FACT_KEYS))}"
+                        f"{where}: {brief(dotted)} has the unknown note {shown(min(unknown, key=str))}; allowed: {', '.join(sorted(_FACT_KEYS))}"
                     )
                 unit = facts.get(key, {}).get("unit")
                 if unit and "unit" in item and item["unit"] != unit:
                     raise ConfigError(
-                        f"{where}: {dotted} is given in {item['unit']!r}; its unit is {unit!r}: convert the value"
+                        f"{where}: {brief(dotted)} is given in {shown(item['unit'])}; its unit is {unit!r}: convert the value"
                     )
                 self.sources[dotted] = {name: item[name] for name in item if name != "value"}
                 item = item["value"]
@@ -210,10 +247,11 @@ class _Reading:
 
 def unknown_key_sentence(dotted: str, value: Any, key: str, known: list[str]) -> str:
     """The sentence for a key that does not exist, with the closest existing one."""
+    key = key[:_LONGEST_NAME]
     hint = difflib.get_close_matches(key, known, 1)
     advice = f"did you mean {hint[0]!r}? " if hint else ""
-    shown = known if len(known) <= 12 else [*difflib.get_close_matches(key, known, 5, 0.2), "..."]
-    return f"{dotted}: unknown key (value {value!r}); {advice}allowed: {', '.join(shown)}"
+    some = known if len(known) <= 12 else [*(difflib.get_close_matches(key, known, 5, 0.2) or known[:5]), "..."]
+    return f"{brief(dotted)}: unknown key (value {shown(value)}); {advice}allowed: {', '.join(some)}"
 
 
 def _plain(value: Any) -> Any:
@@ -227,14 +265,21 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _validate(content: dict[str, Any], where: str, lines: Mapping[str, int], overrides: tuple[str, ...]) -> Config:
-    try:
-        return Config.model_validate(_plain(content))
-    except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
-        if any(place == key or place.startswith(f"{key}.") for key in overrides):
-            where, lines = "", {}  # an override is at fault, not the file that it changes
-        raise ConfigError(sentence(error, where, lines)) from None
+def _override_at_fault(error: ValidationError, source: Any, overrides: tuple[str, ...]) -> str | None:
+    """The override that an error is about; None where the configuration would not be accepted without it either."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    for key in overrides:
+        if place == key or place.startswith(f"{key}."):
+            return key
+    if not overrides or first["type"] not in ("value_error", "missing"):
+        return None
+    try:  # a rule across keys: an override broke it if the rest keeps it
+        load_config(source)
+    except ConfigError:
+        return None
+    text = str(first["msg"])
+    return next((key for key in sorted(overrides, key=len, reverse=True) if key in text), overrides[0])
 
 
 def sentence(error: ValidationError, where: str, lines: Mapping[str, int]) -> str:
@@ -252,7 +297,7 @@ def sentence(error: ValidationError, where: str, lines: Mapping[str, int]) -> st
     elif kind == "value_error":
         text = str(context["error"])
     else:
-        text = f"{dotted}: {value!r} is not accepted; {_allowed(kind, context, first['msg'])}"
+        text = f"{brief(dotted)}: {shown(value)} is not accepted; {_allowed(kind, context, first['msg'])}"
     more = f" ({len(problems) - 1} more problem{'s' if len(problems) > 2 else ''})" if len(problems) > 1 else ""
     return prefix + text + more
 
@@ -273,11 +318,11 @@ def _known_keys(location: list[str]) -> list[str]:
 def _allowed(kind: str, context: Mapping[str, Any], message: str) -> str:
     match kind:
         case "greater_than_equal":
-            return f"it must be at least {context['ge']:g}"
+            return f"it must be at least {_bound(context['ge'])}"
         case "greater_than":
-            return f"it must be above {context['gt']:g}"
+            return f"it must be above {_bound(context['gt'])}"
         case "less_than_equal":
-            return f"it must be at most {context['le']:g}"
+            return f"it must be at most {_bound(context['le'])}"
         case "literal_error":
             return f"allowed: {context['expected']}"
         case "int_type" | "int_from_float":
@@ -290,7 +335,13 @@ def _allowed(kind: str, context: Mapping[str, Any], message: str) -> str:
             return "it must be true or false"
         case "string_type":
             return "it must be text"
+        case "string_too_long":
+            return f"it may have at most {context['max_length']:,} characters"
         case "model_type" | "dict_type" | "model_attributes_type":
             return "it must be a mapping of keys"
         case _:
             return message[0].lower() + message[1:]
+
+
+def _bound(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else f"{value:g}"

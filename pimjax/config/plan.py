@@ -9,6 +9,7 @@ from flax import struct
 from pydantic import field_validator, model_validator
 
 from pimjax.config.base import Section, option
+from pimjax.errors import shown
 from pimjax.schedule.policies import POLICIES
 
 SHARE_KINDS = ("position", "pair", "none")
@@ -69,7 +70,7 @@ class PlanConfig(Section):
     @classmethod
     def _known_policy(cls, name: str) -> str:
         if name not in POLICIES:
-            raise ValueError(f"plan.policy: {name!r} is not accepted; allowed: {', '.join(map(repr, POLICIES))}")
+            raise ValueError(f"plan.policy: {shown(name)} is not accepted; allowed: {', '.join(map(repr, POLICIES))}")
         return name
 
     @model_validator(mode="after")

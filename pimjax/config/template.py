@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, get_args, get_origin
 
-from pimjax.config.base import field_facts
+from pimjax.config import plan
+from pimjax.config.base import Section, field_facts
 from pimjax.config.config import SECTIONS, Config
+from pimjax.errors import brief
 from pimjax.registry import CHIPS
+from pimjax.schedule.policies import POLICIES
 
 _WIDTH = 46
 
@@ -47,9 +51,63 @@ def _section_lines(section: Any, indent: str, prefix: str, sources: dict[str, di
             lines += _section_lines(value, indent + "  ", f"{prefix}.{key}", sources)
             continue
         source = sources.get(f"{prefix}.{key}", {}).get("source") or facts["source"]
-        note = facts["about"] + (f"; {source}" if source else "") + (" [U]" if facts["assumed"] else "")
+        allowed = allowed_values(type(section), key)
+        parts = [facts["about"], *([allowed] if allowed else []), *([brief(source)] if source else [])]
+        note = "; ".join(parts) + (" [U]" if facts["assumed"] else "")
         lines.append(_commented(indent, key, value, note))
     return lines
+
+
+def allowed_values(section: type[Section], key: str) -> str:
+    """What a key accepts beyond its type, in words; empty where that is everything.
+
+    >>> from pimjax.config.workload import WorkloadConfig
+    >>> allowed_values(WorkloadConfig, "go_cache"), allowed_values(WorkloadConfig, "prompt_tokens")
+    ('one of: none, full, threshold, authors', '1 to 1,048,576')
+    """
+    info = section.model_fields[key]
+    named = _NAMED.get((section.__name__, key))
+    choices = list(named()) if named else _choices(info.annotation)
+    if choices:
+        return f"one of: {', '.join(map(str, choices))}"
+    bounds: dict[str, float] = {}
+    for rule in _rules(info):
+        bounds |= {name: getattr(rule, name) for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)}
+    low, high = bounds.get("ge"), bounds.get("le")
+    if low is not None and high is not None:
+        return f"{_number(low)} to {_number(high)}"
+    if "gt" in bounds and high is not None:
+        return f"above {_number(bounds['gt'])}, up to {_number(high)}"
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    return ", ".join(f"{words[name]} {_number(bound)}" for name, bound in bounds.items())
+
+
+#: keys whose choices are registered, not written into the type
+_NAMED: dict[tuple[str, str], Callable[[], Iterable[str]]] = {
+    ("PlanConfig", "policy"): lambda: POLICIES,
+    ("PlanConfig", "grouping"): lambda: plan.GROUPINGS,
+}
+
+
+def _choices(annotation: Any) -> list[Any]:
+    """Values of a `Literal`, also inside `X | None`."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [value for part in get_args(annotation) for value in _choices(part)] if _is_optional(annotation) else []
+
+
+def _is_optional(annotation: Any) -> bool:
+    return type(None) in get_args(annotation)
+
+
+def _rules(info: Any) -> list[Any]:
+    """Bounds of a field, also those of `Annotated[...] | None`."""
+    inner = [rule for part in get_args(info.annotation) for rule in getattr(part, "__metadata__", ())]
+    return [*inner, *info.metadata]
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if isinstance(value, int) or (value.is_integer() and abs(value) < 1e7) else f"{value:g}"
 
 
 def _commented(indent: str, key: str, value: Any, note: str) -> str:

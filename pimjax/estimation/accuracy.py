@@ -18,7 +18,7 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.config.config import Config
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, shown
 from pimjax.estimation.result import ACCURACY, SCALARS, Estimate
 from pimjax.numerics.calibrate import calibrate_adc_range
 from pimjax.numerics.from_config import crossbar_from_config
@@ -41,7 +41,7 @@ def measure_accuracy(config: Config, measure: str = "sqnr") -> dict[str, HostArr
     True
     """
     if measure not in MEASURES:
-        raise ConfigError(f"accuracy: {measure!r} is unknown; allowed: {', '.join(MEASURES)}")
+        raise ConfigError(f"accuracy: {shown(measure)} is unknown; allowed: {', '.join(MEASURES)}")
     if measure == "none":
         return {}
     found = {"sqnr_db": product_sqnr_db(config)}
@@ -154,7 +154,7 @@ def best_trades(
     goals = np.empty((len(results), len(measures)))
     for column, name in enumerate(measures):
         if name not in (*SCALARS, *ACCURACY):
-            raise ConfigError(f"measures: {name!r} is unknown; allowed: {', '.join((*SCALARS, *ACCURACY))}")
+            raise ConfigError(f"measures: {shown(name)} is unknown; allowed: {', '.join((*SCALARS, *ACCURACY))}")
         values = [getattr(result, name) for result in results]
         if any(value is None for value in values):
             raise ConfigError(

@@ -17,7 +17,7 @@ from pimjax.compiling import quick_compilation
 from pimjax.config.build import Capacity, Design, build
 from pimjax.config.config import Config
 from pimjax.config.uncosted import refuse_uncosted
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, shown
 from pimjax.estimation import stored_programs
 from pimjax.estimation.kernel import FIDELITIES, estimate_kernel
 from pimjax.estimation.result import NOT_COMPUTED, Estimate, from_run_cost
@@ -76,7 +76,7 @@ def estimate(
     if not isinstance(config, Config):
         raise ConfigError(f"config is a {type(config).__name__}; make one with pimjax.load_config")
     if fidelity not in FIDELITIES:
-        raise ConfigError(f"fidelity: {fidelity!r} is unknown; allowed: {', '.join(FIDELITIES)}")
+        raise ConfigError(f"fidelity: {shown(fidelity)} is unknown; allowed: {', '.join(FIDELITIES)}")
     if accuracy != "none":
         from pimjax.estimation.accuracy import measure_accuracy
 
@@ -107,7 +107,7 @@ def _options(chip: Chip, expert_choices: Any, seed: int, timeline: Any, fidelity
             others = [repr(other) for other in CHIPS if name in CHIPS[other].event_options]
             raise ConfigError(f"{name} belongs to chip_model {' or '.join(others)}, not to {chip.name!r}: leave it out")
     if timeline is not None and fidelity != "event":
-        raise ConfigError(f"a timeline needs fidelity 'event', not {fidelity!r}")
+        raise ConfigError(f"a timeline needs fidelity 'event', not {shown(fidelity)}")
     return EventOptions(expert_choices=expert_choices, seed=seed, timeline=timeline)
 
 

@@ -15,10 +15,13 @@ from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, capacity_of
 from pimjax.config.config import Config
 from pimjax.config.gpu import GpuConfig, load_gpu
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, shown
 from pimjax.estimation.generation_lanes import LaneCosts, lane_configs, piece_edges, run_lanes
 from pimjax.estimation.gpu import GpuRun, gpu_run
 from pimjax.estimation.kernel import KERNEL_FIDELITIES
+from pimjax.progress import part, report
+from pimjax.runs.cache_flags import cache_use
+from pimjax.runs.passes import LENGTH_SAMPLES
 from pimjax.runs.requests import resolve
 from pimjax.runs.routing import RunRouting, run_routing
 from pimjax.trace.routing import RoutingTrace
@@ -28,6 +31,8 @@ CACHE_SETS = ("none", "kv", "go", "kv+go")
 PIECES = 16
 _NAMES = checks.each(checks.text, "a list of names")
 _SIZES = checks.each(checks.whole(1), "a list of whole numbers of at least 1")
+_COUNTED = 0.8
+"""Share of the time that schedules take where there are many; the rest compiles and runs."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ def estimate_generation(
     4.2
     """
     if fidelity not in KERNEL_FIDELITIES:
-        raise ConfigError(f"fidelity: {fidelity!r} is not for generation; allowed: {', '.join(KERNEL_FIDELITIES)}")
+        raise ConfigError(f"fidelity: {shown(fidelity)} is not for generation; allowed: {', '.join(KERNEL_FIDELITIES)}")
     if config.workload.generated_tokens < 2:
         raise ConfigError(
             f"workload.generated_tokens is {config.workload.generated_tokens}; generation needs at least 2, of which the "
@@ -159,28 +164,42 @@ def estimate_generation(
     chip = CHIPS[config.chip_model]
     if gpus and not chip.takes_routing:
         raise ConfigError(f"gpus: chip_model {chip.name!r} takes no routing to compare on; leave gpus out")
+    devices = {name: load_gpu(name) for name in gpus}  # a name that is not there is known before the work
     edges = piece_edges(config.workload.generated_tokens - 1, pieces)
+    report("routing of every case")
     resolved = [
         (name, *(resolve(run, trace) if chip.takes_routing else (_with_prompt(run), None))) for name, run in runs
     ]
     capacity = _union([capacity_of(run) for _, run, _ in resolved])
     lanes, inputs = [], []
     routed: dict[tuple[int, int], RunRouting | None] = {}
-    for _, run, requests in resolved:
+    costs_of_counting = np.cumsum([0.0, *(_weight(run) for _, run, _ in resolved)])
+    shares = _COUNTED * costs_of_counting / costs_of_counting[-1]
+    for index, (name, run, requests) in enumerate(resolved):
+        report(
+            f"scheduling case {index + 1} of {len(resolved)} ({name}, batch {run.workload.batch_size})", shares[index]
+        )
         key = (run.plan.group_size, run.workload.batch_size)  # caches do not change who visits whom
         if key not in routed:
             routed[key] = None if requests is None else run_routing(run, requests)
         parts = lane_configs(run, edges)
         lanes += parts
-        inputs += chip.inputs_of_parts(run, routed[key], parts, edges, fidelity=fidelity, capacity=capacity)
+        with part(shares[index], shares[index + 1]):
+            inputs += chip.inputs_of_parts(run, routed[key], parts, edges, fidelity=fidelity, capacity=capacity)
+    report("costs of all cases: compiling one program, running it", _COUNTED)
     costs = _run_split(lanes, inputs, fidelity, len(edges) + 1)
-    devices = {name: load_gpu(name) for name in gpus}
     cases = []
     for i, (name, run, _) in enumerate(resolved):
         routing = routed[run.plan.group_size, run.workload.batch_size]
         beside = [(device, gpu_run(run, routing, device)) for device in devices.values() if routing is not None]
         cases.append(_case(name, run, edges, LaneCosts(*(leaf[i] for leaf in costs)), beside))
     return cases
+
+
+def _weight(run: Config) -> float:
+    """How long the schedules of a case take, relative to those of one prefill."""
+    prefixes = LENGTH_SAMPLES / 2 if cache_use(run).experts_all else 0.0
+    return run.workload.batch_size * (1.0 + prefixes)
 
 
 def _runs(
@@ -194,7 +213,7 @@ def _runs(
         caches = CACHE_SETS if CHIPS[config.chip_model].go_caches(config) else ("none", "kv")
     for name in caches:
         if name not in CACHE_SETS:
-            raise ConfigError(f"caches: {name!r} is unknown; allowed: {', '.join(CACHE_SETS)}")
+            raise ConfigError(f"caches: {shown(name)} is unknown; allowed: {', '.join(CACHE_SETS)}")
     variant = config.workload.go_cache if config.workload.go_cache != "none" else "full"
     runs = []
     for batch in batch_sizes or (config.workload.batch_size,):

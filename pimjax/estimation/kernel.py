@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from pimjax import checks
 from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, Design
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, shown
 from pimjax.estimation.result import Estimate, from_run_cost
 
 KERNEL_FIDELITIES = ("fluid", "closed")
@@ -50,7 +50,7 @@ def estimate_kernel(design: Design, schedule: Any, *, capacity: Capacity, chip_m
     True
     """
     if fidelity not in KERNEL_FIDELITIES:
-        raise ConfigError(f"fidelity: {fidelity!r} is no kernel; allowed: {', '.join(KERNEL_FIDELITIES)}")
+        raise ConfigError(f"fidelity: {shown(fidelity)} is no kernel; allowed: {', '.join(KERNEL_FIDELITIES)}")
     chip = CHIPS[chip_model]
     # leaves of NumPy would be computed on the host
     design, schedule = jax.tree.map(jnp.asarray, (design, schedule))

@@ -25,7 +25,7 @@ from pimjax.compiling import quick_compilation
 from pimjax.config.base import field_facts
 from pimjax.config.build import build
 from pimjax.config.config import Config
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, shown
 from pimjax.estimation.result import from_run_cost
 from pimjax.runs.requests import resolve
 from pimjax.trace.routing import RoutingTrace
@@ -109,7 +109,7 @@ def uncertainty(
     True
     """
     if fidelity not in ("fluid", "closed"):
-        raise ConfigError(f"fidelity: {fidelity!r} cannot be drawn many times; allowed: fluid, closed")
+        raise ConfigError(f"fidelity: {shown(fidelity)} cannot be drawn many times; allowed: fluid, closed")
     if samples < 2:
         raise ConfigError(f"uncertainty needs at least 2 samples, got {samples}")
     chip = CHIPS[config.chip_model]

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from pimjax.errors import MissingExtraError
+from pimjax.errors import MissingExtraError, visible
 from pimjax.report.sections import SECTIONS
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -51,6 +51,7 @@ def render_page(contents: dict[str, Any]) -> str:
     Raises:
         MissingExtraError: plotly is not installed.
     """
+    contents = _visible(contents)
     shown = [(name, title, body(contents)) for name, title, body in SECTIONS if contents.get(name)]
     return _PAGE.substitute(
         title=escape(contents["title"]),
@@ -62,6 +63,17 @@ def render_page(contents: dict[str, Any]) -> str:
         plotly=plotly_script(),
         script="\n".join((_ASSETS / name).read_text(encoding="utf-8") for name in _SCRIPTS),
     )  # fmt: skip
+
+
+def _visible(value: Any) -> Any:
+    """Contents whose texts hold no control characters, which a page may be shown with in a terminal."""
+    if isinstance(value, str):
+        return value if value.isprintable() else "\n".join(visible(line) for line in value.split("\n"))
+    if isinstance(value, dict):
+        return {_visible(key): _visible(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and not (value and isinstance(value[0], (int, float))):
+        return [_visible(item) for item in value]
+    return value
 
 
 def write_page(contents: dict[str, Any], path: Path) -> Path:

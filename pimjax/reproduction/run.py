@@ -51,7 +51,7 @@ def _recompute(lines: list[PublishedLine], progress: Progress) -> list[dict[str,
     for index, line in enumerate(lines):
         row: dict[str, Any] = {"args": line.args, "name": line.name, "event": None}
         if line.event:
-            progress(f"event: {line.name}")
+            progress(f"event: {line.name}, {index + 1} of {len(lines)}")
             row["event"] = exact_costs(line, cache)
         for fidelity, values in fast.items():
             row[fidelity] = {name: float(array[index]) for name, array in values.items()}

@@ -19,6 +19,7 @@ from pimjax.array_typing import HostArray
 from pimjax.config.build import Capacity, capacity_of
 from pimjax.config.config import Config
 from pimjax.errors import CapacityError, ConfigError
+from pimjax.progress import part, report
 from pimjax.runs.assemble import inputs_from_counts, shares_links
 from pimjax.runs.cache_flags import cache_use
 from pimjax.runs.count_many import Pass, can_count, count_passes
@@ -74,10 +75,11 @@ def inputs_from_routing(config: Config, routing: RunRouting, *, fidelity: str, c
     """The same from a routing that is already there."""
     check_capacity(config, routing, capacity)
     passes = run_passes(config, routing)
-    counted = [
-        count_pass(config, routing, choices, groups=capacity.max_groups, profile=fidelity == "fluid" and index == 0)
-        for index, choices in enumerate(passes.all)
-    ]
+    counted = []
+    for index, choices in enumerate(passes.all):
+        report(share=index / len(passes.all))
+        profile = fidelity == "fluid" and index == 0
+        counted.append(count_pass(config, routing, choices, groups=capacity.max_groups, profile=profile))
     return inputs_from_counts(config, routing, passes, counted, fidelity=fidelity, capacity=capacity)
 
 
@@ -172,19 +174,22 @@ def inputs_of_parts(
             f"parts has {len(parts)} configurations for {len(edges)} edges: give the whole run, its prefill, and one for each "
             "piece between edges"
         )
-    whole = inputs_from_routing(config, routing, fidelity=fidelity, capacity=capacity)
+    with part(0.0, 0.9):
+        whole = inputs_from_routing(config, routing, fidelity=fidelity, capacity=capacity)
     recomputes = bool(cache_use(config).experts_all)
     made = [whole, dataclasses.replace(whole, weights=np.zeros_like(whole.weights))]
     first = config.workload.num_prompt_tokens + 1
-    for part, (begin, end) in zip(parts[2:], itertools.pairwise(edges), strict=True):
+    pieces = list(zip(parts[2:], itertools.pairwise(edges), strict=True))
+    for index, (piece_config, (begin, end)) in enumerate(pieces):
         if recomputes:
             weights = sample_weights(whole.lengths, np.arange(first + begin, first + end))
             made.append(dataclasses.replace(whole, weights=weights))
             continue
         own = dataclasses.replace(
-            routing, steps=routing.steps[:, :, begin:end], taken=routing.taken[:, :, begin:end], config=part
+            routing, steps=routing.steps[:, :, begin:end], taken=routing.taken[:, :, begin:end], config=piece_config
         )
-        piece = inputs_from_routing(part, own, fidelity="closed", capacity=capacity)
+        with part(0.9 + 0.1 * index / len(pieces), 0.9 + 0.1 * (index + 1) / len(pieces)):
+            piece = inputs_from_routing(piece_config, own, fidelity="closed", capacity=capacity)
         names = ("step", "token_steps", "taken", "lengths", "weights")
         made.append(dataclasses.replace(whole, **{name: getattr(piece, name) for name in names}))
     return made

@@ -14,7 +14,7 @@ from pimjax.config.base import Section, option
 from pimjax.config.config import SECTIONS, section_keys
 from pimjax.config.loader import sentence, unknown_key_sentence
 from pimjax.config.yaml_reader import read_yaml
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, shown
 from pimjax.registry import CHIPS
 from pimjax.resources import config_folder
 from pimjax.tuning.measures import MEASURES, QUALITIES
@@ -83,7 +83,7 @@ class LimitConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> LimitConfig:
         if self.measure not in MEASURES:
-            raise ValueError(f"the measure {self.measure!r} is unknown; allowed: {', '.join(MEASURES)}")
+            raise ValueError(f"the measure {shown(self.measure)} is unknown; allowed: {', '.join(MEASURES)}")
         if (self.at_most is None) == (self.at_least is None):
             raise ValueError(f"the limit on {self.measure} needs either at_most or at_least")
         if self.measure not in QUALITIES and self.bound <= 0:
@@ -160,14 +160,14 @@ class TuneConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> TuneConfig:
         if not isinstance(self.base, (str, Mapping)):
-            raise ValueError(f"base: {str(self.base)[:200]!r} is not a preset's name, a file or a mapping")
+            raise ValueError(f"base: {shown(self.base)} is not a preset's name, a file or a mapping")
         if not self.parameters:
             raise ValueError("parameters is empty; name at least one key to tune")
         if not self.objective or not any(self.objective.values()):
             raise ValueError("objective is empty; name at least one measure with a weight, for example {edp_nj_ns: 1}")
         for name in self.objective:
             if name not in MEASURES:
-                raise ValueError(f"objective: the measure {name!r} is unknown; allowed: {', '.join(MEASURES)}")
+                raise ValueError(f"objective: the measure {shown(name)} is unknown; allowed: {', '.join(MEASURES)}")
         variants = 1
         for key, parameter in self.parameters.items():
             _check_key(key, parameter)
@@ -194,7 +194,7 @@ def _check_key(key: str, parameter: ParameterConfig) -> None:
         section, _, name = leaf.partition(".")
         if section != "hardware" or not _owners(name):
             raise ValueError(
-                f"parameters: {leaf!r} is no hardware number; only hardware.* moves continuously, other keys need "
+                f"parameters: {shown(leaf)} is no hardware number; only hardware.* moves continuously, other keys need "
                 "kind: categorical, and a name of your own needs drives"
             )
     if parameter.kind == "categorical":
@@ -243,7 +243,7 @@ def load_tune_config(source: str | Path | Mapping[str, Any] | TuneConfig) -> Tun
     else:
         path = _found(source)
         data, lines = read_yaml(path)
-        where = str(path)
+        where = shown(path)
         for key in ("base", "config"):
             if isinstance(data.get(key), str) and is_file(path.parent / data[key]):
                 data[key] = str(path.parent / data[key])
@@ -265,7 +265,7 @@ def _found(source: Any) -> Path:
     """The file that a path, or the name of a shipped run, means."""
     if not isinstance(source, (str, Path)):
         raise ConfigError(
-            f"a tuning run is described by a YAML file, a shipped run's name or a mapping, not by {str(source)[:200]!r}"
+            f"a tuning run is described by a YAML file, a shipped run's name or a mapping, not by {shown(source)}"
         )
     if is_file(Path(source)):
         return Path(source)
@@ -273,7 +273,7 @@ def _found(source: Any) -> Path:
     if not is_file(shipped):
         names = sorted(p.stem for p in (config_folder() / "experiments").glob("tune_*.yaml"))
         raise ConfigError(
-            f"{str(source)[:200]!r} is neither a YAML file nor a shipped tuning run; shipped: {', '.join(names)}"
+            f"{shown(source)} is neither a YAML file nor a shipped tuning run; shipped: {', '.join(names)}"
         )
     return shipped
 

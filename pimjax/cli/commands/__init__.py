@@ -31,6 +31,9 @@ def register(app: typer.Typer) -> None:
     for module in order:
         module.register(app)
 
+    from pimjax.cli.places import Command
     from pimjax.cli.trace import trace_app
 
+    for command in (*app.registered_commands, *trace_app.registered_commands):
+        command.cls = Command
     app.add_typer(trace_app, name="trace")

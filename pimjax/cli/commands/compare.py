@@ -6,9 +6,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pimjax.cli.header import head_rows, resolved
+from pimjax.cli.metrics import component_names, metric_name, metric_value, ratio
 from pimjax.cli.notes import show_notes
-from pimjax.cli.options import JsonOption, SetOption, parse_overrides
-from pimjax.cli.output import emit_json, shown, stdout, table
+from pimjax.cli.options import JsonOption, SetOption, again, parse_overrides
+from pimjax.cli.output import emit_json, next_step, stderr, stdout, table, with_unit
+from pimjax.cli.progress import Progress
+from pimjax.errors import brief
 
 
 def register(app: typer.Typer) -> None:
@@ -36,11 +40,16 @@ def compare(
     overrides = parse_overrides(settings)
     configs = [load_config(name, overrides) for name in (first, second)]
     show_notes(*configs)
-    results = [estimate(config, fidelity=fidelity).to_dict() for config in configs]
+    results = []
+    with Progress("estimating", key=f"compare {first} {second} {fidelity}") as progress:
+        for index, config in enumerate(configs):
+            progress.hear(f"estimating {config.name}, {fidelity}", index / 2)
+            results.append(estimate(config, fidelity=fidelity).to_dict())
     keys = [("chip_model", *(config.chip_model for config in configs))]
     for section in SECTIONS:
         keys += _differences(section, *(getattr(config, section).model_dump(mode="json") for config in configs))
     keys = [row for row in keys if row[1] != row[2]]
+    alone = {key for key, *_ in keys if not all(_has(config, key) for config in configs)}
     scalars = {name: [result[name] for result in results] for name in results[0] if _is_number(results[0][name])}
     parts = {
         group: {
@@ -53,30 +62,62 @@ def compare(
     if as_json:
         emit_json({"configuration": {key: [a, b] for key, a, b in keys}, "results": scalars, "components": parts})
         return
-    names = (f"A: {configs[0].name}", f"B: {configs[1].name}")
-    stdout.print(table("Configuration", ("key", *names), ((k, str(a), str(b)) for k, a, b in keys), text=3))
+    names = ("A", "B")
+    heads = [
+        {"name": c.name, "digest": c.digest(), **dict(head_rows(ran, fidelity, tokens=tokens))}
+        for c, (ran, tokens) in zip(configs, map(resolved, configs), strict=True)
+    ]
+    rows = [(key, *(head.get(key, "-") for head in heads)) for key in dict.fromkeys([*heads[0], *heads[1]])]
+    stdout.print(table(None, ("", *names), rows, text=3))
     stdout.print()
-    metrics = [(name, *values, _ratio(*values)) for name, values in scalars.items() if name != "status"]
-    stdout.print(table(f"Estimate ({fidelity})", ("metric", *names, "B / A"), metrics))
-    titles = {"critical_ns": "Latency by component [ns]", "component_energy_nj": "Energy by component [nJ]",
-              "component_area_mm2": "Area by component [mm2]"}  # fmt: skip
-    for group, rows in parts.items():
+    rows = [(key, _plain(a), _plain(b)) for key, a, b in keys if key not in alone]
+    stdout.print(table("Configuration: keys that differ", ("key", *names), rows, text=3))
+    if alone:
+        stdout.print(f"and {len(alone)} keys that only one of the chips has (--json lists them)", style="dim")
+    stdout.print()
+    head = ("", *names, "B / A")
+    metrics = [
+        (metric_name(name), *(metric_value(name, value) for value in values), ratio(values[1], values[0]))
+        for name, values in scalars.items()
+        if name != "status"
+    ]
+    stdout.print(table("Results", head, metrics))
+    plain = component_names()
+    titles = {"critical_ns": ("Latency by component", "ns"), "component_energy_nj": ("Energy by component", "nJ"),
+              "component_area_mm2": ("Area by component", "mm2")}  # fmt: skip
+    for group, found in parts.items():
+        title, unit = titles[group]
         stdout.print()
-        stdout.print(
-            table(
-                titles[group],
-                ("component", *names, "B / A"),
-                ((name, *values, _ratio(*values)) for name, values in rows.items()),
-            )
-        )
+        largest = sorted(found.items(), key=lambda item: -max(map(float, item[1])))
+        lines = [
+            (plain.get(n, n), *(with_unit(v, unit) for v in values), ratio(values[1], values[0]))
+            for n, values in largest
+        ]
+        stdout.print(table(title, head, lines))
+    for index, result in enumerate(results):
+        for sentence in result["status_text"]:
+            stderr.note(f"{names[index]}: {sentence}")
+    next_step(f"pimjax estimate {again(second, settings=settings)} --explain")
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _ratio(first: float | None, second: float | None) -> str:
-    return shown(second / first) if first and second is not None else "-"
+def _has(config: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not hasattr(config, part):
+            return False
+        config = getattr(config, part)
+    return True
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.9g}" if isinstance(value, float) else brief(value)
 
 
 def _differences(prefix: str, first: Any, second: Any) -> list[tuple[str, Any, Any]]:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.markup import escape
 
 from pimjax.cli.options import JsonOption
-from pimjax.cli.output import emit_json, stdout, table
+from pimjax.cli.output import emit_json, next_step, stdout, table
 
 #: extra -> packages it brings, by import name
 EXTRAS = {
@@ -40,12 +39,9 @@ def doctor(as_json: JsonOption = False) -> None:
     if as_json:
         emit_json({"ok": not broken, "checks": checks})
     else:
-        colours = {"ok": "green", "note": "yellow", "broken": "red"}
-        rows = [
-            (f"[{colours[c['state']]}]{c['state']}[/]", c["name"], escape(c["found"]), escape(c["advice"]))
-            for c in checks
-        ]
+        rows = [(c["state"], c["name"], c["found"], c["advice"]) for c in checks]
         stdout.print(table(None, ("", "check", "found", "what to do"), rows, text=4))
+        next_step("do what the last column says, then pimjax doctor" if broken else "pimjax estimate paper_multiplexed")
     if broken:
         raise typer.Exit(1)
 

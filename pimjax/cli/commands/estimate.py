@@ -8,11 +8,13 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pimjax.cli.explanation import show_explanation
-from pimjax.cli.header import show_run
+from pimjax.cli.header import show_head
+from pimjax.cli.metrics import metric_name, metric_value
 from pimjax.cli.notes import show_notes
-from pimjax.cli.options import JsonOption, RequestOption, SetOption, TraceOption, parse_overrides
-from pimjax.cli.output import emit_json, shown, stderr, stdout, table, with_unit
+from pimjax.cli.options import JsonOption, RequestOption, SetOption, TraceOption, again, parse_overrides
+from pimjax.cli.output import emit_json, next_step, shown, stderr, stdout, table, with_unit
 from pimjax.cli.program_cache import use_compilation_cache
+from pimjax.cli.progress import Progress
 
 
 def register(app: typer.Typer) -> None:
@@ -59,7 +61,6 @@ def estimate(
     from pimjax.config import load_config
     from pimjax.estimation import estimate as run
     from pimjax.estimation.explain import explain as explanation
-    from pimjax.runs.requests import resolve
 
     use_compilation_cache()
     loaded = load_config(config, parse_overrides(settings))
@@ -70,36 +71,40 @@ def estimate(
         requests = open_traces(trace, max_tokens=max_tokens)
         batch = loaded.workload.batch_size
         routing = requests.request(request) if batch == 1 else requests
-    result = run(loaded, routing, fidelity, accuracy=accuracy, timeline=perfetto)
+    kind = f"estimate {loaded.name} {fidelity} {accuracy} {uncertainty}"
+    with Progress(f"estimating {loaded.name}, {fidelity}", key=kind) as progress:
+        result = run(loaded, routing, fidelity, accuracy=accuracy, timeline=perfetto)
+        report = explanation(loaded, result) if explain else None
+        drawn = None
+        if uncertainty:
+            from pimjax.estimation.uncertainty import uncertainty as intervals
+
+            progress.say(f"{uncertainty} draws of the hardware's numbers")
+            drawn = intervals(loaded, routing, "fluid" if fidelity == "event" else fidelity, samples=uncertainty)
     facts: dict[str, Any] = {"config": loaded.name, "digest": loaded.digest(), "chip_model": loaded.chip_model,
                              "fidelity": fidelity, "semantics": loaded.workload.semantics}  # fmt: skip
-    report = explanation(loaded, result) if explain else None
-    drawn = None
-    if uncertainty:
-        from pimjax.estimation.uncertainty import uncertainty as intervals
-
-        drawn = intervals(loaded, routing, "fluid" if fidelity == "event" else fidelity, samples=uncertainty)
     if as_json:
         more = {"explain": report, "uncertainty": drawn, "notes": without_effect(loaded, accuracy=accuracy != "none")}
         emit_json({**facts, **result.to_dict(), **{key: value for key, value in more.items() if value}})
         return
-    ran = loaded if not CHIPS[loaded.chip_model].takes_routing else resolve(loaded, routing)[0]
-    head = show_run(ran, fidelity, trace=trace, request=request)
-    _show(head, result.to_dict(), {spec.name: spec.plain for spec in CHIPS[loaded.chip_model].components})
+    show_head(loaded, fidelity, routing=routing, trace=trace, request=request)
+    stdout.print()
+    _show(result.to_dict(), {spec.name: spec.plain for spec in CHIPS[loaded.chip_model].components})
     show_notes(loaded, accuracy=accuracy != "none")
-    if not explain:
-        _show_next(config)
+    if trace is not None and not CHIPS[loaded.chip_model].takes_routing:
+        stderr.note(f"--trace has no effect: the {loaded.chip_model} chip takes no routing")
     if perfetto is not None:
         stderr.print(f"timeline of the first pass: {perfetto} (open it at https://ui.perfetto.dev)")
     if drawn:
         _show_uncertainty(drawn)
     if report:
         show_explanation(report)
+    same = again(config, trace=trace, settings=settings)
+    next_step(f"pimjax report {same}" if explain else f"pimjax estimate {same} --explain")
 
 
-def _show(head: list[tuple[str, str]], out: dict[str, Any], plain: dict[str, str]) -> None:
+def _show(out: dict[str, Any], plain: dict[str, str]) -> None:
     rows = [
-        *head,
         ("latency", with_unit(out["latency_ns"], "ns")),
         ("energy", with_unit(out["energy_nj"], "nJ")),
         ("area", f"{shown(out['area_mm2'])} mm2, {shown(out['crossbars'])} crossbars, {shown(out['dies'])} "
@@ -128,11 +133,7 @@ def _show(head: list[tuple[str, str]], out: dict[str, Any], plain: dict[str, str
         rows.append((title, ", ".join(shares)))
     stdout.print(table(None, ("", ""), rows, text=2))
     for sentence in out["status_text"]:
-        stderr.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
-
-
-def _show_next(config: str) -> None:
-    stdout.print(f"next: pimjax estimate {config} --explain", markup=False, style="dim", soft_wrap=True)
+        stderr.note(sentence)
 
 
 def _accuracy(out: dict[str, Any]) -> str:
@@ -154,19 +155,15 @@ def _movers(moved_by: list[dict[str, Any]], draws: int) -> str:
 
 
 def _show_uncertainty(drawn: dict[str, Any]) -> None:
+    draws = drawn["samples"] - drawn["failed"]
+    metrics = drawn["metrics"].items()
     rows = [
-        (
-            name,
-            row["nominal"],
-            row["low"],
-            row["high"],
-            _movers(row["moved_by"], drawn["samples"] - drawn["failed"]),
-        )
-        for name, row in drawn["metrics"].items()
+        (metric_name(k), *(metric_value(k, row[which]) for which in ("nominal", "low", "high"))) for k, row in metrics
     ]
     stdout.print()
-    title = f"{drawn['level']:.0%} intervals from {drawn['samples'] - drawn['failed']} draws"
-    stdout.print(table(title, ("metric", "nominal", "low", "high", "moved most by"), rows))
-    stdout.print(
-        f"[dim]Published numbers without a spread are drawn within 10 %: {len(drawn['unstated'])} of {len(drawn['drawn'])}.[/dim]"
-    )
+    stdout.print(table(f"{drawn['level']:.0%} intervals from {draws} draws", ("", "nominal", "low", "high"), rows))
+    stdout.print()
+    movers = [(metric_name(key), _movers(row["moved_by"], draws)) for key, row in metrics]
+    stdout.print(table(None, ("", "moved most by"), movers, text=2))
+    unstated = f"{len(drawn['unstated'])} of {len(drawn['drawn'])}"
+    stdout.print(f"Published numbers without a spread are drawn within 10 %: {unstated}.", style="dim")

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from pimjax.cli.output import stdout, table
+from pimjax.cli.output import next_step, stdout, table
 from pimjax.cli.program_cache import use_compilation_cache
+from pimjax.cli.progress import Progress
 from pimjax.errors import ConfigError
 
 
@@ -45,9 +46,12 @@ def figure(
         stdout.print(
             table("Figures", ("name", "what it shows"), [(n, entry.about) for n, entry in FIGURES.items()], text=2)
         )
+        next_step("pimjax figure NAME --out FILE.pdf")
         return
     if name is None:
         raise ConfigError(f"no figure named; choose one of: {', '.join(FIGURES)}")
     use_compilation_cache()
-    path = draw_figure(name, out or Path(f"{name}.pdf"), width, dpi)
-    stdout.print(f"wrote {path}", markup=False, soft_wrap=True)
+    with Progress(f"drawing {name}", key=f"figure {name}"):
+        path = draw_figure(name, out or Path(f"{name}.pdf"), width, dpi)
+    stdout.print(f"wrote {path}: {FIGURES[name].about}")
+    next_step("pimjax figure --list")

@@ -7,10 +7,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pimjax.cli.header import head_rows, resolved
+from pimjax.cli.metrics import ratio
 from pimjax.cli.notes import show_notes
-from pimjax.cli.options import ConfigArgument, JsonOption, SetOption, TraceOption, parse_overrides
-from pimjax.cli.output import emit_json, stderr, stdout, table, with_unit
-from pimjax.errors import ConfigError
+from pimjax.cli.options import ConfigArgument, JsonOption, SetOption, TraceOption, again, parse_overrides
+from pimjax.cli.output import emit_json, next_step, stderr, stdout, table, with_unit
+from pimjax.cli.places import typed
+from pimjax.cli.program_cache import use_compilation_cache
+from pimjax.cli.progress import Progress
+from pimjax.errors import ConfigError, shown
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -51,12 +56,15 @@ def generate(
     from pimjax.config import load_config
     from pimjax.estimation.generation import estimate_generation
 
+    use_compilation_cache()
     overrides = parse_overrides(settings)
     loaded = load_config(config, overrides)
     if prompt is not None:
         overrides["workload.prompt_tokens"] = prompt
+        typed("workload.prompt_tokens", "--prompt")
     if tokens is not None or loaded.workload.generated_tokens < 2:
         overrides["workload.generated_tokens"] = tokens or 128
+        typed("workload.generated_tokens", "--tokens")
     loaded = load_config(config, overrides)
     if loaded.workload.prompt_tokens is None and trace is None:
         overrides["workload.prompt_tokens"] = loaded.workload.trace.tokens
@@ -69,15 +77,22 @@ def generate(
         several = max(_whole("--batch-sizes", batch_sizes) or [loaded.workload.batch_size]) > 1
         routing = requests if several else requests.request(0)
     gpus = [] if gpu == "none" or not CHIPS[loaded.chip_model].takes_routing else gpu.split(",")
-    cases = estimate_generation(
-        loaded,
-        routing,
-        fidelity,
-        caches=None if caches is None else [name.strip() for name in caches.split(",")],
-        group_sizes=_whole("--group-sizes", group_sizes),
-        batch_sizes=_whole("--batch-sizes", batch_sizes),
-        gpus=gpus,
+    for option, key in (("--group-sizes", "plan.group_size"), ("--batch-sizes", "workload.batch_size")):
+        if (group_sizes if option == "--group-sizes" else batch_sizes) is not None:
+            typed(key, option)
+    lengths = (
+        f"{loaded.workload.num_prompt_tokens} {loaded.workload.generated_tokens} {group_sizes} {batch_sizes} {caches}"
     )
+    with Progress("opening the routing", key=f"generate {loaded.name} {fidelity} {lengths}"):
+        cases = estimate_generation(
+            loaded,
+            routing,
+            fidelity,
+            caches=None if caches is None else [name.strip() for name in caches.split(",")],
+            group_sizes=_whole("--group-sizes", group_sizes),
+            batch_sizes=_whole("--batch-sizes", batch_sizes),
+            gpus=gpus,
+        )
     facts = {
         "config": loaded.name,
         "digest": loaded.digest(),
@@ -86,11 +101,27 @@ def generate(
         "semantics": loaded.workload.semantics,
         "routing": loaded.model.routing,
     }
+    first = cases[0]
     show_notes(loaded)
     if as_json:
         emit_json({**facts, "cases": [case.to_dict() for case in cases]})
         return
-    _show(facts, cases)
+    several = {name: {getattr(case, name) for case in cases} for name in ("group_size", "batch_size")}
+    largest = loaded.workload.model_copy(update={"batch_size": max(several["batch_size"])})
+    ran, lengths_of = resolved(loaded.model_copy(update={"workload": largest}), routing)
+    rows = dict(head_rows(ran, fidelity, trace=trace, tokens=lengths_of))
+    generated = f"{first.generated_tokens:,} tokens generated after a prompt of {first.prompt_tokens:,}"
+    varied = {"group_size": "groups of", "batch_size": "requests together"}
+    for name, plain in varied.items():
+        if len(several[name]) > 1:
+            generated += f"; {plain}: {', '.join(map(str, sorted(several[name])))}"
+    rows["run"] = f"{generated}; caches: {', '.join(dict.fromkeys(case.caches for case in cases))}"
+    stdout.heading(loaded.name, loaded.digest())
+    stdout.print(table(None, ("", ""), rows.items(), text=2))
+    stdout.print()
+    _show(cases)
+    same = again(config, trace=trace, settings=settings)
+    next_step(f"pimjax report {same}")
 
 
 def _whole(option: str, text: str | None) -> list[int] | None:
@@ -101,7 +132,7 @@ def _whole(option: str, text: str | None) -> list[int] | None:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise ConfigError(
-            f"{option} {text!r} is not a list of whole numbers; write for example {option} 1,2,4"
+            f"{option} {shown(text)} is not a list of whole numbers; write for example {option} 1,2,4"
         ) from None
 
 
@@ -117,79 +148,66 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(_BLOCKS[round((value - low) / (high - low) * 7 + 1e-9)] for value in values)
 
 
-def _show(facts: dict[str, Any], cases: Sequence[Any]) -> None:
+def _show(cases: Sequence[Any]) -> None:
     first = cases[0]
-    stdout.print(
-        f"[bold]{facts['config']}[/bold]  [dim]{facts['chip_model']} chip, {facts['routing'].replace('_', ' ')}, "
-        f"{facts['fidelity']}, {facts['digest']}[/dim]\n"
-        f"prompt {first.prompt_tokens:,} tokens, {first.generated_tokens:,} generated\n"
-    )
-    several_groups = len({case.group_size for case in cases}) > 1
-    several_batches = len({case.batch_size for case in cases}) > 1
-    names = ["caches", *(["group"] if several_groups else []), *(["batch"] if several_batches else [])]
-    columns = [
-        *names,
-        "per token",
-        "",
-        "first token",
-        "tokens/s",
-        "energy/token",
-        "run",
-        "energy",
-        "speed-up",
-        "saving",
-    ]
+    varied = [name for name in ("group_size", "batch_size") if len({getattr(case, name) for case in cases}) > 1]
+    labels = {id(case): (case.caches, *(f"{getattr(case, name):,}" for name in varied)) for case in cases}
+    names = ("caches", *(name.removesuffix("_size") for name in varied))
     base: dict[tuple[int, int], Any] = {}
-    rows = []
+    runs, tokens = [], []
     for case in cases:
         plain = base.setdefault((case.group_size, case.batch_size), case)
-        labels = [case.caches]
-        labels += [str(case.group_size)] if several_groups else []
-        labels += [str(case.batch_size)] if several_batches else []
-        rows.append(
+        runs.append(
             (
-                *labels,
-                f"{with_unit(float(case.token_ns[0]), 'ns')} to {with_unit(float(case.token_ns[-1]), 'ns')}",
-                sparkline(case.token_ns.tolist()),
+                *labels[id(case)],
                 with_unit(case.first_token_ns, "ns"),
-                case.tokens_per_s,
-                with_unit(case.energy_per_token_nj, "nJ"),
                 with_unit(case.latency_ns, "ns"),
                 with_unit(case.energy_nj, "nJ"),
-                f"{plain.latency_ns / case.latency_ns:.2f}x",
-                f"{plain.energy_nj / case.energy_nj:.2f}x",
+                ratio(case.latency_ns, plain.latency_ns),
+                ratio(case.energy_nj, plain.energy_nj),
             )
         )
-    stdout.print(table("This chip", columns, rows, text=len(names) + 2), soft_wrap=True)
-    stdout.print(
-        f"[dim]speed-up and saving: whole run against {first.caches!r}; tokens/s and energy/token: decode phase[/dim]"
-    )
-    _show_gpus(cases, names)
+        tokens.append(
+            (
+                *labels[id(case)],
+                with_unit(float(case.token_ns[0]), "ns"),
+                with_unit(float(case.token_ns[-1]), "ns"),
+                sparkline(case.token_ns.tolist()),
+                case.tokens_per_s,
+                with_unit(case.energy_per_token_nj, "nJ"),
+            )
+        )
+    heads = (*names, "first token", "run", "energy", f"time / {first.caches}", f"energy / {first.caches}")
+    stdout.print(table("The whole run", heads, runs, text=len(names)))
+    stdout.print()
+    heads = (*names, "first step", "last step", "in between", "tokens/s", "energy/token")
+    stdout.print(table("The decode phase", heads, tokens, text=len(names)))
+    for index in range(len(first.gpus)):
+        stdout.print()
+        _show_gpu(cases, index, names, labels)
     for sentence in first.to_dict()["status_text"]:
-        stderr.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
+        stderr.note(sentence)
 
 
-def _show_gpus(cases: Sequence[Any], names: Sequence[str]) -> None:
-    if not cases[0].gpus:
-        return
+def _show_gpu(cases: Sequence[Any], index: int, names: Sequence[str], labels: dict[int, tuple[str, ...]]) -> None:
     rows = []
     for case in cases:
-        labels = {"caches": case.caches, "group": str(case.group_size), "batch": str(case.batch_size)}
-        for gpu in case.gpus:
-            rows.append(
-                (
-                    *(labels[name] for name in names),
-                    gpu.name + ("" if gpu.fits else " (does not fit)"),
-                    with_unit(gpu.first_token_ns, "ns"),
-                    gpu.tokens_per_s,
-                    with_unit(gpu.energy_per_token_nj, "nJ"),
-                    f"{case.tokens_per_s / gpu.tokens_per_s:.3g}x",
-                    f"{gpu.energy_per_token_nj / case.energy_per_token_nj:.3g}x",
-                )
+        gpu = case.gpus[index]
+        rows.append(
+            (
+                *labels[id(case)],
+                with_unit(gpu.first_token_ns, "ns"),
+                gpu.tokens_per_s,
+                with_unit(gpu.energy_per_token_nj, "nJ"),
+                ratio(case.tokens_per_s, gpu.tokens_per_s),
+                ratio(case.energy_per_token_nj, gpu.energy_per_token_nj),
             )
-    columns = (*names, "GPU", "first token", "tokens/s", "energy/token", "chip's speed", "chip's saving")
-    stdout.print()
-    stdout.print(table("The same run on a GPU's roofline", columns, rows, text=len(names) + 1), soft_wrap=True)
+        )
+    heads = (*names, "first token", "tokens/s", "energy/token", "tokens/s ratio", "energy ratio")
+    fits = "" if all(case.gpus[index].fits for case in cases) else "; not every case fits its memory"
+    stdout.print(table(f"The same run on {cases[0].gpus[index].name}", heads, rows, text=len(names)))
     stdout.print(
-        "[dim]roofline: max(FLOPs / peak, bytes / bandwidth) at full power, nothing lost: a real GPU is slower[/dim]"
+        f"ratios: chip / GPU; the GPU is a roofline (max(FLOPs / peak, bytes / bandwidth) at full power, nothing lost: a "
+        f"real one is slower){fits}",
+        style="dim",
     )

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pimjax.cli.options import SetOption, parse_overrides
-from pimjax.cli.output import stdout
+from pimjax.cli.options import SetOption, again, parse_overrides
+from pimjax.cli.output import next_step, stdout
 from pimjax.errors import ConfigError
 
 
@@ -42,4 +42,5 @@ def init(
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
-    stdout.print(f"wrote {path} (from {preset}); next: pimjax estimate {path}", markup=False)
+    stdout.print(f"wrote {path} (from {preset})")
+    next_step(f"pimjax estimate {again(str(path))}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pimjax.cli.options import JsonOption
-from pimjax.cli.output import emit_json, stdout, table
+from pimjax.cli.output import emit_json, next_step, stdout, table
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def presets(
         if as_json:
             emit_json(config.model_dump(mode="json"))
         else:
-            stdout.print(render_yaml(config), markup=False, soft_wrap=True)
+            stdout.print(render_yaml(config), soft_wrap=True)
         return
     configs = {preset: load_config(preset) for preset in list_presets()}
     sections = {section: list_presets(section) for section in SECTIONS}
@@ -47,6 +47,4 @@ def presets(
     stdout.print(
         "\nThe paper's published mapping needs 6,592 crossbars of 0.634 mm2: 4,179 mm2, about five reticles of 858 mm2."
     )
-    stdout.print(
-        "[dim]pimjax presets NAME shows every number with its source; pimjax init writes a file to edit.[/dim]"
-    )
+    next_step("pimjax presets NAME", "pimjax init FILE --from NAME")

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from pimjax.cli.options import JsonOption, RequestOption, SetOption, TraceOption, complete_preset, parse_overrides
-from pimjax.cli.output import emit_json, stderr, stdout
+from pimjax.cli.header import show_head
+from pimjax.cli.options import (
+    JsonOption,
+    RequestOption,
+    SetOption,
+    TraceOption,
+    again,
+    complete_preset,
+    parse_overrides,
+)
+from pimjax.cli.output import emit_json, next_step, stdout
 from pimjax.cli.program_cache import use_compilation_cache
+from pimjax.cli.progress import Progress
 
 
 def register(app: typer.Typer) -> None:
@@ -48,16 +58,33 @@ def report(
         from pimjax.trace import open_traces
 
         routing = open_traces(trace, max_tokens=max_tokens).request(request)
-    path = make_report(
-        source,
-        out,
-        overrides=parse_overrides(settings),
-        trace=routing,
-        fidelity=fidelity,
-        caches=caches,
-        progress=lambda sentence: stderr.print(f"[dim]{sentence}[/dim]"),
-    )
+    overrides = parse_overrides(settings)
+    with Progress(f"report on {source}", key=f"report {source} {fidelity} {caches} {overrides}") as progress:
+        path = make_report(
+            source,
+            out,
+            overrides=overrides,
+            trace=routing,
+            fidelity=fidelity,
+            caches=caches,
+            progress=progress.say,
+        )
     if as_json:
         emit_json({"page": str(path), "bytes": path.stat().st_size})
-    else:
-        stdout.print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)", markup=False, soft_wrap=True)
+        return
+    _show_head(source, overrides, routing, fidelity, trace, request)
+    stdout.print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    next_step(f"open {again(str(path))} in a browser; it needs no network")
+
+
+def _show_head(
+    source: str, overrides: dict[str, Any], routing: Any, fidelity: str, trace: str | None, request: int
+) -> None:
+    """What the page is about: the run of a configuration, or a folder of results."""
+    if Path(source).is_dir() or source.endswith(".parquet"):
+        stdout.heading(source, "results of a sweep or a tuning run")
+        return
+    from pimjax.config import load_config
+
+    show_head(load_config(source, overrides), fidelity, routing=routing, trace=trace, request=request)
+    stdout.print()

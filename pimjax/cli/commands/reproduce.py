@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from pimjax.cli.options import JsonOption
-from pimjax.cli.output import emit_json, finite, shown, stderr, stdout, table, with_unit
+from pimjax.cli.output import emit_json, finite, next_step, shown, stderr, stdout, table, with_unit
+from pimjax.cli.progress import Progress
 
 
 def register(app: typer.Typer) -> None:
@@ -31,30 +32,27 @@ def reproduce(
 
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be is known before the work
-    quiet = as_json or not stderr.is_terminal
-    with stderr.status("starting", spinner="dots") if not quiet else _Silent() as status:
-        results = run(progress=status.update)
+    with Progress("starting", key="reproduce") as progress:
+        results = run(progress=progress.say)
     if out is not None:
         for path in write_results(results, out):
-            stderr.print(f"wrote {path}", markup=False)
+            stderr.print(f"wrote {path}")
     if as_json:
         emit_json(results)
         return
+    stdout.heading("The authors' runs and the paper's claims, recomputed")
+    head = [
+        ("chips", "reference (the authors' simulator), multiplexed (the claims' last column)"),
+        ("model", "Llama-MoE 4/16: one layer, 16 experts; routing by the authors' options, no trace"),
+        ("fidelity", "event: slot by slot; fluid, closed: in closed form"),
+    ]
+    stdout.print(table(None, ("", ""), head, text=2))
+    stdout.print()
     _show_lines(results["lines"])
     _show_claims(results["claims"], terms)
-
-
-class _Silent:
-    """Stands in for the spinner where nobody watches."""
-
-    def __enter__(self) -> _Silent:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def update(self, text: str) -> None:
-        """Ignore progress."""
+    next_step(
+        "pimjax reproduce --terms" if not terms else "pimjax reproduce --out results", "pimjax estimate paper_reference"
+    )
 
 
 def _show_lines(lines: list[dict[str, Any]]) -> None:
@@ -67,23 +65,21 @@ def _show_lines(lines: list[dict[str, Any]]) -> None:
         rows.append(
             (
                 line["name"],
-                "event" if line["event"] else "fluid",
-                best["latency_ns"] / 1e3,
-                best["energy_nj"] / 1e3,
-                line["reference"]["latency_ns"] / 1e3 if line["reference"] else None,
+                with_unit(best["energy_nj"], "nJ"),
+                with_unit(best["latency_ns"], "ns"),
+                with_unit(line["reference"]["latency_ns"], "ns") if line["reference"] else None,
                 _percent(deviation, "event") if line["reference"] else "-",
                 _percent(deviation, "fluid"),
                 _percent(deviation, "closed"),
             )
         )
-    columns = ("run", "by", "latency us", "energy uJ", "authors us", "event", "fluid", "closed")
-    stdout.print(table("The authors' published runs (latency deviation of each fidelity)", columns, rows, text=2))
+    columns = ("run", "energy", "latency", "authors", "event", "fluid", "closed")
+    stdout.print(table("The authors' published runs; latency deviation of each fidelity in %", columns, rows))
     summary = summarise(lines)
     worst = ", ".join(f"{name} {value:.2%}" for name, value in summary.worst.items() if name != "event")
     stdout.print(
         f"\n{summary.exact} of {summary.event} runs with a published latency are equal to the last digit (event); "
         f"largest deviation: {worst}.",
-        soft_wrap=True,
     )
 
 
@@ -91,7 +87,7 @@ def _percent(deviation: dict[str, Any], fidelity: str) -> str:
     if fidelity not in deviation:
         return "-"
     value = deviation[fidelity]["latency_ns"]
-    return "exact" if value == 0 else f"{value:+.3%}"
+    return "exact" if value == 0 else f"{100 * value:+.3f}"
 
 
 def _show_claims(claims: list[dict[str, Any]], terms: bool) -> None:
@@ -99,33 +95,30 @@ def _show_claims(claims: list[dict[str, Any]], terms: bool) -> None:
     rows = [(c["name"], c["published"], c["authors_method"], c["multiplexed"]) for c in claims]
     stdout.print(table("The paper's claims", ("claim", "published", "authors' method", "multiplexed chip"), rows))
     for claim in claims:
-        stdout.print(f"  [dim]{claim['name']}: {claim['meaning']}[/dim]", soft_wrap=True)
+        stdout.print(f"  {claim['name']}: {claim['meaning']}", style="dim")
     by_name = {claim["name"]: claim for claim in claims}
     forgotten = by_name["generation_speedup"]["terms"]["authors_forgotten_traffic"]
     stdout.print(
         f"\nThe authors' runs leave out {with_unit(forgotten['go_traffic_ns'], 'ns')} of gate-output traffic, "
         f"{forgotten['share_of_kv_go_run']:.1%} of the KV+GO run; counted, their speed-up is "
         f"{forgotten['speedup_if_counted']:.2f}x.",
-        soft_wrap=True,
     )
     if terms:
         for claim in claims:
-            stdout.print(f"\n[bold]{claim['name']}[/bold]")
+            stdout.print(f"\n{claim['name']}", style="bold")
             _show_terms(claim["terms"], 1)
-    else:
-        stdout.print("[dim]--terms prints every term, --json all of it.[/dim]")
 
 
 def _show_terms(values: dict[str, Any], depth: int) -> None:
     for name, value in values.items():
         if isinstance(value, dict) and all(not isinstance(item, dict) for item in value.values()):
             inner = ", ".join(f"{key} {shown(item)}" for key, item in value.items())
-            stdout.print(f"{'  ' * depth}{name}: {inner}", markup=False, soft_wrap=True)
+            stdout.print(f"{'  ' * depth}{name}: {inner}")
         elif isinstance(value, dict):
-            stdout.print(f"{'  ' * depth}{name}", markup=False)
+            stdout.print(f"{'  ' * depth}{name}")
             _show_terms(value, depth + 1)
         else:
-            stdout.print(f"{'  ' * depth}{name}: {shown(value)}", markup=False)
+            stdout.print(f"{'  ' * depth}{name}: {shown(value)}")
 
 
 def write_results(results: dict[str, Any], folder: Path) -> list[Path]:
@@ -162,6 +155,6 @@ def write_results(results: dict[str, Any], folder: Path) -> list[Path]:
     try:
         from pimjax.report.reproduction_figure import reproduction_figure
     except ImportError:
-        stderr.print("no figure: run pip install 'pimjax[report]' to have one", markup=False)
+        stderr.print("no figure: run pip install 'pimjax[report]' to have one")
         return written
     return [*written, reproduction_figure(results, folder / "reproduction.png")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pimjax.cli.output import stdout
+from pimjax.cli.output import next_step, stdout
 
 
 def register(app: typer.Typer) -> None:
@@ -42,4 +42,5 @@ def schema(
         typer.echo(text, nl=False)
         return
     out.write_text(text, encoding="utf-8")
-    stdout.print(f"wrote {out}", markup=False, soft_wrap=True)
+    stdout.print(f"wrote {out}")
+    next_step(f"write `# yaml-language-server: $schema={out}` on the first line of a YAML file")

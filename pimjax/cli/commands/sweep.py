@@ -9,9 +9,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pimjax.cli.devices import use_a_device_per_core
+from pimjax.cli.header import head_rows
 from pimjax.cli.notes import show_notes
-from pimjax.cli.options import JsonOption, SetOption, parse_overrides
-from pimjax.cli.output import emit_json, shown, stderr, stdout, stdout_to_stderr, table
+from pimjax.cli.options import JsonOption, SetOption, again, parse_overrides
+from pimjax.cli.output import emit_json, next_step, shown, stderr, stdout, stdout_to_stderr, table
 from pimjax.cli.program_cache import use_compilation_cache
 
 _NOTED = 256  # variants that are looked at for settings without effect
@@ -58,7 +59,9 @@ def sweep(
         if as_json:
             emit_json(plan)
         else:
-            stdout.print(table(loaded.name, ("", ""), [(k, _cell(v)) for k, v in plan.items() if k != "name"], text=2))
+            _show_head(loaded)
+            stdout.print(table("Plan", ("", ""), [(k, _cell(v)) for k, v in plan.items() if k != "name"], text=2))
+            next_step(f"pimjax sweep --config {again(str(config), settings=settings)} --output results")
         return
     use_a_device_per_core()
     use_compilation_cache()
@@ -72,13 +75,13 @@ def sweep(
             outcome = run_sweep(loaded, output, processes=processes, tile_points=tile_points)
     except LostProcessError as error:
         # the runtime would wait for the lost process at exit: leave without it
-        stderr.print(f"[bold red]error:[/] {error}", soft_wrap=True)
+        stderr.note(str(error), "error:", "bold red")
         _leave(3)
     if outcome.repaired:
         more = f", and {len(outcome.repaired) - 3} more" if len(outcome.repaired) > 3 else ""
-        stderr.print(f"computed again: {'; '.join(outcome.repaired[:3])}{more}", markup=False, soft_wrap=True)
+        stderr.note(f"{'; '.join(outcome.repaired[:3])}{more}", "computed again:")
     for sentence in outcome.skipped:
-        stderr.print(f"[yellow]skipped[/yellow] {sentence}", markup=True, soft_wrap=True)
+        stderr.note(sentence, "skipped")
     facts = {
         "folder": str(outcome.folder),
         "points": outcome.points,
@@ -100,21 +103,63 @@ def sweep(
         first = {name: column[:_JSON_ROWS] for name, column in (chosen or {}).items()}
         emit_json(facts | {"selected": first, "selected_file": str(file) if file else None})
     else:
-        hidden = ("selection", "skipped_traces", "repaired")
-        rows = [(name, _cell(value)) for name, value in facts.items() if name not in hidden]
-        stdout.print(table(loaded.name, ("", ""), rows, text=2))
+        rows = [
+            ("folder", str(outcome.folder)),
+            ("points", f"{outcome.points:,}: {outcome.computed:,} computed now, {outcome.resumed:,} from before"),
+            ("speed", f"{shown(outcome.rate)} points/s, without compiling"),
+            ("compiling", f"{outcome.timings.compiles} programs in {outcome.timings.compile_s:.1f} s"),
+            ("complete", shown(outcome.complete)),
+        ]
+        if outcome.timings.halvings:
+            rows.append(("memory", f"the device was full {outcome.timings.halvings} times: fewer points at once"))
+        _show_head(loaded)
+        stdout.print(table("Run", ("", ""), rows, text=2))
+        stdout.print()
         if chosen is not None:
             goals = [name.removeprefix("-") for name in loaded.select.pareto] + [
                 top.metric for top in loaded.select.top
             ]
             for line in selected_lines(chosen, goals, str(file)):
-                stdout.print(line, markup=False, soft_wrap=True)
+                stdout.print(line, soft_wrap=True)
+        if outcome.complete:
+            next_step(f"pimjax report {again(str(outcome.folder))} --out sweep.html")
     if outcome.interrupted:
         stderr.print(f"stopped; run the same command again to go on (results so far: {outcome.folder})", soft_wrap=True)
         _leave(130) if processes.count > 1 else _exit(130)
     if not outcome.complete and processes.count == 1:
         stderr.print("not complete: run the same command again", soft_wrap=True)
         _exit(3)
+
+
+def _show_head(sweep: Any) -> None:
+    """The base configuration's run, and what varies."""
+    from pimjax.batch.sweep_config import base_config
+    from pimjax.cli.header import resolved
+    from pimjax.errors import TraceError
+
+    base, tokens = base_config(sweep), []
+    digest = base.digest()
+    with contextlib.suppress(TraceError):  # the sweep's own traces may be the only ones that fit
+        base, tokens = resolved(base)
+    stdout.heading(sweep.name, f"around {base.name}, {digest}")
+    rows = dict(head_rows(base, sweep.fidelity, tokens=tokens))
+    if sweep.traces is not None and "routing" in rows:
+        rows["routing"] = _traces(sweep.traces)
+    rows["axes"] = ", ".join(dict.fromkeys(_fields(sweep.axes))) or "-"
+    stdout.print(table(None, ("", ""), rows.items(), text=2))
+    stdout.print()
+
+
+def _fields(axes: Any) -> list[str]:
+    return [
+        name for axis in axes for name in ([axis.field] if axis.field else [*(axis.zip or ()), *(axis.ranges or ())])
+    ]
+
+
+def _traces(traces: Any) -> str:
+    which = "every request" if traces.requests is None else f"requests {', '.join(map(str, traces.requests))}"
+    cut = f", first {traces.max_tokens:,} tokens" if traces.max_tokens else ""
+    return f"{', '.join(Path(file).name for file in traces.files)}, {which}{cut}"
 
 
 def _cell(value: Any) -> str:

@@ -7,11 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from pimjax.cli.header import head_rows, resolved
+from pimjax.cli.metrics import metric_name, metric_value, ratio
 from pimjax.cli.notes import show_notes
-from pimjax.cli.options import JsonOption, RequestOption, TraceOption
-from pimjax.cli.output import emit_json, shown, stderr, stdout, table
+from pimjax.cli.options import JsonOption, RequestOption, TraceOption, again
+from pimjax.cli.output import emit_json, next_step, shown, stderr, stdout, table
+from pimjax.cli.progress import Progress
 
-_BAR = 24
+_BAR = 14
 _FELT = 5e-5
 """Smallest elasticity that the chart shows: it prints four decimals."""
 
@@ -56,7 +59,7 @@ def tune(
     options = load_tune_config(config)
     changes = {name: value for name, value in (("starts", starts), ("seed", seed)) if value is not None}
     for note in options.notes:
-        stderr.print(f"note: {note}", markup=False, soft_wrap=True)
+        stderr.note(note)
     options = options.model_copy(update=changes)
     routing = None
     if trace is not None:
@@ -66,15 +69,11 @@ def tune(
     moved = [leaf for key, item in options.parameters.items() for leaf in (item.drives or {key: 1.0})]
     show_notes(*base_configs(options), keys=moved)
     if sensitivity:
-        _sensitivity(options, routing, rows, as_json)
+        _sensitivity(options, config, routing, rows, as_json)
         return
-    result = run(
-        options,
-        trace=routing,
-        checkpoint=checkpoint,
-        history=history,
-        progress=lambda sentence: stderr.print(f"[dim]{sentence}[/dim]"),
-    )
+    kind = f"tune {options.base_name} {options.starts} {options.optimiser.steps} {sorted(options.parameters)}"
+    with Progress("compiling the costs of all starts", key=kind, keep=True) as progress:
+        result = run(options, trace=routing, checkpoint=checkpoint, history=history, progress=progress.say)
     if output is not None:
         from pimjax.config.template import render_yaml
 
@@ -83,53 +82,80 @@ def tune(
         partial.replace(output)
     if as_json:
         emit_json(result.to_dict())
+        return
+    _show_problem(options, config, trace, request, routing)
+    _show(result)
+    if output is not None:
+        next_step(f"pimjax estimate {again(str(output))} --explain")
     else:
-        _show(result)
+        next_step(f"pimjax tune --config {again(config)} --output best.yaml")
+
+
+def _show_problem(options: Any, config: str, trace: str | None, request: int, routing: Any) -> None:
+    """What is tuned, on which run, towards what."""
+    from pimjax.tuning.problem import base_configs
+
+    ran, tokens = resolved(base_configs(options)[0], routing)
+    stdout.heading(config, f"around {ran.name}")
+    rows = head_rows(ran, f"{options.fidelity}, rechecked by event", trace=trace, request=request, tokens=tokens)
+    limits = ", ".join(map(_limit, options.limits))
+    rows += [("minimise", _goal(options)), *([("limits", limits)] if limits else [])]
+    stdout.print(table(None, ("", ""), rows, text=2))
+    stdout.print()
+
+
+def _goal(options: Any) -> str:
+    powers = options.objective.items()
+    return " x ".join(f"{metric_name(name)}{'' if power == 1 else f' ^ {power:g}'}" for name, power in powers)
+
+
+def _limit(limit: Any) -> str:
+    sign, bound = ("<=", limit.at_most) if limit.at_most is not None else (">=", limit.at_least)
+    value = f"{shown(bound)} x the base's" if limit.of_base else metric_value(limit.measure, bound)
+    return f"{metric_name(limit.measure)} {sign} {value}"
 
 
 def _show(result: Any) -> None:
     rows = [(key, value, result.settings[key]) for key, value in result.base_settings.items()]
-    stdout.print(table("Parameters", ("parameter", "base", "tuned"), rows))
+    stdout.print(table("Parameters", ("", "base", "tuned"), rows))
     stdout.print()
-    rows = [
-        (key, value, result.measures[key], value / result.measures[key]) for key, value in result.base_measures.items()
-    ]
-    stdout.print(table("Measures", ("measure", "base", "tuned", "base / tuned"), rows))
-    stdout.print()
+    heads = ("", "base", "tuned", "tuned / base")
+    rows = [_row(key, value, result.measures[key]) for key, value in result.base_measures.items()]
+    stdout.print(table("Measures, as tuned", heads, rows))
     if result.event is not None:
         names = ("latency_ns", "energy_nj", "area_mm2", "gops_per_w_per_mm2")
-        rows = [
-            (
-                n,
-                float(getattr(result.event_base, n)) if result.event_base is not None else None,
-                float(getattr(result.event, n)),
-            )
-            for n in names
-        ]
-        stdout.print(table("Checked by the event engine", ("measure", "base", "tuned"), rows))
+        base = {name: None if result.event_base is None else float(getattr(result.event_base, name)) for name in names}
+        rows = [_row(name, base[name], float(getattr(result.event, name))) for name in names]
+        stdout.print()
+        stdout.print(table("Measures, by the event engine", heads, rows))
     stdout.print(
-        f"objective better by a factor of {shown(result.improvement)}; {result.evaluations:,} evaluations "
-        f"({result.gradients:,} gradients, each counted as 4)"
+        f"\nobjective, tuned / base: {shown(1 / result.improvement) if result.improvement else '-'}; "
+        f"{result.evaluations:,} evaluations ({result.gradients:,} gradients, each counted as 4)"
     )
     if result.verdict:
-        stderr.print(f"infeasible: {result.verdict}; loosen the limit or widen a bound", markup=False, soft_wrap=True)
+        stderr.note(f"{result.verdict}; loosen the limit or widen a bound", "infeasible:")
     elif not result.feasible:
-        stderr.print(
-            "[yellow]note[/yellow] infeasible: no chip that was found keeps every limit; the closest is shown: loosen a limit or a bound"
+        stderr.note(
+            "infeasible: no chip that was found keeps every limit; the closest is shown: loosen a limit or a bound"
         )
     if result.unfinished:
-        stderr.print(f"not finished within the budget: {list(result.unfinished)}", markup=False, soft_wrap=True)
+        stderr.note(f"not finished within the budget: {list(result.unfinished)}")
     for name, excess in result.event_excess.items():
-        stderr.print(f"[yellow]note[/yellow] the event engine finds {name} {excess:.2%} over its limit")
+        stderr.note(f"the event engine finds {metric_name(name)} {excess:.2%} over its limit")
 
 
-def _sensitivity(options: Any, routing: Any, rows: int | None, as_json: bool) -> None:
+def _row(key: str, base: float | None, new: float) -> tuple[str, str, str, str]:
+    return metric_name(key), metric_value(key, base), metric_value(key, new), ratio(new, base)
+
+
+def _sensitivity(options: Any, config: str, routing: Any, rows: int | None, as_json: bool) -> None:
     from pimjax.tuning.parameters import leaf_names
-    from pimjax.tuning.problem import make_problem
+    from pimjax.tuning.problem import base_configs, make_problem
     from pimjax.tuning.sensitivity import sensitivities
 
-    problem = make_problem(options, trace=routing)
-    found = sensitivities(problem)
+    with Progress("gradients of the base chip", key=f"sensitivity {options.base_name}"):
+        problem = make_problem(options, trace=routing)
+        found = sensitivities(problem)
     if as_json:
         emit_json({"objective": options.objective, "sensitivities": [row._asdict() for row in found]})
         return
@@ -138,22 +164,24 @@ def _sensitivity(options: Any, routing: Any, rows: int | None, as_json: bool) ->
     ]
     shown_rows = felt_rows[:rows]
     largest = max((abs(row.objective) for row in shown_rows), default=0.0) or 1.0
-    width = max((len(row.name) for row in shown_rows), default=9)
-    stdout.print(
-        f"d log objective / d log parameter at {options.base_name}: - improves the objective as the parameter grows, + worsens it"
-        "\nlatency, energy, area: their elasticities; per mm2, per nJ: objective per unit that the parameter adds\n",
-        soft_wrap=True,
-    )
-    heads = ("objective", "latency", "energy", "area", "per mm2", "per nJ", "value")
-    stdout.print(f"{'parameter':{width}}  {'':{_BAR + 1}}" + "".join(f"{head:>11}" for head in heads), soft_wrap=True)
-    for row in shown_rows:
-        cells = [f"{value:+11.4f}" for value in (row.objective, row.latency, row.energy, row.area)]
-        cells += [
-            f"{'-' if value is None else format(value, '+.2e'):>11}"
-            for value in (row.objective_per_mm2, row.objective_per_nj)
-        ]
-        line = f"{row.name:{width}}  {_bar(row.objective / largest)}{''.join(cells)}{shown(row.value):>11}"
-        stdout.print(line, markup=False, soft_wrap=True)
+    ran, tokens = resolved(base_configs(options)[0], routing)
+    stdout.heading(config, f"sensitivities at {options.base_name}")
+    head = [*head_rows(ran, options.fidelity, tokens=tokens), ("objective", _goal(options))]
+    stdout.print(table(None, ("", ""), head, text=2))
+    stdout.print("\nd log / d log parameter: - makes it smaller as the parameter grows, + larger\n", style="dim")
+    bars = [(row.name, _bar(row.objective / largest), f"{row.objective:+.4f}", shown(row.value)) for row in shown_rows]
+    stdout.print(table("Objective", ("parameter", "", "objective", "value"), bars, text=2))
+    stdout.print()
+    rest = [(row.name, *(f"{value:+.4f}" for value in (row.latency, row.energy, row.area))) for row in shown_rows]
+    stdout.print(table("What it consists of", ("parameter", "latency", "energy", "area"), rest))
+    stdout.print()
+    gains = [
+        (row.name, *("-" if v is None else f"{v:+.2e}" for v in (row.objective_per_mm2, row.objective_per_nj)))
+        for row in shown_rows
+        if row.objective_per_mm2 is not None or row.objective_per_nj is not None
+    ]
+    heads = ("parameter", "per mm2", "per nJ")
+    stdout.print(table("Objective per unit that the parameter adds", heads, gains))
     driven = {leaf for key, item in options.parameters.items() for leaf in (item.drives or {key: 1.0})}
     felt = {row.name for row in felt_rows}
     idle = [
@@ -163,16 +191,17 @@ def _sensitivity(options: Any, routing: Any, rows: int | None, as_json: bool) ->
     ]
     idle = [name for name in dict.fromkeys(idle) if name in options.parameters or name not in driven]
     choices = [name for name in idle if name in options.parameters and options.parameters[name].kind == "categorical"]
-    stdout.print(f"\nno effect here: {', '.join(n for n in idle if n not in choices)}", soft_wrap=True)
+    stdout.print(f"\nno effect here: {', '.join(n for n in idle if n not in choices)}")
     if choices:
-        stdout.print(f"choices, without a derivative: {', '.join(choices)}", soft_wrap=True)
+        stdout.print(f"choices, without a derivative: {', '.join(choices)}")
+    next_step(f"pimjax tune --config {again(config)} --output best.yaml")
 
 
 def _bar(share: float) -> str:
     """A bar from the middle: left improves the objective when the parameter grows, right worsens it.
 
     >>> _bar(-0.5).rstrip()
-    '      ######|'
+    '   ####|'
     """
     half = _BAR // 2
     length = min(half, max(1, round(abs(share) * half))) if abs(share) > 1e-9 else 0

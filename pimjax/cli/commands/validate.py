@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import typer
 
+from pimjax.cli.header import head_rows, resolved
 from pimjax.cli.notes import show_notes
-from pimjax.cli.options import ConfigArgument, JsonOption, SetOption, parse_overrides
-from pimjax.cli.output import emit_json, shown, stdout
+from pimjax.cli.options import ConfigArgument, JsonOption, SetOption, again, parse_overrides
+from pimjax.cli.output import emit_json, next_step, shown, stdout, table
+from pimjax.errors import TraceError
 
 
 def register(app: typer.Typer) -> None:
@@ -43,13 +47,20 @@ def validate(config: ConfigArgument, settings: SetOption = None, as_json: JsonOp
     if as_json:
         emit_json(facts)
         return
-    stdout.print(
-        f"{loaded.name}: valid ({loaded.chip_model} chip, {shown(count.total / 1e9)} G parameters, "
-        f"{shown(count.active / 1e9)} G active ({shown(count.active_without_embedding / 1e9)} G without the input "
-        f"embedding), {loaded.model.num_moe_layers} MoE layers, digest {loaded.digest()})",
-        markup=False, soft_wrap=True,
-    )  # fmt: skip
+    ran, tokens = loaded, []
+    with contextlib.suppress(TraceError):  # valid without a trace of its own: an estimate says which one it wants
+        ran, tokens = resolved(loaded)
+    stdout.heading(f"{loaded.name}: valid", loaded.digest())
+    rows = head_rows(ran, "", tokens=tokens)
+    rows.append(
+        (
+            "parameters",
+            f"{shown(count.total / 1e9)} G, {shown(count.active / 1e9)} G active "
+            f"({shown(count.active_without_embedding / 1e9)} G without the input embedding)",
+        )
+    )
     for label, sentences in (("left out", loaded.model.left_out), ("not costed", facts["not_costed"])):
-        for line in sentences:
-            stdout.print(f"  {label}: {line}", markup=False, soft_wrap=True)
+        rows += [(label, line) for line in sentences]
+    stdout.print(table(None, ("", ""), rows, text=2))
     show_notes(loaded)
+    next_step(f"pimjax estimate {again(config, settings=settings)}")

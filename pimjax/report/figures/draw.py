@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pimjax.errors import ConfigError, MissingExtraError
+from pimjax.errors import ConfigError, MissingExtraError, shown
 from pimjax.report.figures import area, breakdown, cache, errors, loads, perplexity, regimes, schedule, tuned
 from pimjax.report.figures.style import RC, WIDTHS
 
@@ -50,11 +50,13 @@ def draw_figure(name: str, out: str | Path, width: str = "page", dpi: int = 300)
     """
     path = Path(out)
     if name not in FIGURES:
-        raise ConfigError(f"figure {name!r} is unknown; allowed: {', '.join(FIGURES)} (see `pimjax figure --list`)")
+        raise ConfigError(
+            f"figure {shown(name)} is unknown; allowed: {', '.join(FIGURES)} (see `pimjax figure --list`)"
+        )
     if width not in WIDTHS:
-        raise ConfigError(f"width {width!r} is unknown; allowed: {', '.join(WIDTHS)}")
+        raise ConfigError(f"width {shown(width)} is unknown; allowed: {', '.join(WIDTHS)}")
     if path.suffix.removeprefix(".") not in FORMATS:
-        raise ConfigError(f"{path}: the ending {path.suffix!r} names no format; allowed: .png, .svg, .pdf")
+        raise ConfigError(f"{path}: the ending {shown(path.suffix)} names no format; allowed: .png, .svg, .pdf")
     if not path.parent.is_dir():
         raise ConfigError(f"{path}: the folder {path.parent} does not exist; create it first")
     try:
