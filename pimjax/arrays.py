@@ -159,6 +159,18 @@ def fixed(value: Any) -> Any:
     return lax.stop_gradient(value) if on_device(value) else value
 
 
+def apart(value: Any, one: Any) -> Any:
+    """`value`, computed once in a compiled program: not again in every loop that reads it.
+
+    XLA copies a chain of cheap operations into each of its users, and the derivatives of a latency have seventy. It
+    copies no division, so this is one, by a one that it cannot know. On the host there is nothing to do.
+
+    >>> apart(2.0, 1.0)
+    2.0
+    """
+    return value / one if on_device(value) else value
+
+
 def blocks(values: Any, size: Any) -> Any:
     """Crossbar blocks that `values` rows or columns fill: `ceil(values / size)`, straight-through.
 

@@ -77,6 +77,11 @@ class Point:
     def _is(self, section: str, leaf: str, kinds: tuple[str, ...], kind: str) -> Any:
         return getattr(getattr(self.design, section), leaf) == kinds.index(kind)
 
+    @cached_property
+    def one(self) -> Any:
+        """1, in a way that no compiler sees: for :func:`pimjax.arrays.apart`."""
+        return arrays.fixed(1.0 + 0.0 * self.hardware.crossbar_rows)
+
     # --- plan ---------------------------------------------------------------------------------------------------
 
     @cached_property
