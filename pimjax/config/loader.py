@@ -16,7 +16,7 @@ from pimjax.config.config import SECTIONS, Config, section_class, section_classe
 from pimjax.config.hf import config_of_hf, hf_keys, hf_workload, is_hf
 from pimjax.config.retired import RETIRED
 from pimjax.config.yaml_reader import read_yaml
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, shown
 from pimjax.registry import CHIPS, DEFAULT_CHIP
 from pimjax.resources import config_folder
 
@@ -70,6 +70,9 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
     if chip_model not in CHIPS:
         chip_model = DEFAULT_CHIP  # validation says which there are
     reading = _Reading(where, folder, section_class("hardware", chip_model))
+    stated = data.get("stated", ())
+    if not isinstance(stated, (list, tuple)) or not all(isinstance(key, str) for key in stated):
+        raise ConfigError(f"{where}: stated is {shown(stated)}; it must be a list of dotted keys (or left out)")
     is_dump = "stated" in data  # of a configuration that knows what its user set
     content: dict[str, Any] = {}
     for key, value in data.items():
@@ -90,7 +93,7 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
             if not dotted.startswith("hardware.") or dotted.removeprefix("hardware.") in known
         },
     )
-    content["stated"] = tuple(dict.fromkeys([*data.get("stated", ()), *reading.stated]))
+    content["stated"] = tuple(dict.fromkeys([*stated, *reading.stated]))
     return _validate(content, where, lines, tuple(map(str, overrides)))
 
 
