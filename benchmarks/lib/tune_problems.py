@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pimjax.config import load_config
 from pimjax.tuning import load_tune_config
 from pimjax.tuning.tune_config import TuneConfig, level_values
 
@@ -161,8 +162,16 @@ PROBLEMS: dict[str, dict[str, Any]] = {
 
 
 def problem_config(name: str) -> TuneConfig:
-    """The tuning run of a problem."""
-    return load_tune_config(PROBLEMS[name] | {"optimiser": {"steps": 0}})
+    """The tuning run of a problem; a speed drives those of its keys that the base chip has."""
+    problem = PROBLEMS[name]
+    known = {f"hardware.{key}" for key in type(load_config(problem["base"]).hardware).model_fields}
+    parameters = {
+        key: item | {"drives": {leaf: power for leaf, power in item["drives"].items() if leaf in known}}
+        if "drives" in item
+        else item
+        for key, item in problem["parameters"].items()
+    }
+    return load_tune_config(problem | {"parameters": parameters, "optimiser": {"steps": 0}})
 
 
 def legal_points(config: TuneConfig) -> int | None:

@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("other", help="folder of another checkout, or a commit")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cases", nargs="*", help="names of cases: these alone, nothing is written")
     parser.add_argument("--fidelities", nargs="*", default=list(FIDELITIES), choices=FIDELITIES)
     parser.add_argument("--tolerance", type=float, default=1e-9)
     parser.add_argument("--quick", action="store_true", help="eight configurations, writes nothing")
@@ -55,6 +56,7 @@ def main() -> None:
         evaluate(Path(options.other), *options.evaluate)
         return
     cases = random_cases(8 if options.quick else options.count, options.seed)
+    cases = [case for case in cases if not options.cases or case["name"] in options.cases]
     with checkout(options.other) as other, tempfile.TemporaryDirectory() as scratch:
         trees = {"this": ROOT, "other": other}
         labels = {name: label(tree) for name, tree in trees.items()}
@@ -70,7 +72,7 @@ def main() -> None:
         **compare(cases, options.fidelities, found["this"], found["other"], options.tolerance),
     }
     show(document)
-    if not options.quick:
+    if not (options.quick or options.cases):
         print(f"wrote {write_json('compare_commits', document)}")
     sys.exit(1 if document["different_fields"] or document["refused_by_one"] else 0)
 

@@ -88,6 +88,11 @@ def make_box(parameters: Mapping[str, ParameterConfig], base: Any) -> Box:
                     f"parameters: hardware.{name} is set by both {owner[name].strip('*')} and {key}; keep one"
                 )
             owner[name] = ("*" if item.drives else "") + key
+            if name not in leaves:
+                raise ConfigError(
+                    f"parameters: {key} drives hardware.{name}, which this chip does not have; drive a number of its own, "
+                    "or leave the key out"
+                )
             column = leaves.index(name)
             if not item.drives:
                 box["direct"][index, column] = 1.0
