@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.event_loop import run_literally
 
+import pimjax
 from pimjax.chips.reference import costs
 from pimjax.chips.reference.choices import canonical_choices, draw_choices, shape_choices
 from pimjax.chips.reference.event import event_log, simulate
@@ -383,3 +384,12 @@ def test_peak_memory_is_undefined_where_the_authors_simulator_stops_but_time_is_
     cost, result = simulate_config(config)
     assert result.latency_ns > 0
     assert np.isnan(cost.peak_memory_bytes)
+
+
+def test_a_peak_memory_that_is_not_defined_spoils_no_status():
+    small = {"model.d_model": 256, "model.d_ff": 200, "model.num_heads": 8, "model.vocab_size": 1000, "model.num_layers": 2,
+             "model.moe_frequency": 2, "model.num_experts": 9, "workload.prompt_tokens": 54, "workload.generated_tokens": 3}  # fmt: skip
+    result = pimjax.estimate(pimjax.load_config("paper_reference", small), fidelity="event")
+    assert np.isnan(result.peak_memory_bytes)
+    assert np.isfinite(result.latency_ns)
+    assert int(result.status) == 0

@@ -170,8 +170,9 @@ def from_run_cost(cost: RunCost, hardware: Any, chip: Chip) -> Estimate:
 
 def _status(result: Estimate, hardware: Any, chip: Chip) -> Any:
     """The status of a result: what the chip said, and what its numbers say."""
-    # one comparison for all scalars: a sum is finite where every term is (and none is near overflow)
-    total = sum(getattr(result, name) for name in SCALARS)
+    # one comparison for all scalars: a sum is finite where every term is (and none is near overflow);
+    # a peak memory is NaN where the authors' scratchpad cannot be followed, which spoils nothing else
+    total = sum(getattr(result, name) for name in SCALARS if name != "peak_memory_bytes")
     namespace = arrays.namespace(total)
     smallest = namespace.minimum(result.component_energy_nj.min(), result.component_area_mm2.min())
     impossible = is_impossible(hardware, chip.hardware) | (result.latency_ns <= 0) | (result.energy_nj <= 0)
