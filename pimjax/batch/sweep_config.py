@@ -112,7 +112,7 @@ class SweepConfig(Section):
     format: Literal["parquet", "csv", "json"] = option("parquet", about="csv and json are for small sweeps")
 
 
-@checks.checked(ConfigError, overrides=checks.instance(Mapping, "a mapping of keys of the sweep to values"))
+@checks.checked(ConfigError, overrides=checks.mapping)
 def load_sweep(path: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> SweepConfig:
     """Read and check a sweep.
 
