@@ -119,3 +119,53 @@ def test_estimate_reads_router_logs(capsys, tmp_path) -> None:
     code, out, err = _run(capsys, "estimate", "--trace", str(log), "--fidelity", "event", "--json")
     assert code == 0, err
     assert json.loads(out)["op_counts"]["mha"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pieces"),
+    [
+        (("estimate", "--fidelity", "exact"), ("--fidelity", "'exact'", "see pimjax estimate --help")),
+        (("estimate", "--fidelty", "event"), ("--fidelty", "see pimjax estimate --help")),
+        (("estimate", "a", "b"), ("see pimjax estimate --help",)),
+        (("nothing",), ("'nothing'", "see pimjax --help")),
+        (("trace", "inspect", "\x1b[31m[/red].npz"), ("\\x1b[31m[/red].npz",)),
+        (("estimate", "--set", "\x1b[31m=1"), ("--set \\x1b[31m: unknown key",)),
+        (("trace", "inspect", "x" * 5000 + ".npz"), ("xxx...",)),
+    ],
+)
+def test_usage_mistakes_are_one_sentence_too(arguments, pieces, capsys) -> None:
+    code, out, err = _run(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert all(line.isprintable() for line in err.splitlines())
+    assert all(piece in " ".join(err.split()) for piece in pieces), err
+
+
+def test_a_pipe_has_one_line_a_row_and_a_narrow_terminal_blocks(capsys, monkeypatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    _, piped, _ = _run(capsys, "presets")
+    assert "paper_chip           multiplexed  The paper's chip with the authors' attention law, embeddings on" in piped
+    monkeypatch.setenv("COLUMNS", "50")
+    _, narrow, _ = _run(capsys, "presets")
+    assert max(map(len, narrow.splitlines())) <= 61  # keys are never broken
+    assert len(narrow.splitlines()) > len(piped.splitlines())
+
+
+def test_a_device_that_is_not_there_is_one_sentence() -> None:
+    import os
+    import subprocess
+    import sys
+
+    for platform in ("foo", "cuda"):
+        done = subprocess.run(
+            [sys.executable, "-c", "from pimjax.cli import main; main()", "--version"],
+            env={**os.environ, "JAX_PLATFORMS": platform},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:  # a machine may have the device
+            assert done.returncode == 2
+            assert done.stderr.startswith(f"error: JAX_PLATFORMS is '{platform}'")
+            assert "Traceback" not in done.stderr

@@ -146,7 +146,7 @@ def space_of(sweep: SweepConfig) -> Space:
 def _chips(sweep: SweepConfig) -> list[Chip]:
     """Every chip of a sweep: the base's, or those of an axis over `chip_model`."""
     named = [name for axis in sweep.axes if "chip_model" in axis.fields for name in axis.listed()["chip_model"]]
-    return [CHIPS[name] for name in named or [load_config(sweep.base, sweep.set).chip_model]]
+    return [CHIPS[str(name)] for name in named or [load_config(sweep.base, sweep.set).chip_model]]
 
 
 def _on_device(name: str, chips: Sequence[Chip]) -> bool:

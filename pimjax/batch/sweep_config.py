@@ -112,7 +112,7 @@ class SweepConfig(Section):
     format: Literal["parquet", "csv", "json"] = option("parquet", about="csv and json are for small sweeps")
 
 
-@checks.checked(ConfigError, overrides=checks.instance(Mapping, "a mapping of keys of the sweep to values"))
+@checks.checked(ConfigError, overrides=checks.mapping)
 def load_sweep(path: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> SweepConfig:
     """Read and check a sweep.
 
@@ -138,7 +138,7 @@ def load_sweep(path: str | Path | Mapping[str, Any], overrides: Mapping[str, Any
         where = shown(Path(path))
         data.setdefault("name", Path(path).stem)
         data = _beside(data, Path(path).resolve().parent)
-    changes = dict(overrides or {})
+    changes = {str(key): value for key, value in (overrides or {}).items()}
     of_base = {key: changes.pop(key) for key in list(changes) if key.partition(".")[0] in (*SECTIONS, "chip_model")}
     data.update(changes)
     if of_base and isinstance(data.get("set", {}), Mapping):

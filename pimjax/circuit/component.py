@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import jax.numpy as jnp
 
@@ -97,7 +97,8 @@ def component(
             dict(ranges or {}),
         )
         taken = inspect.signature(function).parameters
-        return checks.checked(ConfigError, **{key: rule for key, rule in RULES.items() if key in taken})(function)
+        rules = {key: rule for key, rule in RULES.items() if key in taken}
+        return cast(_F, checks.checked(ConfigError, **rules)(function))
 
     return register
 

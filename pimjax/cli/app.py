@@ -58,11 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         stderr.print("interrupted")
         sys.exit(130)
-    except RuntimeError as error:
-        if "Unable to initialize backend" not in str(error) and "Unknown backend" not in str(error):
-            raise
-        _refuse(_no_device(error))
     except Exception as error:
+        if _opens_devices(error):
+            _refuse(_no_device(error))
         if not hasattr(error, "format_message"):  # usage: an option that is not there, a value of the wrong kind
             raise
         _refuse_usage(error)
@@ -80,9 +78,23 @@ def _refuse(sentence: str) -> None:
     sys.exit(2)
 
 
-def _no_device(error: RuntimeError) -> str:
+def _opens_devices(error: Exception) -> bool:
+    """Whether JAX cannot open its devices: it says so in several ways, for some platforms without a word."""
+    if not isinstance(error, (RuntimeError, AssertionError)):
+        return False
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError):
+        return True
+    return False
+
+
+def _no_device(error: Exception) -> str:
     asked = os.environ.get("JAX_PLATFORMS", "")
-    reason = str(error).splitlines()[0].partition(" (set JAX_PLATFORMS")[0]
+    said = str(error).strip() or "no device of that kind"
+    reason = said.splitlines()[0].partition(" (set JAX_PLATFORMS")[0].rstrip(". ")
     where = f"JAX_PLATFORMS is {shown(asked)}" if asked else "JAX finds no device"
     return f"{where}: {brief(reason)}; unset JAX_PLATFORMS, or set it to cpu"
 

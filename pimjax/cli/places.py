@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from pimjax.errors import OverrideError, PimjaxError
+from pimjax.errors import OverrideError, PimjaxError, brief
 
 _typed: dict[str, str] = {}
 """Dotted key -> where this run's user typed it."""
@@ -43,14 +43,10 @@ def as_typed(error: PimjaxError) -> str:
     """
     text = str(error)
     if isinstance(error, OverrideError) and error.key in _typed:
-        place = _typed[error.key]
-        if place != "--set":
-            return (
-                re.sub(rf"^{re.escape(error.key)}(?=:| is )", place, text)
-                if text.startswith(error.key)
-                else f"{place}: {text}"
-            )
-        return f"--set {text}" if text.startswith(error.key) else f"--set {error.key}: {text}"
+        place, key = _typed[error.key], brief(error.key)
+        if not text.startswith(key):
+            return f"--set {key}: {text}" if place == "--set" else f"{place}: {text}"
+        return f"--set {text}" if place == "--set" else place + text.removeprefix(key)
     name = re.match(r"(\w+)(?=: | is | must | has )", text)
     if name and name[1] in _options:
         return _options[name[1]] + text[name.end() :]

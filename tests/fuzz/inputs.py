@@ -13,6 +13,12 @@ from hypothesis import strategies as st
 
 from pimjax.config.config import SECTIONS, section_classes, section_keys
 
+PRESETS = ("paper_multiplexed", "paper_reference")
+#: Keys that make a run large.
+LARGE = {
+    "workload.prompt_tokens", "workload.generated_tokens", "workload.batch_size", "workload.max_context_tokens", "workload.trace",
+    "model.num_layers", "model.num_experts", "model.top_k", "plan.copies", "plan.group_size", "model.layer_types", "model.moe_layers",
+}  # fmt: skip
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 #: Values that have broken programs before.

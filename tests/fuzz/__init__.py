@@ -1,0 +1,1 @@
+"""A fuzzer: classes of hostile inputs (`classes`), and what runs them (`runner`)."""
