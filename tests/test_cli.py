@@ -169,3 +169,22 @@ def test_a_device_that_is_not_there_is_one_sentence() -> None:
             assert done.returncode == 2
             assert done.stderr.startswith(f"error: JAX_PLATFORMS is '{platform}'")
             assert "Traceback" not in done.stderr
+
+
+def test_long_work_says_what_it_does_and_how_long(capsys, monkeypatch, tmp_path) -> None:
+    import time
+
+    from pimjax import progress
+    from pimjax.cli import progress as shown
+
+    monkeypatch.setenv("PIMJAX_CACHE", str(tmp_path))
+    monkeypatch.setattr(shown, "AFTER_S", 0.05)
+    for _ in range(2):
+        with shown.Progress("opening", key="a run"):
+            progress.report("counting \x1b[31m[/red]", 0.01)
+            time.sleep(0.3)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("counting \\x1b[31m[/red]: 0 s")
+    assert shown._durations()["a run"] > 0.2
+    progress.report("nobody listens", 0.5)
+    assert capsys.readouterr() == ("", "")

@@ -38,8 +38,8 @@ class Progress:
 
     def __init__(self, doing: str, *, key: str = "", keep: bool = False) -> None:
         self.doing, self.key, self.keep = doing, key, keep
-        self.begin = self._at = time.monotonic()
-        self._share: float | None = None
+        self.begin = time.monotonic()
+        self._shares: list[tuple[float, float]] = []  # seconds since the beginning, share done by then
         self._usual = _durations().get(key) if key else None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -76,25 +76,32 @@ class Progress:
         if doing:
             self.doing = doing
         if share is not None:
-            self._share, self._at = share, time.monotonic()
+            self._shares.append((time.monotonic() - self.begin, share))
 
     def line(self) -> str:
         """What is shown now.
 
         >>> shown = Progress("counting")
+        >>> shown.begin -= 10
         >>> shown.hear("", 0.25)
-        >>> shown.begin, shown._at = shown.begin - 10, shown.begin
         >>> shown.line()
         'counting: 10 s, about 30 s left'
         """
-        now = time.monotonic()
-        passed, left = now - self.begin, None
-        if self._share:
-            left = (self._at - self.begin) * (1 - self._share) / self._share - (now - self._at)
+        passed, left = time.monotonic() - self.begin, None
+        if self._shares and self._shares[-1][1] > 0:
+            left = self._left(passed)
         elif self._usual is not None:
             left = self._usual - passed
         more = f", about {duration(left)} left" if left is not None and left >= 1 else ""
         return f"{visible(self.doing)}: {duration(passed)}{more}"
+
+    def _left(self, passed: float) -> float | None:
+        """Seconds left at the speed of the later half of the time: what is done first often compiles first."""
+        at, share = self._shares[-1]
+        early = [(0.0, 0.0), *(one for one in self._shares if one[0] <= at / 2)][-1]
+        if share <= early[1]:
+            return None
+        return (at - early[0]) * (1 - share) / (share - early[1]) - (passed - at)
 
     def _run(self) -> None:
         if self._done.wait(AFTER_S):
