@@ -151,11 +151,15 @@ def larger(first: Any, second: Any) -> Any:
         return arrays.larger(first, second)
     one, other = value_of(first), value_of(second)
     value = arrays.larger(one, other)
-    mine, others = _tangents(first, second, np.ndim(value))
-    equal = one == other
-    if arrays.on_device(equal) or np.any(equal):
-        others = _either(equal, 0.5 * (mine + others), others)
-    return Dual(value, _either(one > other, mine, others))
+    # one small factor for all directions: in compiled programs shorter than choices among tangents
+    dtype = value.dtype
+    weight = ((one > other).astype(dtype) + (one >= other).astype(dtype)) * 0.5
+    if not isinstance(second, Dual):
+        return Dual(value, _times(first.tangent, value, weight))
+    if not isinstance(first, Dual):
+        return Dual(value, _times(second.tangent, value, 1 - weight))
+    mine, others = _raised(first.tangent, np.ndim(value)), _raised(second.tangent, np.ndim(value))
+    return Dual(value, others + _times(mine - others, value, weight))
 
 
 def smaller(first: Any, second: Any) -> Any:
