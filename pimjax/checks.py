@@ -11,7 +11,6 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -169,16 +168,6 @@ def path_problem(plain: str) -> str | None:
     except (ValueError, OSError) as error:
         return getattr(error, "strerror", None) or str(error)
     return None
-
-
-def checked_path(value: Any, error: type[PimjaxError], name: str = "path") -> Path:
-    """A user's path as pathlib's.
-
-    >>> checked_path("a.yaml", PimjaxError).suffix
-    '.yaml'
-    """
-    require(error, name, value, path)
-    return Path(value)
 
 
 def optional(rule: Rule) -> Rule:
