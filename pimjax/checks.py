@@ -11,7 +11,6 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -171,16 +170,6 @@ def path_problem(plain: str) -> str | None:
     return None
 
 
-def checked_path(value: Any, error: type[PimjaxError], name: str = "path") -> Path:
-    """A user's path as pathlib's.
-
-    >>> checked_path("a.yaml", PimjaxError).suffix
-    '.yaml'
-    """
-    require(error, name, value, path)
-    return Path(value)
-
-
 def optional(rule: Rule) -> Rule:
     """None, or what a rule says."""
 
@@ -312,9 +301,17 @@ def flags(*, dims: int | tuple[int, ...] | None = None, meaning: str = "booleans
     return rule
 
 
-def key(value: Any) -> str | None:
-    """One key of `jax.random`."""
+def is_key(value: Any, dims: int = 0) -> bool:
+    """Whether a value is an array of `dims` axes of keys of `jax.random`, typed or as numbers.
+
+    >>> is_key(jax.random.key(0)), is_key(0)
+    (True, False)
+    """
     typed = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
     raw = isinstance(value, (jax.Array, np.ndarray)) and value.dtype == np.uint32 and value.shape[-1:] == (2,)
-    fine = (typed and value.ndim == 0) or (raw and value.ndim == 1)
-    return None if fine else "one key: jax.random.key(seed)"
+    return bool((typed and value.ndim == dims) or (raw and value.ndim == dims + 1))
+
+
+def key(value: Any) -> str | None:
+    """One key of `jax.random`."""
+    return None if is_key(value) else "one key: jax.random.key(seed)"

@@ -73,9 +73,6 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
     if not isinstance(chip_model, str) or chip_model not in CHIPS:
         chip_model = DEFAULT_CHIP  # validation says which there are
     reading = _Reading(where, folder, section_class("hardware", chip_model))
-    stated = data.get("stated", ())
-    if not isinstance(stated, (list, tuple)) or not all(isinstance(key, str) for key in stated):
-        raise ConfigError(f"{where}: stated is {shown(stated)}; it must be a list of dotted keys (or left out)")
     is_dump = "stated" in data  # of a configuration that knows what its user set
     content: dict[str, Any] = {}
     for key, value in data.items():
@@ -96,7 +93,9 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
             if not dotted.startswith("hardware.") or dotted.removeprefix("hardware.") in known
         },
     )
-    content["stated"] = tuple(dict.fromkeys([*stated, *reading.stated]))
+    kept = data.get("stated", ())
+    if isinstance(kept, (list, tuple)) and all(isinstance(key, str) for key in kept):  # else validation refuses it
+        content["stated"] = tuple(dict.fromkeys([*kept, *reading.stated]))
     try:
         return Config.model_validate(_plain(content))
     except ValidationError as error:

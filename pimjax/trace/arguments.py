@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pimjax.array_typing import Array
+from pimjax.checks import is_key, is_traced
 from pimjax.errors import TraceError, shown
 
 
@@ -55,11 +56,6 @@ def check_reals(
     return array
 
 
-def is_traced(value: Any) -> bool:
-    """Whether JAX is tracing: the number is not known, and only its shape and kind can be checked."""
-    return isinstance(value, jax.core.Tracer)
-
-
 def check_numbers(name: str, value: Any, dims: int | None, meaning: str) -> Array:
     """A floating-point array of `dims` axes (None: any), on the host, on a device or traced.
 
@@ -93,9 +89,7 @@ def check_count(name: str, value: Any, least: int = 0) -> Any:
 
 def check_key(key: Any, dims: int = 0) -> None:
     """A key of ``jax.random.key``, or an array of them."""
-    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    raw = isinstance(key, (jax.Array, np.ndarray)) and key.dtype == np.uint32 and key.shape[-1:] == (2,)
-    if not (typed and key.ndim == dims) and not (raw and key.ndim == dims + 1):
+    if not is_key(key, dims):
         what = (
             "one key: jax.random.key(seed)"
             if dims == 0

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pimjax.array_typing import HostArray
+from pimjax.checks import path_problem
 from pimjax.errors import TraceError, shown
 
 LAYER_TOKEN_EXPERT = "[tokens, experts] or [layers, tokens, experts]"
@@ -247,11 +248,7 @@ def check_path(path: object, what: str) -> Path:
     text = os.fspath(path)
     if isinstance(text, bytes):
         raise TraceError(f"{shown(path)} is a path of bytes: give the path of {what} as text")
-    try:
-        os.stat(text)
-    except (ValueError, OSError) as error:  # NUL or lone surrogates; a name that is too long; a loop of links
-        missing = isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError))
-        if not missing:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise TraceError(f"{shown(path)} is no usable path ({reason}): give the path of {what}") from error
+    reason = path_problem(text)
+    if reason is not None:
+        raise TraceError(f"{shown(path)} is no usable path ({reason}): give the path of {what}")
     return Path(text)

@@ -20,8 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pimjax.array_typing import Array, ArrayLike
+from pimjax.checks import is_traced
 from pimjax.errors import TraceError, shown
-from pimjax.trace.arguments import check_count, check_key, check_reals, check_sizes, is_traced
+from pimjax.trace.arguments import check_count, check_key, check_reals, check_sizes
 from pimjax.trace.checks import check_choice, check_elements
 from pimjax.trace.rounding import gate_scores
 from pimjax.trace.routers import CAPACITY_RULES, CapacityRule, causal_expert_choice, token_choice
