@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
+
+import pimjax
 from fuzz import places, traces
 from fuzz.inputs import (
     KNOWN_KEYS,
@@ -23,9 +26,6 @@ from fuzz.inputs import (
     yaml_texts,
 )
 from fuzz.runner import FuzzClass, NotPhysical
-from hypothesis import strategies as st
-
-import pimjax
 from pimjax.chips import CHIPS
 from pimjax.estimation.result import SCALARS
 from pimjax.status import MEANING

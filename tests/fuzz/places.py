@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
+
 from fuzz.inputs import (
     EXTREMES,
     KNOWN_KEYS,
@@ -21,8 +23,6 @@ from fuzz.inputs import (
     TEXT,
 )
 from fuzz.runner import NotPhysical
-from hypothesis import strategies as st
-
 from pimjax.batch.sweep_config import load_sweep
 from pimjax.sweep import plan_of, run_sweep
 from pimjax.tuning import load_tune_config, make_problem

@@ -6,10 +6,10 @@ The long run is benchmarks/validation/fuzz.py.
 from __future__ import annotations
 
 import pytest
-from fuzz.classes import classes
-from fuzz.runner import FuzzClass, NotPhysical, run_class
 from hypothesis import strategies as st
 
+from fuzz.classes import classes
+from fuzz.runner import FuzzClass, NotPhysical, run_class
 from pimjax.errors import ConfigError
 
 CLASSES = classes()

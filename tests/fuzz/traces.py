@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
+
+import pimjax
 from fuzz.inputs import (
     changed_bytes,
     changed_mappings,
 )
 from fuzz.runner import NotPhysical
-from hypothesis import strategies as st
-
-import pimjax
 from pimjax.config.model import ModelConfig
 from pimjax.trace import RoutingTrace
 
