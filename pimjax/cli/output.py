@@ -41,7 +41,8 @@ class Terminal(Console):
         """As rich's, with words kept whole; `soft_wrap` leaves lines as they are."""
         if self.fits_width and not options.get("soft_wrap"):
             objects = tuple(self._broken(item) if isinstance(item, str) else item for item in objects)
-        super().print(*objects, **{"soft_wrap": True, **options})
+        options.setdefault("soft_wrap", True)
+        super().print(*objects, **options)
 
     def _broken(self, text: str) -> str:
         """Lines of at most the width, broken between words; a word that is longer stays whole."""

@@ -167,9 +167,11 @@ def estimate_generation(
     devices = {name: load_gpu(name) for name in gpus}  # a name that is not there is known before the work
     edges = piece_edges(config.workload.generated_tokens - 1, pieces)
     report("routing of every case")
-    resolved = [
-        (name, *(resolve(run, trace) if chip.takes_routing else (_with_prompt(run), None))) for name, run in runs
-    ]
+
+    def resolved_run(run: Config) -> tuple[Config, RoutingTrace | None]:
+        return resolve(run, trace) if chip.takes_routing else (_with_prompt(run), None)
+
+    resolved = [(name, *resolved_run(run)) for name, run in runs]
     capacity = _union([capacity_of(run) for _, run, _ in resolved])
     lanes, inputs = [], []
     routed: dict[tuple[int, int], RunRouting | None] = {}

@@ -151,7 +151,9 @@ def sparkline(values: Sequence[float]) -> str:
 def _show(cases: Sequence[Any]) -> None:
     first = cases[0]
     varied = [name for name in ("group_size", "batch_size") if len({getattr(case, name) for case in cases}) > 1]
-    labels = {id(case): (case.caches, *(f"{getattr(case, name):,}" for name in varied)) for case in cases}
+    labels: dict[int, tuple[str, ...]] = {
+        id(case): (case.caches, *(f"{getattr(case, name):,}" for name in varied)) for case in cases
+    }
     names = ("caches", *(name.removesuffix("_size") for name in varied))
     base: dict[tuple[int, int], Any] = {}
     runs, tokens = [], []
