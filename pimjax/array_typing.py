@@ -27,8 +27,11 @@ import jax
 import numpy as np
 
 Array = jax.Array
-ArrayLike = jax.typing.ArrayLike
 HostArray = np.ndarray[Any, Any]
+#: An array of either library: what formulas return in kernels and on the host (:mod:`pimjax.arrays`).
+AnyArray = jax.Array | HostArray
+#: What formulas take: arrays and scalars of either library and plain numbers, all real.
+ArrayLike = AnyArray | np.bool | np.number | bool | int | float
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

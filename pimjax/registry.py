@@ -28,7 +28,7 @@ class ChipRegistry(Mapping[str, Any]):
         self._loaded: dict[str, Any] = {}
         self._installed = False
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: object) -> Any:
         if not isinstance(name, str):
             raise ConfigError(f"chip_model: {shown(name)} is no name; allowed: {', '.join(self)}")
         if name not in self._loaded:

@@ -14,11 +14,11 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pimjax.batch.store import failures
 
-fcntl: Any
 try:
     import fcntl
 except ImportError:  # Windows: folders are not locked there
@@ -43,7 +43,7 @@ def only_writer(folder: Path, say: Callable[[str], Any]) -> Iterator[None]:
         return
     with failures(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        stream = _locked(folder / NAME, say)
+        stream = _locked(folder / NAME, say, fcntl)
     with stream:
         try:
             yield
@@ -52,7 +52,7 @@ def only_writer(folder: Path, say: Callable[[str], Any]) -> Iterator[None]:
                 os.unlink(folder / NAME)
 
 
-def _locked(path: Path, say: Callable[[str], Any]) -> Any:
+def _locked(path: Path, say: Callable[[str], Any], fcntl: ModuleType) -> Any:
     while True:
         stream = open(path, "a+b")  # noqa: SIM115  # the caller closes it
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pimjax import checks
-from pimjax.array_typing import Array, ArrayLike
+from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import where
 from pimjax.config.model import ATTENTION_KINDS
 from pimjax.errors import ConfigError
@@ -15,7 +15,7 @@ _MLA = ATTENTION_KINDS.index("mla")
 
 def gqa_token_bytes(
     num_kv_heads: ArrayLike, head_dim: ArrayLike, kv_bytes: ArrayLike = 1, scale_bytes: ArrayLike = 0
-) -> Array:
+) -> ArrayLike:
     """Grouped-query attention: ``2 kv_heads (head_dim b_kv + scale_bytes)`` bytes; multi-head is kv_heads = heads.
 
     `scale_bytes` is 2 for :func:`pimjax.cache.quantisation.quantise_rows` (one float16 scale per head and token).
@@ -28,7 +28,7 @@ def gqa_token_bytes(
 
 def mla_token_bytes(
     kv_lora_rank: ArrayLike, rope_head_dim: ArrayLike, kv_bytes: ArrayLike = 1, scale_bytes: ArrayLike = 0
-) -> Array:
+) -> ArrayLike:
     """Multi-head latent attention (arXiv 2405.04434): ``(kv_rank + rope_dim) b_kv`` bytes, shared by all heads.
 
     `scale_bytes` counts once for the latent vector and once for the rotary key.
@@ -46,7 +46,7 @@ def mla_token_bytes(
     ),
     workload=checks.having("kv_bytes", meaning="the workload of a built design"),
 )
-def kv_token_bytes(model: Any, workload: Any) -> Array:
+def kv_token_bytes(model: Any, workload: Any) -> AnyArray:
     """Bytes per token and layer of a built design (``design.model``, ``design.workload``); float, data throughout.
 
     The authors' ``2 L d`` per step is ``num_kv_heads head_dim = d`` at one byte.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pimjax import status
-from pimjax.array_typing import Array, ArrayLike
+from pimjax.array_typing import AnyArray, Array, ArrayLike
 from pimjax.cache.score_keys import EMPTY, score_keys
 
 
@@ -44,7 +44,7 @@ class GateOutputStep(NamedTuple):
     bytes_written: Array
     bytes_stored: Array
     bytes_evicted: Array
-    bytes_resident: Array
+    bytes_resident: AnyArray
     status: Array
 
 

@@ -8,13 +8,13 @@ are this project's; ``authors`` is the accounting of the simulator behind arXiv 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from flax import struct
 
 from pimjax import arrays, checks
-from pimjax.array_typing import Array, ArrayLike
+from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import namespace, where
 from pimjax.cache.reference_traffic import reference_gate_output_bytes
 from pimjax.config.workload import GO_CACHES
@@ -29,9 +29,9 @@ class Traffic(NamedTuple):
     Two caches together: ``jax.tree.map(jnp.add, one, other)``.
     """
 
-    read: Array
-    written: Array
-    resident: Array
+    read: AnyArray
+    written: AnyArray
+    resident: AnyArray
 
 
 @struct.dataclass
@@ -54,11 +54,16 @@ _VARIANT = checks.numbers(0, len(GO_CACHES) - 1)
 _WIDTHS = checks.instance(CacheWidths, "CacheWidths")
 
 
-def _float(value: ArrayLike) -> Array:
+def _float(value: Any) -> AnyArray:
     """A floating-point value: as it is, or float64 on the host and JAX's default in kernels."""
     if not arrays.on_device(value):
         return np.asarray(value, np.float64)[()]
     return value if value.dtype.kind == "f" else value.astype(float)
+
+
+def _known(value: Any) -> AnyArray:
+    """A value as it is in kernels, NumPy's on the host."""
+    return value if arrays.on_device(value) else np.asarray(value)[()]
 
 
 def _select(variant: ArrayLike, full: Traffic, threshold: Traffic, authors: Traffic) -> Traffic:
@@ -71,7 +76,7 @@ def _select(variant: ArrayLike, full: Traffic, threshold: Traffic, authors: Traf
     )
 
 
-def list_update_accesses(largest_capacity: ArrayLike) -> Array:
+def list_update_accesses(largest_capacity: ArrayLike) -> AnyArray:
     """Scores read, and as many written, when a sorted list of ``C_max`` takes one: ``ceil(log2(C_max + 1))``.
 
     >>> list_update_accesses(np.array([1, 3, 4, 128])).tolist()
@@ -253,7 +258,7 @@ def kv_step(token_bytes: ArrayLike, num_tokens: ArrayLike, window: ArrayLike = 0
 
 
 @checks.checked(ConfigError, num_tokens=_COUNT, window=_COUNT)
-def visible_tokens(num_tokens: ArrayLike, window: ArrayLike = 0) -> Array:
+def visible_tokens(num_tokens: ArrayLike, window: ArrayLike = 0) -> AnyArray:
     """Tokens whose keys a query at length ``L`` sees: ``min(L, window)``; window 0 means all.
 
     >>> visible_tokens(np.array([3, 9]), 4).tolist()
@@ -266,7 +271,7 @@ def visible_tokens(num_tokens: ArrayLike, window: ArrayLike = 0) -> Array:
     return where(limit > 0, namespace(length, limit).minimum(length, limit), length)
 
 
-def sum_visible_tokens(first: ArrayLike, last: ArrayLike, window: ArrayLike = 0) -> Array:
+def sum_visible_tokens(first: ArrayLike, last: ArrayLike, window: ArrayLike = 0) -> AnyArray:
     """Closed form of the sum of ``visible_tokens(L)`` for ``L = first..last`` (0 if `last` < `first`), floating point.
 
     >>> float(sum_visible_tokens(2, 5, 4))
@@ -290,11 +295,11 @@ class DecodeWork(NamedTuple):
       reads_summed_outputs: bool, MoE outputs of old tokens come from the cache.
     """
 
-    attention_queries: Array
-    router_tokens: Array
-    expert_tokens: Array
-    reads_kv: Array
-    reads_summed_outputs: Array
+    attention_queries: AnyArray
+    router_tokens: AnyArray
+    expert_tokens: AnyArray
+    reads_kv: AnyArray
+    reads_summed_outputs: AnyArray
 
 
 def decode_work(
@@ -314,10 +319,7 @@ def decode_work(
     >>> int(work.attention_queries), int(work.expert_tokens), bool(work.reads_summed_outputs)
     (33, 1, True)
     """
-    length, kv, go, chooses = (
-        value if arrays.on_device(value) else np.asarray(value)[()]
-        for value in (num_tokens, kv_cache, go_cache, expert_choice)
-    )
+    length, kv, go, chooses = (_known(value) for value in (num_tokens, kv_cache, go_cache, expert_choice))
     kv, chooses, go = kv > 0, chooses > 0, (go > 0) & (chooses > 0)
     single = kv & (go | ~chooses)
     one = length * 0 + 1

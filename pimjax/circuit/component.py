@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import jax.numpy as jnp
 
@@ -18,7 +18,8 @@ from pimjax import checks
 from pimjax.circuit.constants import CONSTANTS, Real, Sourced
 from pimjax.errors import ConfigError
 
-_F = TypeVar("_F", bound=Callable[..., object])
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class Component(NamedTuple):
@@ -75,14 +76,14 @@ def component(
     analog: bool,
     constants: tuple[Sourced, ...] = (),
     ranges: Mapping[str, tuple[float, float]] | None = None,
-) -> Callable[[_F], _F]:
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Enter the decorated cost function in :data:`CATALOGUE`; its arguments are checked by their names (:data:`RULES`).
 
     `ranges` is the part of `validity` and `node` that can be checked, by quantity
     (:func:`pimjax.circuit.validity.outside_validity`).
     """
 
-    def register(function: _F) -> _F:
+    def register(function: Callable[_P, _R]) -> Callable[_P, _R]:
         if name in CATALOGUE:
             raise ValueError(f"component {name!r} is registered twice")
         CATALOGUE[name] = ComponentInfo(
@@ -97,8 +98,7 @@ def component(
             dict(ranges or {}),
         )
         taken = inspect.signature(function).parameters
-        rules = {key: rule for key, rule in RULES.items() if key in taken}
-        return cast(_F, checks.checked(ConfigError, **rules)(function))
+        return checks.checked(ConfigError, **{key: rule for key, rule in RULES.items() if key in taken})(function)
 
     return register
 

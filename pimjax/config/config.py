@@ -58,7 +58,7 @@ class Config(Section):
         """The section is typed by the chip; numbers that only other chips have are dropped (the loader says so)."""
         if "chip_model" not in info.data:  # an error of its own
             return HardwareSection()
-        chosen = section_class("hardware", info.data["chip_model"])
+        chosen: type[HardwareSection] = CHIPS[info.data["chip_model"]].hardware
         if isinstance(value, chosen):
             return value
         if isinstance(value, HardwareSection):

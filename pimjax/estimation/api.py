@@ -81,8 +81,8 @@ def estimate(
         from pimjax.estimation.accuracy import measure_accuracy
 
         measured = measure_accuracy(config, accuracy)  # names its own mistakes before the costs are computed
-        options: dict[str, Any] = {"expert_choices": expert_choices, "seed": seed, "timeline": timeline}
-        return estimate(config, trace, fidelity, **options).replace(**measured)  # type: ignore[attr-defined]
+        given: dict[str, Any] = {"expert_choices": expert_choices, "seed": seed, "timeline": timeline}
+        return estimate(config, trace, fidelity, **given).replace(**measured)  # type: ignore[attr-defined]
     chip = CHIPS[config.chip_model]
     options = _options(chip, expert_choices, seed, timeline, fidelity)
     chip.check_core(config)

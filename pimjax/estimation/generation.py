@@ -167,10 +167,11 @@ def estimate_generation(
     devices = {name: load_gpu(name) for name in gpus}  # a name that is not there is known before the work
     edges = piece_edges(config.workload.generated_tokens - 1, pieces)
     report("routing of every case")
-    resolved: list[tuple[str, Config, RoutingTrace | None]] = []
-    for name, run in runs:
-        known, requests = resolve(run, trace) if chip.takes_routing else (_with_prompt(run), None)
-        resolved.append((name, known, requests))
+
+    def resolved_run(run: Config) -> tuple[Config, RoutingTrace | None]:
+        return resolve(run, trace) if chip.takes_routing else (_with_prompt(run), None)
+
+    resolved = [(name, *resolved_run(run)) for name, run in runs]
     capacity = _union([capacity_of(run) for _, run, _ in resolved])
     lanes, inputs = [], []
     routed: dict[tuple[int, int], RunRouting | None] = {}

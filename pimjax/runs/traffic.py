@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pimjax import arrays
-from pimjax.array_typing import Array, ArrayLike
+from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import namespace, where
 from pimjax.cache.capacity import capacity_at, largest_capacity, law_of
 from pimjax.cache.kv_layout import kv_token_bytes
@@ -30,21 +30,21 @@ from pimjax.runs.point import Point, point_of
 class Moved(NamedTuple):
     """Bytes of one layer and sequence in one pass (before the split between SRAM and DRAM)."""
 
-    kv_read: Array
-    kv_written: Array
-    go_read: Array  # before the gate
-    go_posted: Array  # read or written after it
+    kv_read: AnyArray
+    kv_written: AnyArray
+    go_read: AnyArray  # before the gate
+    go_posted: AnyArray  # read or written after it
 
 
 class _Sizes(NamedTuple):
     """Bytes of single things, and capacities."""
 
-    token: Array  # keys and values of one token; 0 where they save nothing
-    row: Array  # one token's output
-    score: Array
-    experts: Array
-    most: Array  # C(L_max)
-    update: Array  # one list takes a score: read, and as much written
+    token: AnyArray  # keys and values of one token; 0 where they save nothing
+    row: AnyArray  # one token's output
+    score: AnyArray
+    experts: AnyArray
+    most: AnyArray  # C(L_max)
+    update: AnyArray  # one list takes a score: read, and as much written
 
 
 def _sizes(point: Point) -> _Sizes:
@@ -119,7 +119,7 @@ def step_traffic(
     )
 
 
-def resident_bytes(design: Design | Point, *, windowed: ArrayLike, is_moe: ArrayLike) -> Array:
+def resident_bytes(design: Design | Point, *, windowed: ArrayLike, is_moe: ArrayLike) -> AnyArray:
     """Bytes that all caches of all sequences hold at the longest context; float `[]`.
 
     Args:
@@ -136,7 +136,7 @@ def resident_bytes(design: Design | Point, *, windowed: ArrayLike, is_moe: Array
     return point.workload.batch_size * namespace(kv, go).sum(where(real, kv + go, 0.0))
 
 
-def sram_share(design: Design | Point, *, windowed: ArrayLike, is_moe: ArrayLike) -> Array:
+def sram_share(design: Design | Point, *, windowed: ArrayLike, is_moe: ArrayLike) -> AnyArray:
     """Fraction of the resident bytes that the SRAM holds, 0 to 1."""
     point = point_of(design)
     held = resident_bytes(point, windowed=windowed, is_moe=is_moe)
@@ -144,7 +144,7 @@ def sram_share(design: Design | Point, *, windowed: ArrayLike, is_moe: ArrayLike
     return where(held > 0, arrays.smaller(1.0, size / arrays.larger(held, 1.0)), 0.0)
 
 
-def dram_is_idle(design: Design | Point, share: ArrayLike) -> Array:
+def dram_is_idle(design: Design | Point, share: ArrayLike) -> AnyArray:
     """Whether a cache lives in DRAM, so that its idle power is paid; bool."""
     workload = point_of(design).design.workload
     return (workload.kv_cache | (workload.go_cache > 0)) & (share < 1.0)

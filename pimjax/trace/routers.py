@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pimjax.array_typing import Array, ArrayLike
+from pimjax.array_typing import AnyArray, Array, ArrayLike
 from pimjax.arrays import namespace, on_device
 from pimjax.errors import TraceError
 from pimjax.trace.arguments import check_count, check_numbers, check_sizes
@@ -60,7 +60,7 @@ def expert_capacity(
     rule: CapacityRule = "growing",
     prompt_tokens: ArrayLike = 1,
     max_tokens: ArrayLike | None = None,
-) -> Array:
+) -> AnyArray:
     """Capacity: how many of ``L`` tokens one expert takes. NumPy unless an argument is a JAX array.
 
     growing: ``C(L) = min(L, ceil(k L / E))``; frozen: ``C(P)`` of the prompt; fixed: ``min(L, C(L_max))``.
@@ -100,7 +100,7 @@ def expert_capacity(
     return xp.minimum(length, mean_capacity(xp.asarray(max_tokens, np.int32), num_experts, top_k))
 
 
-def mean_capacity(tokens: ArrayLike, num_experts: ArrayLike, top_k: ArrayLike) -> Array:
+def mean_capacity(tokens: ArrayLike, num_experts: ArrayLike, top_k: ArrayLike) -> AnyArray:
     """``min(L, ceil(k L / E))``, int32; 0 experts count as one. NumPy unless an argument is a JAX array.
 
     >>> mean_capacity(np.array([1, 5]), 16, 4).tolist()

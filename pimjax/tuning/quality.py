@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +12,9 @@ import numpy as np
 from pimjax.array_typing import Array
 from pimjax.config.config import Config
 from pimjax.tuning.tune_config import ParameterConfig, level_values
+
+if TYPE_CHECKING:
+    from pimjax.chips.parts.numbers import CrossbarNumbers
 
 RANGE_DEVIATIONS = 5.0
 """Half the converter's range, in standard deviations of a block's sum (the range of `Crossbar.create`)."""
@@ -67,7 +70,8 @@ def measured_perplexity(config: Config, adc_bits: ParameterConfig | None) -> Per
     """
     from pimjax.estimation.accuracy import perplexity
 
-    bits: tuple[float, ...] = (float(round(config.hardware.adc_bits)),)
+    crossbars = cast("CrossbarNumbers", config.hardware)
+    bits: tuple[float, ...] = (float(round(crossbars.adc_bits)),)
     if adc_bits is not None:
         levels = level_values(adc_bits) or (adc_bits.low or 0.0, adc_bits.high or 0.0)
         bits = tuple(float(b) for b in range(math.floor(levels[0]), math.ceil(levels[-1]) + 1))

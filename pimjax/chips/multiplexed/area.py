@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pimjax.array_typing import Array
+from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import larger, namespace, smaller, where
 from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.geometry import Geometry
@@ -18,13 +18,15 @@ from pimjax.runs.run_counts import RunCounts
 class Areas(NamedTuple):
     """Areas by component, and what follows from the same counts."""
 
-    parts: dict[str, Array]  # mm2, keys of COMPONENTS
-    moe: Array  # mm2, experts' crossbars with their peripherals, multiplexers and accumulators
-    peripheral_sets: Array  # of the experts: what draws idle power
-    peak_bytes: Array  # buffers of the busiest layer
+    parts: dict[str, AnyArray]  # mm2, keys of COMPONENTS
+    moe: AnyArray  # mm2, experts' crossbars with their peripherals, multiplexers and accumulators
+    peripheral_sets: AnyArray  # of the experts: what draws idle power
+    peak_bytes: AnyArray  # buffers of the busiest layer
 
 
-def areas(point: Point, schedule: RunCounts, shape: Geometry, tile: Core, run: Run, waiting_results: Array) -> Areas:
+def areas(
+    point: Point, schedule: RunCounts, shape: Geometry, tile: Core, run: Run, waiting_results: ArrayLike
+) -> Areas:
     """Every area. `waiting_results`: most results that wait for their addition (for the peak of the buffers)."""
     hardware, model = point.hardware, point.model
     sizes = schedule.group_sizes  # [L, G]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pimjax.array_typing import Array, ArrayLike
+from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import blocks, where
 from pimjax.cache.traffic import sum_visible_tokens, visible_tokens
 from pimjax.config.build import Design
@@ -19,16 +19,16 @@ from pimjax.runs.point import Point, point_of
 class AttentionCost(NamedTuple):
     """One sequence, one layer; one pass or the sum over several."""
 
-    time: Array  # ns
-    energy: Array  # nJ
-    pairs: Array  # visible (query, key) pairs
+    time: AnyArray  # ns
+    energy: AnyArray  # nJ
+    pairs: AnyArray  # visible (query, key) pairs
 
 
 class _Queries(NamedTuple):
     """What attention is proportional to."""
 
-    pairs: Array  # visible (query, key) pairs: the linear law
-    halves: Array  # half of the lengths, or of their squares: the fit
+    pairs: AnyArray  # visible (query, key) pairs: the linear law
+    halves: AnyArray  # half of the lengths, or of their squares: the fit
 
 
 def attention_cost(
@@ -43,17 +43,17 @@ def attention_cost(
         windowed: bool, the layer sees the sliding window only.
     """
     point = point_of(design)
-    length = point.real(length)
+    keys = point.real(length)
     window = where(windowed, point.model.sliding_window, 0.0)
     if isinstance(whole, bool):
-        each = _whole(length, window) if whole else _Queries(visible_tokens(length, window), length / 2)
+        each = _whole(keys, window) if whole else _Queries(visible_tokens(keys, window), keys / 2)
     else:
-        pairs = where(whole, _whole(length, window).pairs, visible_tokens(length, window))
-        each = _Queries(pairs, where(whole, length**2, length) / 2)
+        pairs = where(whole, _whole(keys, window).pairs, visible_tokens(keys, window))
+        each = _Queries(pairs, where(whole, keys**2, keys) / 2)
     return _cost(point, each)
 
 
-def _whole(length: Array, window: Array) -> _Queries:
+def _whole(length: AnyArray, window: AnyArray) -> _Queries:
     return _Queries(sum_visible_tokens(length * 0 + 1, length, window), length**2 / 2)
 
 
@@ -70,11 +70,11 @@ def attention_total(
     return _cost(point, _Queries(*(where(none, 0.0, where(whole, b, a)) for a, b in zip(single, every, strict=True))))
 
 
-def _squares(last: Array) -> Array:
+def _squares(last: AnyArray) -> AnyArray:
     return last * (last + 1) * (2 * last + 1) / 6
 
 
-def _pairs_up_to(last: Array, window: Array) -> Array:
+def _pairs_up_to(last: AnyArray, window: AnyArray) -> AnyArray:
     """Sum over lengths 1..last of the pairs of a causal pass; window 0 means none."""
     knee = visible_tokens(last, window)
     beyond = last - knee  # lengths above the window: each has window more pairs than the one before

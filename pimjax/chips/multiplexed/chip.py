@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pimjax.chips.chip import Chip, Counted, EventOptions, UncertainCore
-from pimjax.chips.multiplexed.hardware import MultiplexedHardware
+from pimjax.chips.multiplexed.hardware import MultiplexedHardware, hardware_of
 from pimjax.chips.multiplexed.ledger import COMPONENTS as LEDGER
 from pimjax.chips.multiplexed.ledger import READERS
 from pimjax.chips.run_cost import COMPONENTS, RunCost
@@ -40,7 +40,7 @@ class MultiplexedChip(Chip):
 
     def check(self, config: Config) -> None:
         """A calibrated core has the size it was measured at."""
-        hardware: Any = config.hardware
+        hardware = hardware_of(config)
         size = (hardware.crossbar_rows, hardware.crossbar_cols)
         kept = [name for name, value in MEASURED_CORE.items() if getattr(hardware, name) == value]
         if config.plan.tile == "calibrated" and size != MEASURED_SIZE and kept:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pimjax import arrays
-from pimjax.array_typing import Array
+from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.circuit.hermes import hermes_tile
 from pimjax.circuit.sanity import least_cost, tile_violations
 from pimjax.circuit.tile import TileParameters, compiled_tile, parametric_tile
@@ -25,11 +25,11 @@ _CIRCUIT_ADC = (0, 1, 2, 3)
 class Core(NamedTuple):
     """One crossbar with its own peripherals; float scalars."""
 
-    mvm_latency_ns: Array
-    mvm_energy_nj: Array
-    area_mm2: Array
-    shareable_fraction: Array
-    impossible: Array  # bool: beyond a physical limit (:mod:`pimjax.circuit.sanity`)
+    mvm_latency_ns: ArrayLike
+    mvm_energy_nj: ArrayLike
+    area_mm2: ArrayLike
+    shareable_fraction: ArrayLike
+    impossible: ArrayLike  # bool: beyond a physical limit (:mod:`pimjax.circuit.sanity`)
 
 
 def core(design: Design | Point, tile_kinds: tuple[str, ...] | None = None) -> Core:
@@ -60,7 +60,7 @@ def core(design: Design | Point, tile_kinds: tuple[str, ...] | None = None) -> C
     return chosen._replace(mvm_latency_ns=cycles * chosen.mvm_latency_ns, mvm_energy_nj=cycles * chosen.mvm_energy_nj)
 
 
-def other_tile(point: Point, tile_kinds: tuple[str, ...]) -> Array | bool:
+def other_tile(point: Point, tile_kinds: tuple[str, ...]) -> AnyArray | bool:
     """Whether `plan.tile` is none of `tile_kinds`: then :func:`core` is not this design's."""
     if set(tile_kinds) == set(TILE_KINDS):
         return False

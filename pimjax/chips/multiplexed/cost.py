@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pimjax import arrays, status
-from pimjax.array_typing import Array
+from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import larger, namespace, where
 from pimjax.chips.multiplexed.area import areas
 from pimjax.chips.multiplexed.core import Core
@@ -32,13 +32,13 @@ from pimjax.runs.run_counts import RunCounts
 class Times(NamedTuple):
     """What a fidelity finds out."""
 
-    latency: Array  # [] ns
-    critical: Array  # [C] ns
-    moe: Array  # [] ns, expert phases
-    last_pass: Array  # [L] ns
-    slowest_layer: Array  # [] ns, time the run spends in its slowest layer
-    waiting_results: Array | float  # [] most results that wait for their addition
-    status: Array | int  # [] int32
+    latency: AnyArray  # [] ns
+    critical: AnyArray  # [C] ns
+    moe: AnyArray  # [] ns, expert phases
+    last_pass: AnyArray  # [L] ns
+    slowest_layer: AnyArray  # [] ns, time the run spends in its slowest layer
+    waiting_results: ArrayLike  # [] most results that wait for their addition
+    status: ArrayLike  # [] int32
 
 
 class Chip(NamedTuple):
@@ -48,7 +48,7 @@ class Chip(NamedTuple):
     shape: Geometry
     tile: Core
     time: Durations  # plain
-    largest: Array
+    largest: AnyArray
 
 
 def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost:
@@ -110,12 +110,12 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
     )
 
 
-def _vector(names: tuple[str, ...], values: Mapping[str, Any]) -> Array:
+def _vector(names: tuple[str, ...], values: Mapping[str, Any]) -> AnyArray:
     """`values` in the order of `names`, 0 where there is none."""
     return arrays.stack([values.get(name, 0.0) for name in names])
 
 
-def _counts(point: Point, run: Run, work: Work) -> dict[str, Array]:
+def _counts(point: Point, run: Run, work: Work) -> dict[str, AnyArray]:
     """Operations by kind."""
     products = work.both + work.reads
     counts = {
@@ -137,7 +137,7 @@ def _counts(point: Point, run: Run, work: Work) -> dict[str, Array]:
     return counts
 
 
-def _flops(point: Point, shape: Geometry, run: Run, work: Work) -> tuple[Array, Array]:
+def _flops(point: Point, shape: Geometry, run: Run, work: Work) -> tuple[AnyArray, AnyArray]:
     """Useful operations of the run and of its experts; the authors' laws ((2 - 1/C) per weight, 10 per norm value)."""
     model = point.model
     width, experts = model.d_model, model.num_experts

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pimjax import arrays
-from pimjax.array_typing import Array, ArrayLike
+from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import whole_up
 from pimjax.chips.multiplexed.core import Core, core
 from pimjax.chips.multiplexed.geometry import Geometry, Linear, geometry
@@ -56,17 +56,17 @@ class Durations(NamedTuple):
     a: Any  # t_A
     d: Any  # t_D
     out: Any  # one group's results over one shared return link (nh blocks); 0 if links are not shared
-    depth: Array  # D: slots a pass is in flight
-    buffer_slots: Array  # Q
+    depth: AnyArray  # D: slots a pass is in flight
+    buffer_slots: AnyArray  # Q
     up_link: Any  # digital accumulation: u(s) to the arrival of stage A's partial sums
     up_chain: Any
-    up_strips: Array
+    up_strips: AnyArray
     act_job: Any  # activation of a pass on a digital unit
     down_link_in: Any
     down_mvm: Any
     down_link_out: Any
     down_chain: Any
-    down_strips: Array
+    down_strips: AnyArray
     add: Any  # ADD(d)
     combine_add: Any  # ADD(d) if combination and residual of MoE layers run on digital units, else 0
     norm: Any  # NORM(d)
@@ -221,16 +221,17 @@ class _Row(NamedTuple):
     def unless_none(self, linear: Linear) -> LinearTime:
         """The times of a layer that may not be there."""
         used = linear.tiles > 0
-        return LinearTime(*(where(used, time, 0.0) for time in self[1:]), linear.strips)
+        issue, flight, chain = (where(used, time, 0.0) for time in self[1:])
+        return LinearTime(issue, flight, chain, linear.strips)
 
 
-def _rows(point: Point, mvm: Any, link: Any, add: Any, shares: bool) -> Callable[[Array], _Row]:
+def _rows(point: Point, mvm: Any, link: Any, add: Any, shares: bool) -> Callable[[AnyArray], _Row]:
     """Row blocks -> times. `add`: addition of one strip's width on a digital unit."""
     hardware, local = point.hardware, point.local
     cycle = hardware.crossbar_cols / (hardware.accumulator_lanes * hardware.accumulator_frequency_ghz)
     longest, way = larger(mvm, link), 2.0 * link + mvm
 
-    def row(blocks: Array) -> _Row:
+    def row(blocks: AnyArray) -> _Row:
         behind = arrays.larger(blocks, 1.0) - 1
         # local additions hide behind the product where they are shorter
         sums = share_of("local_accumulation", arrays.where(local, 4.0 + behind * cycle, 0.0), shares=shares)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pimjax.array_typing import Array
+from pimjax.array_typing import AnyArray
 from pimjax.arrays import where
 from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.durations import ACTIVATION_COMPONENTS, Durations
@@ -17,15 +17,22 @@ from pimjax.runs.traffic import dram_is_idle
 class EnergyAndBusy(NamedTuple):
     """Keys of COMPONENTS; energy without idle peripherals."""
 
-    energy: dict[str, Array]
-    busy: dict[str, Array]
-    units_busy: Array  # all jobs of the digital units
-    dram_busy: Array
-    experts: Array  # energy of the experts' passes, loads and combination
+    energy: dict[str, AnyArray]
+    busy: dict[str, AnyArray]
+    units_busy: AnyArray  # all jobs of the digital units
+    dram_busy: AnyArray
+    experts: AnyArray  # energy of the experts' passes, loads and combination
 
 
 def energy_and_busy(
-    point: Point, shape: Geometry, tile: Core, time: Durations, run: Run, work: Work, latency: Array, largest: Array
+    point: Point,
+    shape: Geometry,
+    tile: Core,
+    time: Durations,
+    run: Run,
+    work: Work,
+    latency: AnyArray,
+    largest: AnyArray,
 ) -> EnergyAndBusy:
     """Energy and busy time per component. `largest`: members of the largest group."""
     hardware, model, workload = point.hardware, point.model, point.workload

@@ -14,6 +14,7 @@ from pimjax.chips.multiplexed.cost import Times, assemble
 from pimjax.chips.multiplexed.graph import LayerWork, PassGraph, PassWork, pass_graph
 from pimjax.chips.multiplexed.graph_moe import MoeJobs, MoeRules
 from pimjax.chips.multiplexed.graph_parts import KINDS, TimedDesign, timed_design
+from pimjax.chips.multiplexed.hardware import hardware_of
 from pimjax.chips.multiplexed.kernel import chip_of
 from pimjax.chips.multiplexed.work import run_of
 from pimjax.chips.run_cost import COMPONENTS, RunCost
@@ -197,7 +198,7 @@ class _Bench:
 
     def _per_sequence(self, moved: NamedTuple, sequences: int = 1) -> list[HostArray]:
         """DRAM times of the five transfers, each `[L, sequences]` [ns], SRAM part of the KV read last."""
-        hardware = self.config.hardware
+        hardware = hardware_of(self.config)
         columns = []
         for part in moved:
             part = np.asarray(part, np.float64)
@@ -213,7 +214,7 @@ class _Bench:
         attention: HostArray,
         moved: list[HostArray],
     ) -> PassWork:
-        config, plan, hardware = self.config, self.config.plan, self.config.hardware
+        config, plan, hardware = self.config, self.config.plan, hardware_of(self.config)
         layers, moe = [], 0
         for layer in range(self.layers):
             windows: Windows | None = None

@@ -10,6 +10,7 @@ import numpy as np
 from pimjax.chips.chip import Counted
 from pimjax.chips.multiplexed.core import tile_parameters
 from pimjax.chips.multiplexed.geometry import geometry
+from pimjax.chips.multiplexed.hardware import hardware_of
 from pimjax.chips.parts.core_parts import measured_core, parts_of
 from pimjax.chips.parts.weights import weight_writing
 from pimjax.chips.run_cost import COMPONENT_INDEX, OP_INDEX
@@ -32,7 +33,7 @@ def counted(config: Config, result: Any) -> dict[str, Counted]:
 
     Times come from busy times, never from the critical path: a byte of DRAM traffic is one however much is hidden.
     """
-    hardware: Any = config.hardware
+    hardware = hardware_of(config)
     busy = {name: float(np.asarray(result.busy_ns)[index]) for name, index in COMPONENT_INDEX.items()}
     per_expert, moe = tiles(config)
     buffers = float(np.asarray(result.component_area_mm2)[COMPONENT_INDEX["buffers"]])

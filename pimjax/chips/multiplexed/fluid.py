@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pimjax import arrays
-from pimjax.array_typing import Array
+from pimjax.array_typing import AnyArray, Array
 from pimjax.arrays import fixed
 from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.experts import (
@@ -57,7 +57,7 @@ class _Slots(NamedTuple):
     is_first: Any
 
 
-def ring_overflows(time: Durations) -> Array:
+def ring_overflows(time: Durations) -> AnyArray:
     """Whether D + Q exceeds the ring; bool `[]`."""
     return (time.buffer_slots < np.inf) & (time.depth + time.buffer_slots > RING)
 

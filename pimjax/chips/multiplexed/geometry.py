@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pimjax import arrays
-from pimjax.array_typing import Array
+from pimjax.array_typing import AnyArray
 from pimjax.arrays import blocks, where
 from pimjax.config.build import Design
 from pimjax.runs.point import Point, point_of
@@ -22,13 +22,13 @@ LINEARS = ("qkv", "expand", "output", "router", "head", "dense_up", "dense_down"
 class Linear(NamedTuple):
     """One linear layer (or several that share their input) on crossbars; float scalars."""
 
-    rows: Array  # row blocks that one result sums over (the most, where parts differ)
-    strips: Array  # column blocks, all parts together
-    tiles: Array  # crossbars, slices included
-    adds: Array  # additions of one strip's width per token: sum over strips of (row blocks - 1)
-    weights: Array  # weights in use
+    rows: AnyArray  # row blocks that one result sums over (the most, where parts differ)
+    strips: AnyArray  # column blocks, all parts together
+    tiles: AnyArray  # crossbars, slices included
+    adds: AnyArray  # additions of one strip's width per token: sum over strips of (row blocks - 1)
+    weights: AnyArray  # weights in use
 
-    def times(self, count: Array) -> Linear:
+    def times(self, count: AnyArray) -> Linear:
         """`count` such layers side by side (0: none)."""
         return Linear(where(count > 0, self.rows, 0.0), *(count * field for field in self[1:]))
 
@@ -47,11 +47,11 @@ class Geometry(NamedTuple):
     shared_up: Linear  # shared experts, all together
     shared_down: Linear
     head: Linear  # output embedding
-    embedding_tiles: Array  # crossbars of the embedding tables, 0 if looked up in DRAM
-    embedding_strips: Array  # crossbars one token reads
-    expert_tiles: Array  # B: crossbars of one expert
-    moe_tiles: Array  # crossbars of all routed experts and copies, all layers
-    dense_tiles: Array  # every other crossbar
+    embedding_tiles: AnyArray  # crossbars of the embedding tables, 0 if looked up in DRAM
+    embedding_strips: AnyArray  # crossbars one token reads
+    expert_tiles: AnyArray  # B: crossbars of one expert
+    moe_tiles: AnyArray  # crossbars of all routed experts and copies, all layers
+    dense_tiles: AnyArray  # every other crossbar
 
     def sums(self, field: str) -> Sums:
         """Sums of a field of :class:`Linear` by what goes through the layers."""
@@ -72,11 +72,11 @@ class Geometry(NamedTuple):
 class Sums(NamedTuple):
     """A quantity of linear layers, or how often each kind is used."""
 
-    layer: Array  # every token, every layer
-    moe: Array  # layers with experts
-    dense: Array  # layers without
-    head: Array  # sampled tokens
-    expert: Array  # passes
+    layer: AnyArray  # every token, every layer
+    moe: AnyArray  # layers with experts
+    dense: AnyArray  # layers without
+    head: AnyArray  # sampled tokens
+    expert: AnyArray  # passes
 
     def times(self, uses: Sums) -> Any:
         """Sum over the kinds."""
@@ -98,7 +98,7 @@ def geometry(design: Design | Point) -> Geometry:
     rows, cols, slices = hardware.crossbar_rows, hardware.crossbar_cols, hardware.weight_slices
     width, hidden, heads, head = model.d_model, model.d_ff, model.num_heads, model.head_dim
 
-    def linear(down: Array, across: Array, weights: Array) -> Linear:
+    def linear(down: AnyArray, across: AnyArray, weights: AnyArray) -> Linear:
         strips = down * across
         return Linear(down, across, strips * slices, strips - across, weights)
 

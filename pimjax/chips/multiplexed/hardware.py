@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from pimjax.chips.parts.numbers import (
     HERMES,
@@ -19,6 +19,9 @@ from pimjax.chips.parts.numbers import (
 )
 from pimjax.config.base import number
 from pimjax.config.numerics import NumericsConfig
+
+if TYPE_CHECKING:
+    from pimjax.config.config import Config
 
 
 class MultiplexedHardware(
@@ -144,3 +147,8 @@ class MultiplexedHardware(
         26.25, unit="mm2", about="Area that unit_power_w belongs to (multiplexed model scales by area)",
         source="5 x 1.25 + 4 x 5 mm2", gt=0,
     )  # fmt: skip
+
+
+def hardware_of(config: Config) -> MultiplexedHardware:
+    """The `hardware` section of a configuration of this chip."""
+    return cast(MultiplexedHardware, config.hardware)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
 
 from pimjax.chips.multiplexed.core import tile_parameters
+from pimjax.chips.multiplexed.hardware import hardware_of
 from pimjax.circuit.sanity import checked_tile, least_cost
 from pimjax.config.build import build
 from pimjax.config.config import Config
@@ -20,7 +19,7 @@ def refuse_impossible_core(config: Config) -> None:
     >>> from pimjax.config.config import Config
     >>> refuse_impossible_core(Config())
     """
-    hardware: Any = config.hardware
+    hardware = hardware_of(config)
     if config.plan.tile == "parametric":
         with jax.enable_x64(True):
             parameters = jax.tree.map(np.asarray, tile_parameters(build(config)[0]))

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from pimjax import arrays
-from pimjax.array_typing import Array
+from pimjax.array_typing import AnyArray
 from pimjax.cache.traffic import visible_tokens
 from pimjax.chips.multiplexed.attention import attention_cost
 from pimjax.chips.multiplexed.backlog import PromptWrites, left_over, prompt_writes, waiting_time
@@ -43,19 +43,19 @@ class RunTimes(NamedTuple):
 class MemoryTimes(NamedTuple):
     """Attention and memory of one layer and sequence in a decode step, unscaled [ns]; `[points, L]`."""
 
-    attention: Array
-    dram_read: Array
-    sram_read: Array
-    go_read: Array
-    posted: Array  # writes and late reads that nobody waits for
+    attention: AnyArray
+    dram_read: AnyArray
+    sram_read: AnyArray
+    go_read: AnyArray
+    posted: AnyArray  # writes and late reads that nobody waits for
 
 
 class Nodes(NamedTuple):
     """What the points need that does not depend on the durations."""
 
-    tokens: Array  # [points]
-    weights: Array  # [points] passes that a point stands for
-    attention: Array  # [points, L] unscaled [ns]
+    tokens: AnyArray  # [points]
+    weights: AnyArray  # [points] passes that a point stands for
+    attention: AnyArray  # [points, L] unscaled [ns]
     memory: MemoryTimes | None  # None: prefills only
     written: PromptWrites  # of one prefill
 
@@ -99,7 +99,8 @@ def run_times(
     shares: bool,
 ) -> RunTimes:
     """Latency of a run. Kernel; `at` = :func:`nodes`, `time` the durations, with their shares if `shares`."""
-    shape = np.shape(at.attention)
+    points, layers = np.shape(at.attention)
+    shape = (points, layers)
     units, shared = point.hardware.num_digital_units, point.model.num_shared_experts
     phases = phases_of(time, units, shape)
     crew = crew_of(arrays.spread(at.tokens[:, None], shape), arrays.spread(units, shape))
@@ -112,20 +113,26 @@ def run_times(
 
     counts, slots_ns = _windows(point, schedule, time, shape)
     options: dict[str, Any] = {"after": after, "shared": shared}
+    experts = None
     if fidelity == "fluid":
-        first = (_first(each) for each in (phases, crew, counts))
         experts = fluid_experts(
-            # pyrefly: ignore[bad-argument-type]
-            time, *first, schedule.prompt_profile, _first(slots_ns), after=_first(after), shared=shared
-        )  # fmt: skip
-    if fidelity == "closed" or decode is not None:
+            time,
+            _first(phases),
+            _first(crew),
+            _first(counts),
+            schedule.prompt_profile,  # pyrefly: ignore[bad-argument-type]
+            _first(slots_ns),
+            after=_first(after),
+            shared=shared,
+        )
+    if experts is None or decode is not None:
         closed = closed_experts(time, phases, crew, counts, slots_ns, **options)
         if decode is not None:
             hold = point.design.plan.input_hold
             single = single_token_experts(time, schedule.token_steps, units, hold=hold, **options)
             alone = is_decode & ~point.experts_all & ((run.batch <= 1) | point.dense_all)
             closed = _chosen(alone, single, closed)
-        experts = closed if fidelity == "closed" else _chosen(is_decode, closed, experts)
+        experts = closed if experts is None else _chosen(is_decode, closed, experts)
 
     passes = Passes(
         point=point,
@@ -216,7 +223,7 @@ def _windows(point: Point, schedule: RunCounts, time: Durations, shape: tuple[in
     return counts, over(*slots)
 
 
-def _memory_at(point: Point, schedule: RunCounts, run: Run, lengths: Array) -> MemoryTimes:
+def _memory_at(point: Point, schedule: RunCounts, run: Run, lengths: AnyArray) -> MemoryTimes:
     """Decode steps at `lengths` `[K, 1]` tokens, `[K, L]`."""
     windowed, is_moe = schedule.is_windowed[None], schedule.is_moe[None]
     visible = visible_tokens(lengths, arrays.where(windowed, point.model.sliding_window, 0.0))
@@ -231,7 +238,7 @@ def _memory_at(point: Point, schedule: RunCounts, run: Run, lengths: Array) -> M
     return _memory(point, run, moved, attention_cost(point, lengths, whole=False, windowed=windowed).time)
 
 
-def _memory(point: Point, run: Run, moved: Moved, attention: Array) -> MemoryTimes:
+def _memory(point: Point, run: Run, moved: Moved, attention: AnyArray) -> MemoryTimes:
     hardware = point.hardware
     dram = (1 - run.sram) / hardware.dram_bandwidth_gb_per_s
     times = (

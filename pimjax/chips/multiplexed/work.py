@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pimjax.array_typing import Array
+from pimjax.array_typing import AnyArray
 from pimjax.arrays import larger, where
 from pimjax.cache.traffic import sum_visible_tokens
 from pimjax.chips.multiplexed.attention import AttentionCost, attention_cost, attention_total
@@ -23,20 +23,20 @@ from pimjax.runs.traffic import Moved, prompt_traffic, sram_share, step_traffic
 class Run(NamedTuple):
     """What a run consists of, and what its passes ask of attention and memory: everything but hardware times."""
 
-    real: Array  # [L] bool, layers that exist
-    prefills: Array  # []
-    batch: Array  # []
-    prompt: Array  # [] tokens
-    steps: Array | int  # [] decode steps; a plain 0 where there are none in any run of this schedule's shape
-    lengths: Array | int  # [] sum of the lengths of all steps
-    layers: Array  # []
-    moe_layers: Array
-    dense_layers: Array
+    real: AnyArray  # [L] bool, layers that exist
+    prefills: AnyArray  # []
+    batch: AnyArray  # []
+    prompt: AnyArray  # [] tokens
+    steps: AnyArray | int  # [] decode steps; a plain 0 where there are none in any run of this schedule's shape
+    lengths: AnyArray | int  # [] sum of the lengths of all steps
+    layers: AnyArray  # []
+    moe_layers: AnyArray
+    dense_layers: AnyArray
     whole: AttentionCost  # [L] of the prefill
     decode: AttentionCost | None  # [L] of all decode steps
     written: Moved  # [L] of the prefill
     mean: Moved | None  # [L] of the mean decode step
-    sram: Array  # [] share of the cached bytes in SRAM
+    sram: AnyArray  # [] share of the cached bytes in SRAM
 
 
 def run_of(point: Point, schedule: RunCounts) -> Run:
@@ -83,26 +83,26 @@ def run_of(point: Point, schedule: RunCounts) -> Run:
 class Work(NamedTuple):
     """How often things happen in a run; float scalars."""
 
-    tokens: Array  # through every layer's attention and norms
-    sequences: Array  # passes, one per sequence: attentions per layer, samplings
-    passes: Array  # expert passes
-    loads: Array
-    combines: Array  # additions of results
-    attention_energy: Array
-    attention_time: Array
-    attention_pairs: Array
-    kv_bytes: Array
-    go_bytes: Array
+    tokens: AnyArray  # through every layer's attention and norms
+    sequences: AnyArray  # passes, one per sequence: attentions per layer, samplings
+    passes: AnyArray  # expert passes
+    loads: AnyArray
+    combines: AnyArray  # additions of results
+    attention_energy: AnyArray
+    attention_time: AnyArray
+    attention_pairs: AnyArray
+    kv_bytes: AnyArray
+    go_bytes: AnyArray
     uses: Sums  # tokens through each kind of linear layer, all layers
-    both: Array  # products with links on both sides
-    reads: Array  # embedding reads, with one link
-    strips: Array  # additions of one strip's width
-    wide: Array  # additions of d_model values
-    combining: Array  # those of them that combine = inline takes off the units
-    gates: Array  # routed tokens, all layers
-    expert_acts: Array  # activations of width d_ff
-    dense_acts: Array  # of width dense_d_ff
-    act_values: Array
+    both: AnyArray  # products with links on both sides
+    reads: AnyArray  # embedding reads, with one link
+    strips: AnyArray  # additions of one strip's width
+    wide: AnyArray  # additions of d_model values
+    combining: AnyArray  # those of them that combine = inline takes off the units
+    gates: AnyArray  # routed tokens, all layers
+    expert_acts: AnyArray  # activations of width d_ff
+    dense_acts: AnyArray  # of width dense_d_ff
+    act_values: AnyArray
 
 
 def run_work(point: Point, schedule: RunCounts, shape: Geometry, run: Run) -> Work:

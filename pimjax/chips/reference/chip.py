@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pimjax.chips.chip import Chip, Counted, EventOptions
-from pimjax.chips.reference.hardware import ReferenceHardware
+from pimjax.chips.reference.hardware import ReferenceHardware, hardware_of
 from pimjax.chips.reference.ledger import COMPONENTS as LEDGER
 from pimjax.chips.reference.ledger import READERS
 from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS, RunCost
@@ -67,7 +67,7 @@ class ReferenceChip(Chip):
         """Bytes, crossbars, units."""
         from pimjax.chips.reference.config import crossbar_counts
 
-        hardware: Any = config.hardware
+        hardware = hardware_of(config)
         needed, experts = crossbar_counts(config)
         busy = np.asarray(result.busy_ns)
         return {

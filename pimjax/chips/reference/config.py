@@ -9,6 +9,7 @@ import numpy as np
 
 from pimjax.chips.reference.choices import shape_choices
 from pimjax.chips.reference.event import ReferenceResult, simulate
+from pimjax.chips.reference.hardware import hardware_of
 from pimjax.chips.reference.memory import ScratchpadError
 from pimjax.chips.reference.parameters import ReferenceParameters
 from pimjax.chips.reference.units import UnitCosts
@@ -132,8 +133,9 @@ def simulate_config(
     try:
         result = simulate(parameters, expert_choices, seed=seed, **options)
     except ScratchpadError:  # the time and energy of such a run are still defined; its peak memory is not
-        result = simulate(parameters, expert_choices, seed=seed, **{**options, "with_memory": False})
-    hardware = config.hardware
+        options["with_memory"] = False
+        result = simulate(parameters, expert_choices, seed=seed, **options)
+    hardware = hardware_of(config)
     area = np.zeros(len(COMPONENTS))
     needed, expert_tiles = crossbar_counts(config)
     area[COMPONENT_INDEX["moe_crossbars"]] = expert_tiles * hardware.core_area_mm2
@@ -173,7 +175,7 @@ def crossbar_counts(config: Config) -> tuple[int, int]:
     >>> crossbar_counts(reference_config())
     (6592, 1536)
     """
-    hardware, model, workload = config.hardware, config.model, config.workload
+    hardware, model, workload = hardware_of(config), config.model, config.workload
     rows, cols = int(hardware.crossbar_rows), int(hardware.crossbar_cols)
 
     def blocks(inputs: int, outputs: int) -> int:

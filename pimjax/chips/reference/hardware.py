@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from pimjax.chips.parts.numbers import (
     SIMULATOR,
@@ -15,6 +15,9 @@ from pimjax.chips.parts.numbers import (
     ProgrammingNumbers,
 )
 from pimjax.config.base import number
+
+if TYPE_CHECKING:
+    from pimjax.config.config import Config
 
 
 class ReferenceHardware(
@@ -45,3 +48,8 @@ class ReferenceHardware(
     mvm_factor: float = number(
         1, chosen=True, unit="1", about="Scale of the MVM latency in passes with decode id 0 (reference model only)", source=SIMULATOR, gt=0
     )  # fmt: skip
+
+
+def hardware_of(config: Config) -> ReferenceHardware:
+    """The `hardware` section of a configuration of this chip."""
+    return cast(ReferenceHardware, config.hardware)

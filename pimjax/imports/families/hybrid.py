@@ -69,7 +69,11 @@ def granite_hybrid(fields: Fields) -> Keys:
     words = fields.items("layer_types", str, "'mamba' and 'attention'")
     width = fields.count("shared_intermediate_size", default=1024, least=0)
     if fields.count("num_local_experts", default=0, least=0):
-        keys = {**experts_of_block_width(fields), **shared(fields, 1, width), "router_scoring": "softmax_of_chosen"}
+        keys: Keys = {
+            **experts_of_block_width(fields),
+            **shared(fields, 1, width),
+            "router_scoring": "softmax_of_chosen",
+        }
     elif width:
         keys = {**decoder(fields), "d_ff": width}
     else:
