@@ -15,11 +15,11 @@ ENTRY, ROW = 120, 1000
 def dumps(document: Any) -> str:
     """JSON text, indented by one; small entries, rows of tables and lists of plain values take one line each.
 
-    >>> print(dumps({"rows": [{"size": 1, "seconds": 0.25, "of": "a" * 20}] * 2, "curve": list(range(5))}))
+    >>> print(dumps({"rows": [{"size": 1, "seconds": 0.25, "of": "a" * 40}] * 2, "curve": list(range(5))}))
     {
      "rows": [
-      {"size": 1, "seconds": 0.25, "of": "aaaaaaaaaaaaaaaaaaaa"},
-      {"size": 1, "seconds": 0.25, "of": "aaaaaaaaaaaaaaaaaaaa"}
+      {"size": 1, "seconds": 0.25, "of": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},
+      {"size": 1, "seconds": 0.25, "of": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}
      ],
      "curve": [0, 1, 2, 3, 4]
     }

@@ -169,6 +169,7 @@ def crew_of(count: Array, units: Array) -> Crew:
 def last_start(crew: Crew, arrivals: Stream, service: Any) -> Any:
     """When the last token starts its service on one of the units, first come first served.
 
+    >>> import numpy as np
     >>> float(last_start(crew_of(np.float64(4), np.float64(2)), Stream(0.0, 0.0), 10.0))
     10.0
     """

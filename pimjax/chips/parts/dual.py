@@ -189,7 +189,7 @@ def largest(values: Any, axis: int) -> Any:
     namespace = arrays.namespace(value)
     best = (values.value == namespace.expand_dims(value, axis)).astype(value.dtype)
     weight = best / best.sum(axis, keepdims=True)
-    return Dual(value, (values.tangent * weight).sum(axis))
+    return Dual(value, _times(values.tangent, values.value, weight).sum(axis))
 
 
 def pick(values: Any, index: int, axis: int = -1) -> Any:
