@@ -21,7 +21,8 @@ def formula(times, factors, library):
     rows = dual.spread(chosen, (2, *chosen.shape)) * factors.T[:2]
     end, out = dual.scan(lambda carry, row: (dual.larger(carry + row, 2.0 * row), carry), chosen * 0.0, rows)
     pushed = dual.pushed(end, dual.join([out, rows]))
-    return dual.largest(-(-dual.taken(pushed, 1)), -1) + dual.total(end, -1) + dual.pick(dual.swapped(out), 1, -2)[0]
+    negated = -dual.taken(pushed, 1)
+    return dual.largest(-negated, -1) + dual.total(end, -1) + dual.pick(dual.swapped(out), 1, -2)[0]
 
 
 class _Where:
