@@ -28,6 +28,8 @@ from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost
 from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
 
+_JOINED = 8
+
 
 class Times(NamedTuple):
     """What a fidelity finds out."""
@@ -87,10 +89,10 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
         peak_memory_bytes=area.peak_bytes,
         crossbars=needed,
         critical_ns=times.critical,
-        busy_ns=_vector(COMPONENTS, found.busy),
+        busy_ns=_table(COMPONENTS, found.busy),
         component_energy_nj=_vector(COMPONENTS, energy),
         component_area_mm2=component_area,
-        op_counts=_vector(OP_KINDS, _counts(point, run, work)),
+        op_counts=_table(OP_KINDS, _counts(point, run, work)),
         moe_latency_ns=times.moe,
         moe_energy_nj=found.experts + idle * area.peripheral_sets * times.moe,
         moe_flops=moe_flops,
@@ -113,6 +115,19 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
 def _vector(names: tuple[str, ...], values: Mapping[str, Any]) -> AnyArray:
     """`values` in the order of `names`, 0 where there is none."""
     return arrays.stack([values.get(name, 0.0) for name in names])
+
+
+def _table(names: tuple[str, ...], values: Mapping[str, Any]) -> AnyArray:
+    """:func:`_vector` of numbers that no kernel sums: in parts that XLA joins in one loop each; of more, every value
+    would get a loop of its own."""
+    whole = len(names)
+    parts = [(begin, names[begin : begin + _JOINED]) for begin in range(0, whole, _JOINED)]
+    first, *others = (
+        arrays.placed(_vector(part, values), begin, whole - begin - len(part))
+        for begin, part in parts
+        if not values.keys().isdisjoint(part)
+    )
+    return sum(others, first)
 
 
 def _counts(point: Point, run: Run, work: Work) -> dict[str, AnyArray]:

@@ -24,7 +24,7 @@ from pimjax.chips.multiplexed.phases import (
     project,
     through_units,
 )
-from pimjax.chips.parts.dual import larger, pick, scan, smaller, spread, swapped, where
+from pimjax.chips.parts.dual import apart, larger, pick, scan, smaller, spread, swapped, where
 from pimjax.runs.point import Point
 
 
@@ -95,7 +95,9 @@ def pass_times(passes: Passes, experts: ExpertTimes) -> PassTimes:
         experts = _with_stored(passes, decode, experts, gated, ready)
 
     dense = through_units(crew, dense_phase(phases, crew, normed), phases.add + after.norm)
-    done = either(passes.is_moe, delayed(experts.normed, ready), dense)
+    done = Stream(
+        *(apart(end, passes.point.one) for end in either(passes.is_moe, delayed(experts.normed, ready), dense))
+    )
     end = done.last + phases.tail
     if decode is not None:
         heads = larger(done.last, done.first + phases.head_issue * crew.behind) + phases.tail - phases.norm

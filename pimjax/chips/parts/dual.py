@@ -167,6 +167,13 @@ def smaller(first: Any, second: Any) -> Any:
     return -larger(-first, -second)
 
 
+def apart(value: Any, one: Any) -> Any:
+    """:func:`pimjax.arrays.apart` of a value; shares are left as they are."""
+    if isinstance(value, Dual):
+        return Dual(arrays.apart(value.value, one), value.tangent)
+    return arrays.apart(value, one)
+
+
 def spread(value: Any, shape: tuple[int, ...]) -> Any:
     """`value` broadcast to `shape`."""
     if isinstance(value, Dual):
