@@ -284,7 +284,7 @@ def test_bad_files_are_named(tmp_path) -> None:
         ('workload: {trace: {kind: "\\e[31m"}}', "'\\x1b[31m' is not accepted"),
         ("description: 2020-13-45\nmodel: {num_layers: 2020-13-45}", "'2020-13-45' is not accepted"),
         ("chip_model: [1]", "it must be text"),
-        ("stated: [[1]]", "it must be a list of dotted keys"),
+        ("stated: [[1]]", "it must be text"),
         ('model: {hf: "a\\0b"}', "a\\x00b"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else None,
