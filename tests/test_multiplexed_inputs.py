@@ -14,10 +14,11 @@ from pimjax.config import build, load_config
 from pimjax.errors import TraceError
 from pimjax.runs import cache_use, run_routing, schedule_inputs, with_prompt
 from pimjax.runs.counts import count_windows
-from pimjax.runs.expert_choice import admissions, chosen_sets
+from pimjax.runs.expert_choice import admissions
 from pimjax.runs.passes import LENGTH_SAMPLES, sample_lengths
 from pimjax.runs.windows import layer_windows, slot_loads
 from pimjax.schedule import IDLE, POLICIES, schedule_summary
+from pimjax.trace.expert_admissions import chosen_sets
 from pimjax.trace.routers import expert_choice
 from pimjax.trace.routing import RoutingTrace
 
@@ -134,7 +135,7 @@ def test_long_decodes_are_compared_in_blocks(monkeypatch):
     scores = rng.random((3, 90, 5)).astype(np.float16)
     capacity = np.arange(60) // 3 + 4
     whole = admissions(scores, 30, capacity, 25)
-    monkeypatch.setattr("pimjax.runs.expert_choice._BLOCK", 7)
+    monkeypatch.setattr("pimjax.trace.expert_admissions._BLOCK", 7)
     jax.tree.map(np.testing.assert_array_equal, whole, admissions(scores, 30, capacity, 25))
 
 

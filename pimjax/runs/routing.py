@@ -24,9 +24,10 @@ from pimjax.array_typing import HostArray
 from pimjax.cache.capacity import CapacityLaw, capacity_at, capacity_law, largest_capacity
 from pimjax.config.config import Config
 from pimjax.errors import ConfigError, TraceError
-from pimjax.runs.expert_choice import admissions, chosen_sets
+from pimjax.runs.expert_choice import admissions
 from pimjax.schedule import deal_copies, group_experts
 from pimjax.trace.belonging import fit_trace
+from pimjax.trace.expert_admissions import chosen_sets
 from pimjax.trace.routing import RoutingTrace
 
 
