@@ -28,7 +28,7 @@ from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost
 from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
 
-_JOINED = 8
+_JOINED = 8  # values of a table that one loop of a compiled program writes: more, and XLA no longer joins them
 
 
 class Times(NamedTuple):
