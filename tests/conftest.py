@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +30,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 settings.register_profile("pimjax", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pimjax")
 
+_MANY_MAPS = 20_000
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -44,3 +48,13 @@ def trace_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no routing traces at {folder}: set PIMJAX_TRACES to the folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _room_for_programs() -> Iterator[None]:
+    """Compiled programs hold memory maps; Linux allows a process 65,530, and the compiler crashes beyond them."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > _MANY_MAPS:
+        jax.clear_caches()
+        gc.collect()

@@ -124,5 +124,5 @@ def test_throughput_energy_and_area_are_consistent() -> None:
     assert prediction.tops_per_w == pytest.approx(operations / prediction.energy_nj * 1e-3)
     assert prediction.tops_per_mm2 == pytest.approx(prediction.tops / prediction.area_mm2)
     assert prediction.cycle_ns == pytest.approx(prediction.latency_ns / 16)
-    with pytest.raises(ConfigError, match="must be one of 'survey'"):
+    with pytest.raises(ConfigError, match="kind 'flash' is unknown; allowed: survey"):
         predict_macro(chip, "flash")

@@ -236,7 +236,7 @@ def test_command_prints_json_and_sensitivities(tmp_path, capsys) -> None:
         main(["tune", "--config", str(file), "--sensitivity"])
     text = capsys.readouterr().out
     assert "#" in text
-    chart, idle = text.split("no effect here: ")
+    chart, idle = text.partition("next: ")[0].split("no effect here: ")
     assert "hardware.core_area_mm2 " in chart  # moves the area alone: no bar, but a row
     for name in (*RUN["parameters"], *(f"hardware.{leaf}" for leaf in leaf_names(CHIPS[chip.chip_model].hardware))):
         # every number once: in the chart, among those without effect, or moved by one of the run's own

@@ -45,9 +45,9 @@ _TRACES = checks.any_of(_TRACE, checks.each(_TRACE, "a list of them", least=1))
 _SHARED_FROM = 16  # lanes per variant from which a tile holds one variant only
 
 
+@checks.checked(TraceError, traces=_TRACES)
 @checks.checked(
     ConfigError,
-    traces=_TRACES,
     fidelity=checks.text,
     pairing=checks.text,
     precision=checks.text,

@@ -27,6 +27,7 @@ class Terminal(Console):
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+        self._width = None  # rich would keep the COLUMNS of the moment of import; it is asked when something is printed
 
     @property
     def fits_width(self) -> bool:
@@ -61,8 +62,8 @@ class Terminal(Console):
 
     def note(self, sentence: str, label: str = "note", style: str = "yellow") -> None:
         """A sentence with a coloured first word."""
-        line = f"{label} {visible(sentence)}"
-        line = self._broken(line) if self.fits_width else line
+        line = f"{label}\u00a0{visible(sentence)}"  # the label stays beside the first word, however long that is
+        line = (self._broken(line) if self.fits_width else line).replace("\u00a0", " ")
         self.print(Text.assemble((line[: len(label)], style), line[len(label) :]))
 
 

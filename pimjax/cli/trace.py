@@ -171,7 +171,7 @@ def fit(
     def progress(number: int, deviation: float) -> None:
         shown.say(f"round {number} of {iterations}: largest deviation of an expert's share {deviation:.4f}")
 
-    with Progress("fitting", key=f"trace fit {source} {iterations}") as shown:
+    with Progress("fitting", key=f"trace fit {source} {iterations}", keep=True) as shown:
         fitted = fit_generator(trace, seed=seed, iterations=iterations, progress=progress)
     if output is not None:
         save_generator(output, fitted.parameters)
