@@ -134,6 +134,8 @@ def _host(tensor: Any) -> HostArray:
 def capture(model: Any, *, part: str | None = None) -> Iterator[RouterRecorder]:
     """Record the routing of a transformers model (extra ``hf``) while it runs.
 
+    ::
+
         with capture(model) as recorder:
             model.generate(**tokenizer(texts, return_tensors="pt", padding=True))
         trace = recorder.trace()
