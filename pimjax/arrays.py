@@ -104,11 +104,23 @@ def larger(first: Any, second: Any) -> Any:
     >>> float(jax.grad(larger)(2.0, 2.0)), float(jax.grad(larger)(2.0, 1.0))
     (0.5, 1.0)
     """
-    if not on_device(first, second):
-        return np.maximum(first, second)
+    return _larger(*_alike(first, second)) if on_device(first, second) else np.maximum(first, second)
+
+
+def smaller(first: Any, second: Any) -> Any:
+    """`min(first, second)`; see :func:`larger`.
+
+    >>> float(jax.grad(smaller)(2.0, 2.0)), float(jax.grad(smaller)(2.0, 1.0))
+    (0.5, 0.0)
+    """
+    return _smaller(*_alike(first, second)) if on_device(first, second) else np.minimum(first, second)
+
+
+def _alike(first: Any, second: Any) -> tuple[Array, Array]:
+    """Both as JAX arrays of one shape and type."""
     dtype = (first if on_device(first) else second).dtype
     shape = np.broadcast_shapes(np.shape(first), np.shape(second))
-    return _larger(_full(first, shape, dtype), _full(second, shape, dtype))
+    return _full(first, shape, dtype), _full(second, shape, dtype)
 
 
 @jax.custom_jvp
@@ -116,18 +128,28 @@ def _larger(first: Array, second: Array) -> Array:
     return lax.max(first, second)
 
 
+@jax.custom_jvp
+def _smaller(first: Array, second: Array) -> Array:
+    return lax.min(first, second)
+
+
 @_larger.defjvp
 def _larger_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    first, second = primals
+    return lax.max(first, second), _between(*tangents, first > second, first >= second)
+
+
+@_smaller.defjvp
+def _smaller_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    first, second = primals
+    return lax.min(first, second), _between(*tangents, first < second, first <= second)
+
+
+def _between(first: Array, second: Array, better: Array, no_worse: Array) -> Array:
+    """The derivative of the first where it is better, and half of each where they are alike."""
     # shorter than the derivative of jnp.maximum, in both directions: one factor, kept, times a difference
-    (first, second), (one, other) = primals, tangents
     dtype = first.dtype
-    weight = ((first > second).astype(dtype) + (first >= second).astype(dtype)) * 0.5
-    return lax.max(first, second), other + weight * (one - other)
-
-
-def smaller(first: Any, second: Any) -> Any:
-    """`min(first, second)`; see :func:`larger`."""
-    return -larger(-first, -second)
+    return second + (better.astype(dtype) + no_worse.astype(dtype)) * 0.5 * (first - second)
 
 
 def whole_up(ratio: Any) -> Any:

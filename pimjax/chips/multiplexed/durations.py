@@ -25,7 +25,7 @@ from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import whole_up
 from pimjax.chips.multiplexed.core import Core, core
 from pimjax.chips.multiplexed.geometry import Geometry, Linear, geometry
-from pimjax.chips.parts.dual import Dual, larger, value_of, where
+from pimjax.chips.parts.dual import Dual, apart, larger, value_of, where
 from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS
 from pimjax.config.build import Design
 from pimjax.runs.point import Point, point_of
@@ -235,6 +235,7 @@ def _rows(point: Point, mvm: Any, link: Any, add: Any, shares: bool) -> Callable
         behind = arrays.larger(blocks, 1.0) - 1
         # local additions hide behind the product where they are shorter
         sums = share_of("local_accumulation", arrays.where(local, 4.0 + behind * cycle, 0.0), shares=shares)
+        sums = apart(sums, point.one)
         return _Row(sums, larger(longest, sums), way + sums, where(local, 0.0, add * behind))
 
     return row
@@ -251,4 +252,4 @@ def _activation(point: Point, shares: bool) -> Any:
     place = point.by_activation(*places)
     mine = np.arange(len(TIMED)) == place
     component = mine.astype(point.dtype)
-    return lambda width: _shared(per_value * width + base, component)
+    return lambda width: _shared(arrays.apart(per_value * width + base, point.one), component)

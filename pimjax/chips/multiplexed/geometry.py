@@ -102,55 +102,77 @@ def geometry(design: Design | Point) -> Geometry:
         strips = down * across
         return Linear(down, across, strips * slices, strips - across, weights)
 
-    width_down, width_across = blocks(width, rows), blocks(width, cols)
-    hidden_down, hidden_across = blocks(hidden, rows), blocks(hidden, cols)
-    dense_down, dense_across = blocks(model.dense_d_ff, rows), blocks(model.dense_d_ff, cols)
-
     # attention: grouped queries, or compressed (MLA) with a second, expanding step
-    full_query, rank = heads * (model.nope_head_dim + model.rope_head_dim), model.q_lora_rank
+    full_query = heads * (model.nope_head_dim + model.rope_head_dim)
+    rank, latent = model.q_lora_rank, model.kv_lora_rank
     compresses_query = rank > 0
     query = where(is_mla, where(compresses_query, rank, full_query), heads * head)
-    latent = model.kv_lora_rank + model.rope_head_dim
-    keys, count = where(is_mla, latent, model.num_kv_heads * head), where(is_mla, 1.0, 2.0 + 0.0 * width)
-    qkv = linear(width_down, blocks(query, cols) + count * blocks(keys, cols), width * (query + count * keys))
+    keys = where(is_mla, latent + model.rope_head_dim, model.num_kv_heads * head)
+    count = where(is_mla, 1.0, 2.0 + 0.0 * width)
     values = heads * (model.nope_head_dim + model.v_head_dim)
-    expand = linear(blocks(model.kv_lora_rank, rows), blocks(values, cols), model.kv_lora_rank * values)
-    queries = where(compresses_query, blocks(full_query, cols), 0.0)
-    beside = linear(blocks(rank, rows), queries, rank * full_query)
+    attended = heads * where(is_mla, model.v_head_dim, head)
+
+    down = _blocks_of(
+        rows,
+        width=width,
+        hidden=hidden,
+        dense=model.dense_d_ff,
+        latent=latent,
+        rank=rank,
+        attended=attended,
+        vocabulary=model.vocab_size,
+        positions=point.workload.prompt_tokens + point.workload.generated_tokens,
+    )
+    across = _blocks_of(
+        cols,
+        width=width,
+        hidden=hidden,
+        dense=model.dense_d_ff,
+        query=query,
+        keys=keys,
+        values=values,
+        full_query=full_query,
+        experts=model.num_experts,
+        vocabulary=model.vocab_size,
+    )
+    qkv = linear(down["width"], across["query"] + count * across["keys"], width * (query + count * keys))
+    expand = linear(down["latent"], across["values"], latent * values)
+    beside = linear(down["rank"], where(compresses_query, across["full_query"], 0.0), rank * full_query)
     expand = Linear(
         arrays.larger(expand.rows, beside.rows), *(a + b for a, b in zip(expand[1:], beside[1:], strict=True))
     )
-    attended = heads * where(is_mla, model.v_head_dim, head)
 
     swiglu = point.activation_is[-1]
-    up, dense_up = hidden_across, dense_across
+    up, dense_up = across["hidden"], across["dense"]
     up, dense_up = where(swiglu, 2.0 * up, up), where(swiglu, 2.0 * dense_up, dense_up)
     inputs = where(swiglu, 2.0 * width, width)
-    expert_up, expert_down = linear(width_down, up, inputs * hidden), linear(hidden_down, width_across, hidden * width)
-    router = linear(width_down, blocks(model.num_experts, cols), width * model.num_experts)
+    expert_up, expert_down = (
+        linear(down["width"], up, inputs * hidden),
+        linear(down["hidden"], across["width"], hidden * width),
+    )
+    router = linear(down["width"], across["experts"], width * model.num_experts)
     shared, nothing = model.num_shared_experts, Linear(*(0.0 * width,) * 5)
 
     made = {
         "qkv": qkv,
         "expand": Linear(*(where(is_mla, a, b) for a, b in zip(expand, nothing, strict=True))),
-        "output": linear(blocks(attended, rows), width_across, attended * width),
+        "output": linear(down["attended"], across["width"], attended * width),
         "router": Linear(*(where(point.routes_on_units, b, a) for a, b in zip(router, nothing, strict=True))),
         "expert_up": expert_up,
         "expert_down": expert_down,
-        "dense_up": linear(width_down, dense_up, inputs * model.dense_d_ff),
-        "dense_down": linear(dense_down, width_across, model.dense_d_ff * width),
+        "dense_up": linear(down["width"], dense_up, inputs * model.dense_d_ff),
+        "dense_down": linear(down["dense"], across["width"], model.dense_d_ff * width),
         "shared_up": expert_up.times(shared),
         "shared_down": expert_down.times(shared),
-        "head": linear(width_down, blocks(model.vocab_size, cols), width * model.vocab_size),
+        "head": linear(down["width"], across["vocabulary"], width * model.vocab_size),
     }
-    across = width_across * slices
-    positions = point.workload.prompt_tokens + point.workload.generated_tokens
-    table = (blocks(model.vocab_size, rows) + blocks(positions, rows)) * across
+    strips = across["width"] * slices
+    table = (down["vocabulary"] + down["positions"]) * strips
     expert = expert_up.tiles + expert_down.tiles
     shape = Geometry(
         **made,
         embedding_tiles=where(point.looks_up, 0.0, table),
-        embedding_strips=across,
+        embedding_strips=strips,
         expert_tiles=expert,
         moe_tiles=model.num_moe_layers * (model.num_experts + point.plan.copies) * expert,
         dense_tiles=table,
@@ -159,3 +181,9 @@ def geometry(design: Design | Point) -> Geometry:
     tiles = shape.sums("tiles")
     dense = layers * tiles.layer + moe_layers * tiles.moe + (layers - moe_layers) * tiles.dense + tiles.head
     return shape._replace(dense_tiles=dense + shape.embedding_tiles)
+
+
+def _blocks_of(size: AnyArray, **widths: AnyArray) -> dict[str, AnyArray]:
+    """Blocks of `size` that each width fills, by name; compiled programs compute them in one loop."""
+    made = blocks(arrays.stack(list(widths.values())), size)
+    return {name: arrays.pick(made, index) for index, name in enumerate(widths)}

@@ -83,21 +83,22 @@ def pass_times(passes: Passes, experts: ExpertTimes) -> PassTimes:
         go_read = where(decode.is_stored, 0.0, decode.go_read)
         late_read = where(decode.is_stored, decode.go_read, 0.0)
 
+    attended = _once(passes, attended)
+
     def gate(other: Any) -> tuple[Stream, Stream]:
         normed, gated = gate_phase(phases, crew, attended, go_read, other)
         return normed, gated if late_read is None else delayed(gated, late_read)
 
     # alone, and with the work of the experts of earlier tokens
     normed, gated = gate(None)
+    normed = _once(passes, normed)
     crowded = gate(experts.work)[1]
     experts, ready = _windows(passes, experts, gated, crowded)
     if decode is not None:
         experts = _with_stored(passes, decode, experts, gated, ready)
 
     dense = through_units(crew, dense_phase(phases, crew, normed), phases.add + after.norm)
-    done = Stream(
-        *(apart(end, passes.point.one) for end in either(passes.is_moe, delayed(experts.normed, ready), dense))
-    )
+    done = _once(passes, either(passes.is_moe, delayed(experts.normed, ready), dense))
     end = done.last + phases.tail
     if decode is not None:
         heads = larger(done.last, done.first + phases.head_issue * crew.behind) + phases.tail - phases.norm
@@ -113,6 +114,11 @@ def pass_times(passes: Passes, experts: ExpertTimes) -> PassTimes:
         moe=where(passes.is_moe, experts.residual, 0.0),
         last_pass=where(passes.is_moe, experts.last_pass, 0.0),
     )
+
+
+def _once(passes: Passes, tokens: Stream) -> Stream:
+    """The same, computed once in a compiled program, however many read it."""
+    return Stream(*(apart(end, passes.point.one) for end in tokens))
 
 
 def _attention(passes: Passes, decode: Decode, read: Any) -> Stream:
@@ -170,6 +176,8 @@ def _windows(passes: Passes, experts: ExpertTimes, gated: Stream, crowded: Strea
         experts.slots * (size / arrays.larger(tokens, 1.0)),
         phases.stage * (arrays.larger(counts.last_token_slots, 1.0) - 1),
     )
+    one = passes.point.one
+    experts = experts._replace(last_pass=apart(experts.last_pass, one), residual=apart(experts.residual, one))
     late = larger(behind + own_slots + phases.load + phases.a_and_d - experts.last_pass, 0.0)
     late = where((part < 1) & (counts.makespan > 0), late, 0.0)
     last_pass = experts.last_pass + late

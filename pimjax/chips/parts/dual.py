@@ -150,21 +150,27 @@ def larger(first: Any, second: Any) -> Any:
     if not (isinstance(first, Dual) or isinstance(second, Dual)):
         return arrays.larger(first, second)
     one, other = value_of(first), value_of(second)
-    value = arrays.larger(one, other)
+    return _between(first, second, arrays.larger(one, other), one > other, one >= other)
+
+
+def smaller(first: Any, second: Any) -> Any:
+    """`min(first, second)`; see :func:`larger`."""
+    if not (isinstance(first, Dual) or isinstance(second, Dual)):
+        return arrays.smaller(first, second)
+    one, other = value_of(first), value_of(second)
+    return _between(first, second, arrays.smaller(one, other), one < other, one <= other)
+
+
+def _between(first: Any, second: Any, value: Any, better: Any, no_worse: Any) -> Dual:
+    """`value`, whose derivatives are those of `first` where it is better, and half of each where they are alike."""
     # one small factor for all directions: in compiled programs shorter than choices among tangents
-    dtype = value.dtype
-    weight = ((one > other).astype(dtype) + (one >= other).astype(dtype)) * 0.5
+    weight = (better.astype(value.dtype) + no_worse.astype(value.dtype)) * 0.5
     if not isinstance(second, Dual):
         return Dual(value, _times(first.tangent, value, weight))
     if not isinstance(first, Dual):
         return Dual(value, _times(second.tangent, value, 1 - weight))
     mine, others = _raised(first.tangent, np.ndim(value)), _raised(second.tangent, np.ndim(value))
     return Dual(value, others + _times(mine - others, value, weight))
-
-
-def smaller(first: Any, second: Any) -> Any:
-    """`min(first, second)`; see :func:`larger`."""
-    return -larger(-first, -second)
 
 
 def apart(value: Any, one: Any) -> Any:
