@@ -15,6 +15,7 @@ APART = (
     "first_answers",
     "import_parameters",
     "kernel_size",
+    "kernel_throughput",
     "trace_capture",
     "train_language_models",
 )

@@ -23,13 +23,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.lib import paper_kernel
 from benchmarks.lib.harness import environment, write_json
 from benchmarks.lib.paths import ROOT
 from benchmarks.lib.trees import checkout, environment_of, label
 
 PROGRAMS = ("closed", "fluid", "gradient")
-#: The paper's chip by the name that a tree knows first.
-PRESETS = ("paper_crossbars", "paper_multiplexed")
 #: Lines that are asked for.
 WANTED_LINES = {"closed": 4000, "fluid": 4600}
 
@@ -86,11 +85,11 @@ def child(tree: Path, name: str, *, quick: bool) -> dict[str, Any]:
 
 def program(name: str, *, compiling: bool) -> dict[str, Any]:
     """Lines, seconds to trace and to compile of one program of the tree named on the command line."""
-    pimjax = _package()
+    pimjax = paper_kernel.package(Path(sys.argv[1]))
     import jax
     import jax.numpy as jnp
 
-    design, schedule, options = _inputs(pimjax, "fluid" if name == "fluid" else "closed")
+    design, schedule, options = paper_kernel.inputs(pimjax, "fluid" if name == "fluid" else "closed")
     arguments: tuple[Any, ...] = jax.tree.map(jnp.asarray, (design, schedule))
     function: Any = functools.partial(pimjax.estimate_kernel, **options)
     if name == "gradient":
@@ -113,8 +112,8 @@ def program(name: str, *, compiling: bool) -> dict[str, Any]:
 
 def entered() -> dict[str, Any]:
     """Files and named functions of the package that one closed estimate enters, its configuration loaded anew."""
-    pimjax = _package()
-    preset = _preset(pimjax)
+    pimjax = paper_kernel.package(Path(sys.argv[1]))
+    preset = paper_kernel.preset(pimjax)
     pimjax.estimate(pimjax.load_config("paper_reference"), fidelity="closed")  # imports what is imported once
     folder = str(Path(pimjax.__file__).parent)
     functions: set[tuple[str, str]] = set()
@@ -130,37 +129,6 @@ def entered() -> dict[str, Any]:
     finally:
         sys.setprofile(None)
     return {"files": len({file for file, _ in functions}), "functions": len(functions)}
-
-
-def _package() -> Any:
-    """The package of the tree named on the command line."""
-    tree = Path(sys.argv[1])
-    sys.path.insert(0, str(tree))
-    import pimjax
-
-    if not Path(pimjax.__file__).is_relative_to(tree):
-        sys.exit(f"{tree}: its pimjax was asked for, but {pimjax.__file__} was imported")
-    return pimjax
-
-
-def _preset(pimjax: Any) -> str:
-    for name in PRESETS[:-1]:
-        try:
-            pimjax.load_config(name)
-        except pimjax.PimjaxError:
-            continue
-        return name
-    return PRESETS[-1]
-
-
-def _inputs(pimjax: Any, fidelity: str) -> tuple[Any, Any, dict[str, Any]]:
-    """Design, schedule and static options, by names that outside code may use."""
-    from pimjax.estimation.routing import resolve
-
-    config, trace = resolve(pimjax.load_config(_preset(pimjax)), None)
-    design, capacity = pimjax.build(config)
-    schedule = pimjax.schedule_inputs(config, trace, fidelity=fidelity, capacity=capacity)
-    return design, schedule, {"capacity": capacity, "chip_model": config.chip_model, "fidelity": fidelity}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ _UNDIVIDED = ("rows", "columns")
 
 
 def is_impossible(hardware: Any, section: type[HardwareSection]) -> Any:
-    """Whether any leaf is beyond what its number may be, or not a number; bool []. Kernel: one comparison of all leaves.
+    """Whether any leaf is beyond what its number may be, or not a number; bool []. Kernel: pure, unbatched.
 
     Args:
         hardware: the traced twin of `section`; scalars.
@@ -30,11 +30,35 @@ def is_impossible(hardware: Any, section: type[HardwareSection]) -> Any:
     >>> bool(is_impossible(twin, HardwareSection)), bool(is_impossible(twin.replace(reticle_area_mm2=-1.0), HardwareSection))
     (False, True)
     """
-    least, most = _bounds(section)
-    leaves = [getattr(hardware, name) for name in leaf_names(section)]
-    xp = namespace(*leaves)
-    values = xp.stack([xp.asarray(leaf) for leaf in leaves])
-    return ~((values >= least.astype(values.dtype)) & (values <= most.astype(values.dtype))).all()
+    xp = namespace(*(getattr(hardware, name) for name in leaf_names(section)))
+    # the extremes of all leaves with one bound, not a vector of all leaves: in batches that is one fused loop. What is
+    # not a number is an extreme, and passes no comparison.
+    checks = []
+    for bound, names in _leaves_by_least(section).items():
+        smallest = functools.reduce(xp.minimum, (getattr(hardware, name) for name in names))
+        checks.append(smallest >= bound)
+    for bound, names in _leaves_by_most(section).items():
+        checks.append(functools.reduce(xp.maximum, (getattr(hardware, name) for name in names)) <= bound)
+    return ~functools.reduce(xp.logical_and, checks)
+
+
+@functools.cache
+def _leaves_by_least(section: type[HardwareSection]) -> dict[float, list[str]]:
+    """Every leaf, by its least possible number."""
+    groups: dict[float, list[str]] = {}
+    for name, bound in zip(leaf_names(section), _bounds(section)[0].tolist(), strict=True):
+        groups.setdefault(bound, []).append(name)
+    return groups
+
+
+@functools.cache
+def _leaves_by_most(section: type[HardwareSection]) -> dict[float, list[str]]:
+    """Leaves with a limit, by their largest possible number."""
+    groups: dict[float, list[str]] = {}
+    for name, bound in zip(leaf_names(section), _bounds(section)[1].tolist(), strict=True):
+        if np.isfinite(bound):
+            groups.setdefault(bound, []).append(name)
+    return groups
 
 
 @functools.cache
