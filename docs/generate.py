@@ -22,6 +22,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "multiplexed_errors": errors.multiplexed_errors,
     "summary": performance.summary_table,
     "performance": performance.performance_tables,
+    "compared": performance.compared_tables,
     "device_check": performance.device_table,
     "perplexity": studies.perplexity,
     "joint_view": studies.joint_view,

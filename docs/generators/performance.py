@@ -64,6 +64,63 @@ def device_table() -> str:
     return table(head, rows) + "\n" + (machine("device_check_gpu") if document else machine("device_check"))
 
 
+def compared_tables() -> str:
+    """The kernel and the first answers beside an earlier commit, both measured in one run."""
+    parts = []
+    sizes = load("kernel_size")
+    if sizes is not None:
+        rows = [
+            (
+                program,
+                f"{sizes[program]['this']['stablehlo_lines']:,}",
+                f"{sizes[program]['other']['stablehlo_lines']:,}",
+                _time(sizes[program]["this"]["trace_and_compile_s"]),
+                _time(sizes[program]["other"]["trace_and_compile_s"]),
+                shown(sizes[program]["ratio"]["trace_and_compile_s"], 2),
+            )
+            for program in ("closed", "fluid", "gradient")
+        ]
+        before = sizes["trees"]["other"]
+        head = ("multiplexed kernel", "StableHLO lines", f"at {before}", "trace and compile", f"at {before}", "ratio")
+        parts += [table(head, rows), "", machine("kernel_size"), ""]
+    rates = load("kernel_throughput")
+    if rates is not None:
+        about = {
+            "closed": "all results, shares of the latency included",
+            "unshared": "all results without shares",
+            "metrics": "scalar results",
+            "gradient": "gradient of the energy-delay product in every number",
+        }
+        rows = [
+            (
+                text,
+                f"{rates[program]['this']['points_per_s'] / 1e6:.2f} M",
+                f"{rates[program]['other']['points_per_s'] / 1e6:.2f} M",
+                shown(rates[program]["ratio"], 3),
+                f"{rates[program]['this']['operations']:,.0f}",
+                f"{rates[program]['this']['bytes']:,.0f}",
+                f"{rates[program]['bound']['fraction']:.0%} ({rates[program]['bound']['by']})",
+            )
+            for program, text in about.items()
+        ]
+        head = ("closed, every hardware number varied", "points per s", f"at {rates['trees']['other']}", "ratio")
+        parts += [table((*head, "operations per point", "bytes per point", "of the bound"), rows), ""]
+        parts += [machine("kernel_throughput"), ""]
+    answers = load("first_answers")
+    if answers is not None:
+        rows = [
+            (
+                f"`{name.replace('_', ' ')}`",
+                *(_time(entry[side][f"{start}_s"]) for start in ("cold", "warm") for side in ("this", "other")),
+            )
+            for name, entry in answers["commands"].items()
+        ]
+        before = answers["trees"]["other"]
+        head = ("command in a new process", "empty caches", f"at {before}", "again", f"at {before}")
+        parts += [table(head, rows), "", machine("first_answers"), ""]
+    return "\n".join(parts)
+
+
 def performance_tables() -> str:
     """One section per benchmark."""
     parts = []
