@@ -72,6 +72,18 @@ def test_fractions_that_gradients_need_are_possible() -> None:
     assert is_impossible(design.hardware.replace(shareable_fraction=1.5), section)
 
 
+@pytest.mark.parametrize("fidelity", ["closed", "fluid"])
+@pytest.mark.parametrize("chip", PRESETS)
+def test_half_a_unit_is_slower_than_one_and_finite(chip: str, fidelity: str) -> None:
+    _, design = design_of(chip)
+    for name in ("num_digital_units", "num_attention_units"):
+        if hasattr(design.hardware, name):
+            halves = design.set({f"hardware.{name}": np.array([0.5, 0.9, 1.0, 2.0])})
+            latency = pimjax.estimate_batch(halves, fields=["latency_ns"], fidelity=fidelity).latency_ns[:, 0]
+            assert np.isfinite(latency).all(), (name, latency)
+            assert (np.diff(latency) <= 1e-6 * latency[1:]).all(), (name, latency)
+
+
 def test_derived_figures_that_are_not_finite_are_fatal() -> None:
     _, design = design_of("reference")
     huge = design.set(

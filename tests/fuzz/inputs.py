@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ VALUES = st.one_of(
     TEXT,
     st.lists(SAMPLES, max_size=3),
     st.dictionaries(TEXT, SAMPLES, max_size=3),
-)
+).map(copy.deepcopy)  # whoever draws one may change it, and the sample stays
 
 
 def _known_keys() -> tuple[str, ...]:
@@ -83,7 +84,8 @@ def _near(dotted: str) -> st.SearchStrategy[Any]:
         return VALUES
     plain = default.model_dump() if hasattr(default, "model_dump") else default
     plain = list(plain) if isinstance(plain, tuple) else plain
-    return st.one_of(st.just(plain), st.just(plain), VALUES)
+    same = st.just(plain).map(copy.deepcopy)
+    return st.one_of(same, same, VALUES)
 
 
 NEAR = {dotted: _near(dotted) for dotted in KNOWN_KEYS}

@@ -152,7 +152,7 @@ def crew_of(count: Array, units: Array) -> Crew:
     """The crew of `count` tokens and `units` units, arrays of one shape."""
     gaps = arrays.larger(count - 1, 1.0)
     behind = arrays.larger(count, 1.0) - 1
-    low = whole_down(units)
+    low = arrays.larger(whole_down(units), 1.0)  # below one unit the line through one and two goes on
     between = units - low
     fewer, more = whole_down(behind / low), whole_down(behind / (low + 1))
     busy = fewer * low

@@ -46,7 +46,9 @@ def latency(
         each = closed.phase_ns(phase, kind, passes.mvm, passes.tokens, units)
         total = jnp.sum(passes.count * each)
         if fidelity == "fluid":
-            total = total + _simulation_gap(phase, kind, passes, t, run, lax.stop_gradient(units))
+            # whole units are simulated, one at least; of a fraction of one the closed form tells the difference
+            simulated = jnp.maximum(lax.stop_gradient(units), 1)
+            total = total + _simulation_gap(phase, kind, passes, t, run, simulated)
         return total
 
     last_is_moe = jnp.asarray(design.model.last_layer_is_moe, bool)
