@@ -227,6 +227,20 @@ def pick(values: Any, index: int, axis: int = 0) -> Any:
     return values[(slice(None),) * (axis % np.ndim(values)) + (index,)]
 
 
+def chosen(values: Any, index: Any) -> Any:
+    """Entries of the last axis `[..., M]` at whole numbers `[L]`: `[..., L]`; scalars stay as they are.
+
+    >>> chosen(np.array([3.0, 5.0]), np.array([1.0, 1.0, 0.0])).tolist(), chosen(2.0, np.array([0.0]))
+    ([5.0, 5.0, 3.0], 2.0)
+    """
+    if np.ndim(values) == 0:
+        return values
+    if on_device(values, index):
+        place = index.astype(np.int32) if on_device(index) else np.asarray(index, np.int32)
+        return jnp.take(values, place, axis=-1, mode="clip")
+    return np.take(values, np.asarray(index, np.int64), axis=-1)
+
+
 def placed(values: Any, before: int, after: int) -> Any:
     """`values` `[n]` with zeros on both sides."""
     if on_device(values):

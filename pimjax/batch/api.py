@@ -31,7 +31,7 @@ from pimjax.batch.engine import Compiled, Tile, TileShape, Timings, first_shape,
 from pimjax.batch.lanes import configs_of_design
 from pimjax.batch.tile import FIELDS, PAIRINGS, Program, check_mesh, program_key, put
 from pimjax.chips import CHIPS
-from pimjax.config.build import Capacity, Design, build
+from pimjax.config.build import Capacity, Design, build, padded
 from pimjax.config.config import Config
 from pimjax.errors import ConfigError, TraceError, shown
 from pimjax.estimation.kernel import KERNEL_FIDELITIES
@@ -208,15 +208,8 @@ class _Bucket:
             capacity = functools.reduce(Capacity.union, needed)
         else:
             capacity = common_capacity(firsts, requests)
-        self.design = build(configs)[0] if design is None else design
-        padding = capacity.max_experts - self.design.plan.group_of_expert.shape[-1]
-        if padding > 0:  # requests longer than the configurations say do not change experts, unequal buckets may
-            groups: Any = np.pad(
-                np.asarray(self.design.plan.group_of_expert), ((0, 0), (0, padding)), constant_values=-1
-            )
-            self.design = dataclasses.replace(
-                self.design, plan=dataclasses.replace(self.design.plan, group_of_expert=groups)
-            )
+        # requests longer than the configurations say do not change experts, unequal buckets may
+        self.design = padded(build(configs)[0] if design is None else design, capacity)
         common: tuple[bool, ...] = ()
         self.num_layers = deepest(firsts)
         begin = time.perf_counter()

@@ -19,6 +19,7 @@ from pimjax.config import workload as workload_section
 from pimjax.config.build import Design, build
 from pimjax.config.config import Config
 from pimjax.config.loader import load_config
+from pimjax.config.model_arrays import padded_mixers
 from pimjax.errors import ConfigError
 from pimjax.registry import CHIPS
 
@@ -37,6 +38,7 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "model.routing": _one_of(model_section.ROUTING_KINDS),
     "model.attention": _one_of(model_section.ATTENTION_KINDS),
     "model.tied_embeddings": bool,
+    "model.shared_gate": bool,
     "workload.prefill": bool,
     "workload.kv_cache": bool,
     "workload.go_cache": _one_of(workload_section.GO_CACHES),
@@ -64,7 +66,12 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
 _FOLLOWING = {
     "model.num_moe_layers",
     "model.last_layer_is_moe",
-    "model.num_windowed_layers",
+    "model.num_blocks",
+    "model.num_dense_layers",
+    "model.activation_steps",
+    "model.shared_width",
+    "model.post_norms",
+    "model.mixers",
     "workload.prompt_from_trace",
     "workload.context_from_run",
     "plan.num_groups",
@@ -117,7 +124,7 @@ def configs_of_design(design: Design, config: Config | None = None) -> tuple[Des
 def _with_lanes(design: Design) -> tuple[Design, int]:
     """Every leaf with the leading axis, and its length."""
     sizes: dict[int, str] = {}
-    ranks = {"group_of_expert": 1}
+    ranks = {"group_of_expert": 1, "mixers": 2}
     for section in ("hardware", "model", "workload", "plan"):
         part = getattr(design, section)
         for field in dataclasses.fields(part):
@@ -185,6 +192,8 @@ def _check_model(config: Config, lane: Design) -> None:
     made, _ = build(config)
     for field in dataclasses.fields(made.model):
         was, now = getattr(lane.model, field.name), getattr(made.model, field.name)
+        if field.name == "mixers":
+            now = padded_mixers(now, np.shape(was)[0])
         if not np.array_equal(was, now):
             raise ConfigError(
                 f"model.{field.name} of the design is {np.asarray(was)}, but a model that follows from its other leaves "

@@ -12,6 +12,7 @@ from pimjax.array_typing import HostArray
 from pimjax.batch.chunks import Grid
 from pimjax.batch.points import Space
 from pimjax.batch.tables import Column, coded
+from pimjax.config.build import Capacity, build, padded
 
 
 class RowMaker:
@@ -45,7 +46,7 @@ class RowMaker:
         if self._draw is None:
             chosen = tuple(self._drawn)
             space = self.space
-            parameters = lane_parameters(space, 0, self.seed, self.dtype, space.variants[0])
+            parameters = lane_parameters(space, Capacity(), self.seed, self.dtype, space.variants[0])
 
             def one(lane):
                 values = space.lanes.values(parameters, lane)
@@ -58,15 +59,9 @@ class RowMaker:
         return {name: np.asarray(values)[: len(lanes)] for name, values in self._draw(padded).items()}
 
 
-def lane_parameters(space: Space, max_experts: int, seed: int, dtype: np.dtype, variant: Any) -> dict[str, Any]:
+def lane_parameters(space: Space, capacity: Capacity, seed: int, dtype: np.dtype, variant: Any) -> dict[str, Any]:
     """What a lane's design is made from: the variant's design, tables of the axes, and the key of random ones."""
-    from pimjax.config.build import build
-
-    design, _ = build(variant)
-    groups = np.asarray(design.plan.group_of_expert)
-    if max_experts > len(groups):
-        more: Any = np.pad(groups, (0, max_experts - len(groups)), constant_values=-1)
-        design = dataclasses.replace(design, plan=dataclasses.replace(design.plan, group_of_expert=more))
+    design = padded(build(variant)[0], capacity)
     design = dataclasses.replace(design, hardware=jax.tree.map(lambda leaf: np.asarray(leaf, dtype), design.hardware))
     return {
         "design": jax.tree.map(np.asarray, design),

@@ -141,8 +141,8 @@ class Worker:
     def _lane_parameters(self, variant: int) -> Any:
         if self._parameters is None or self._parameters[0] != variant:
             config = self.space.variants[variant]
-            size = self._capacity[program_key(config)].max_experts
-            made = lane_parameters(self.space, size, self.sweep.seed, self.dtype, config)
+            capacity = self._capacity[program_key(config)]
+            made = lane_parameters(self.space, capacity, self.sweep.seed, self.dtype, config)
             self._parameters = (variant, put(made, self.mesh, split=False, dtype=self.dtype))
         return self._parameters[1]
 

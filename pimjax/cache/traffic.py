@@ -258,12 +258,26 @@ def kv_step(token_bytes: ArrayLike, num_tokens: ArrayLike, window: ArrayLike = 0
 
 
 @checks.checked(ConfigError, num_tokens=_COUNT, window=_COUNT)
-def visible_tokens(num_tokens: ArrayLike, window: ArrayLike = 0) -> AnyArray:
+def visible_tokens(num_tokens: ArrayLike, window: ArrayLike = 0, *, chunked: ArrayLike = False) -> AnyArray:
     """Tokens whose keys a query at length ``L`` sees: ``min(L, window)``; window 0 means all.
 
-    >>> visible_tokens(np.array([3, 9]), 4).tolist()
-    [3, 4]
+    Args:
+      num_tokens: ``L``.
+      window: the limit.
+      chunked: bool, the query sees its own chunk of `window` tokens instead: ``(L - 1) mod window + 1``.
+
+    >>> visible_tokens(np.array([3, 9]), 4).tolist(), visible_tokens(np.array([3, 8, 9]), 4, chunked=True).tolist()
+    ([3, 4], [3, 4, 1])
     """
+    seen = _limited(num_tokens, window)
+    if isinstance(chunked, bool) and not chunked:
+        return seen
+    length, size = num_tokens + 0 * seen, arrays.larger(window + 0 * seen, 1)
+    before = length - 1
+    return where(_known(chunked) & (window > 0), before - size * arrays.whole_down(before / size) + 1, seen)
+
+
+def _limited(num_tokens: ArrayLike, window: ArrayLike) -> AnyArray:
     shape = np.broadcast_shapes(np.shape(num_tokens), np.shape(window))  # explicit: no rank promotion
     if arrays.on_device(num_tokens, window):
         num_tokens, window = namespace(num_tokens, window).broadcast_arrays(num_tokens, window)
@@ -271,13 +285,35 @@ def visible_tokens(num_tokens: ArrayLike, window: ArrayLike = 0) -> AnyArray:
     return where(limit > 0, namespace(length, limit).minimum(length, limit), length)
 
 
-def sum_visible_tokens(first: ArrayLike, last: ArrayLike, window: ArrayLike = 0) -> AnyArray:
+def sum_visible_tokens(
+    first: ArrayLike, last: ArrayLike, window: ArrayLike = 0, *, chunked: ArrayLike = False
+) -> AnyArray:
     """Closed form of the sum of ``visible_tokens(L)`` for ``L = first..last`` (0 if `last` < `first`), floating point.
 
-    >>> float(sum_visible_tokens(2, 5, 4))
-    13.0
+    >>> float(sum_visible_tokens(2, 5, 4)), float(sum_visible_tokens(2, 6, 4, chunked=True))
+    (13.0, 12.0)
     """
     low, high, width = _float(first), _float(last), _float(window)
+    limited = _sum_limited(low, high, width)
+    if isinstance(chunked, bool) and not chunked:
+        return limited
+    own = chunk_pairs(high, width) - chunk_pairs(low - 1, width)
+    return where(_known(chunked) & (width > 0), where(high < low, 0.0, own), limited)
+
+
+def chunk_pairs(length: AnyArray, chunk: AnyArray) -> AnyArray:
+    """(query, key) pairs of a causal pass over ``L`` tokens in chunks: of n whole ones and the rest.
+
+    >>> float(chunk_pairs(np.float64(6), np.float64(4)))  # 1 + 2 + 3 + 4, 1 + 2
+    13.0
+    """
+    size = arrays.larger(chunk, 1.0)
+    whole = arrays.whole_down(length / size)
+    rest = length - whole * size
+    return whole * (size * (size + 1) / 2) + rest * (rest + 1) / 2
+
+
+def _sum_limited(low: AnyArray, high: AnyArray, width: AnyArray) -> AnyArray:
     cap = where(width > 0, width, high)
     knee = arrays.larger(arrays.smaller(high, cap), low - 1)  # lengths up to here are below the window
     rising = (knee - low + 1) * (knee + low) / 2

@@ -64,6 +64,8 @@ class Chip:
         takes_routing: whether its fast fidelities depend on a trace; then `inputs` is called with the requests.
         event_options: fields of :class:`EventOptions` that it knows.
         input_fields: hardware numbers that `inputs` depends on.
+        plain_layers_only: whether it knows attention of one kind of head, full or windowed, with two norms in each
+            layer, and no more (see :mod:`pimjax.config.uncosted`); models with anything else are refused.
     """
 
     name: ClassVar[str]
@@ -75,6 +77,7 @@ class Chip:
     takes_routing: ClassVar[bool] = False
     event_options: ClassVar[frozenset[str]] = frozenset()
     input_fields: ClassVar[tuple[str, ...]] = ()
+    plain_layers_only: ClassVar[bool] = True
 
     # --- what a run needs ---------------------------------------------------------------------------------------
 

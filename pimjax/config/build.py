@@ -14,7 +14,8 @@ from pimjax import checks
 from pimjax.config import plan as plan_section
 from pimjax.config import workload as workload_section
 from pimjax.config.config import Config
-from pimjax.config.model import Model, traced_model
+from pimjax.config.mixers import mixer_table
+from pimjax.config.model_arrays import Model, padded_mixers, traced_model
 from pimjax.config.plan import Plan
 from pimjax.config.workload import Workload
 from pimjax.errors import ConfigError, shown
@@ -38,6 +39,7 @@ class Capacity:
     max_layers: int = 1
     max_groups: int = 1
     max_slots: int = 1
+    max_mixers: int = 1  # different kinds of attention (or of recurrent states) in one model
     tile_kinds: tuple[str, ...] = ("calibrated",)  # what `plan.tile` of its designs may be
 
     def __post_init__(self) -> None:
@@ -161,6 +163,19 @@ def build(config: Config | Sequence[Config]) -> tuple[Design, Capacity]:
     return dataclasses.replace(stacked, origin=Origin(configs)), capacity
 
 
+def padded(design: Design, capacity: Capacity) -> Design:
+    """A design whose tables (NumPy, perhaps with leading axes) are as long as those of `capacity`."""
+    groups = np.asarray(design.plan.group_of_expert)
+    more = max(0, capacity.max_experts - groups.shape[-1])
+    groups = np.pad(groups, [(0, 0)] * (groups.ndim - 1) + [(0, more)], constant_values=-1)
+    mixers = padded_mixers(np.asarray(design.model.mixers), capacity.max_mixers)
+    return dataclasses.replace(
+        design,
+        plan=dataclasses.replace(design.plan, group_of_expert=groups),  # pyrefly: ignore[bad-argument-type]
+        model=dataclasses.replace(design.model, mixers=mixers),
+    )
+
+
 def capacity_of(config: Config) -> Capacity:
     """The smallest `Capacity` for one configuration."""
     model, plan, workload = config.model, config.plan, config.workload
@@ -175,6 +190,7 @@ def capacity_of(config: Config) -> Capacity:
         max_layers=model.num_layers,
         max_groups=groups,
         max_slots=workload.context_tokens * min(model.top_k, experts),
+        max_mixers=len(mixer_table(model).rows),
         tile_kinds=(plan.tile,),
     )
 
@@ -194,7 +210,7 @@ def needs_barrier(config: Config) -> bool:
 def _build_one(config: Config, capacity: Capacity) -> Design:
     return Design(
         hardware=config.hardware.arrays(config.numerics),
-        model=traced_model(config.model),
+        model=traced_model(config.model, capacity.max_mixers),
         workload=_workload(config),
         plan=_plan(config, capacity),
         origin=Origin([config]),

@@ -24,6 +24,7 @@ PLAIN_NAMES = {
 
 MAX_WIDTH = 2**24
 MAX_COUNT = 2**16
+MAX_STATE = 2**28  # values of a recurrent state, of a convolution: their small multiples fit an int32
 
 
 class FullLayersConfig(Section):
@@ -73,6 +74,11 @@ class LinearAttentionConfig(Section):
     def values(self) -> int:
         """Width of all values [values]."""
         return self.value_heads * self.value_head_dim
+
+    @property
+    def convolved(self) -> int:
+        """Channels of the convolution: queries, keys and values [values]."""
+        return 2 * self.keys + self.values
 
     @property
     def state_values(self) -> int:

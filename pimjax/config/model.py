@@ -1,13 +1,10 @@
-"""The transformer: widths, experts, the attention of each layer, the router; and its traced twin."""
+"""The transformer: widths, experts, the attention of each layer, the router (its traced twin: model_arrays)."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Literal
 
-import jax
-import numpy as np
-from flax import struct
 from pydantic import model_validator
 
 from pimjax.config.base import Section, option
@@ -23,7 +20,7 @@ from pimjax.config.model_rules import check_model
 
 #: laws of the chips; the activations of ModelConfig that are not listed follow the law of `ACTIVATION_LAWS`
 ACTIVATIONS = ("relu", "gelu", "swiglu")
-#: GeGLU is a GELU and a product, which is the law of SwiGLU; ReLU squared is a ReLU whose square is one more product
+#: GeGLU is a GELU and a product, which is the law of SwiGLU; ReLU squared is a ReLU and a square, each a step of ReLU's
 ACTIVATION_LAWS = {"relu": "relu", "relu2": "relu", "gelu": "gelu", "swiglu": "swiglu", "geglu": "swiglu"}
 ATTENTION_KINDS = ("gqa", "mla")
 ROUTING_KINDS = ("token_choice", "expert_choice")
@@ -221,60 +218,3 @@ class ModelConfig(Section):
     def count_layers(self, kind: LayerKind) -> int:
         """Layers of one attention kind."""
         return sum(self.layer_kind(layer) == kind for layer in range(self.num_layers))
-
-
-@struct.dataclass
-class Model:
-    """Traced twin of :class:`ModelConfig`: integer scalars; kinds as indices into the tuples of this module."""
-
-    d_model: jax.Array
-    d_ff: jax.Array
-    vocab_size: jax.Array
-    num_layers: jax.Array
-    num_moe_layers: jax.Array
-    last_layer_is_moe: jax.Array  # bool
-    num_windowed_layers: jax.Array
-    num_experts: jax.Array
-    top_k: jax.Array
-    activation: jax.Array  # index into ACTIVATIONS
-    routing: jax.Array  # index into ROUTING_KINDS
-    attention: jax.Array  # index into ATTENTION_KINDS
-    num_heads: jax.Array
-    num_kv_heads: jax.Array
-    head_dim: jax.Array
-    kv_lora_rank: jax.Array
-    q_lora_rank: jax.Array
-    rope_head_dim: jax.Array
-    nope_head_dim: jax.Array
-    v_head_dim: jax.Array
-    sliding_window: jax.Array
-    num_shared_experts: jax.Array
-    shared_width: jax.Array  # hidden width of the one shared block; 0: none
-    dense_d_ff: jax.Array
-    tied_embeddings: jax.Array
-
-
-def traced_model(model: ModelConfig) -> Model:
-    """The arrays that kernels read: NumPy int32 and bool scalars.
-
-    >>> int(traced_model(ModelConfig(num_shared_experts=2, d_ff=8)).shared_width)
-    16
-    """
-    numbers: dict[str, Any] = {
-        "num_windowed_layers": model.count_layers("sliding"),
-        "activation": ACTIVATIONS.index(ACTIVATION_LAWS[model.activation]),
-        "routing": ROUTING_KINDS.index(model.routing),
-        "attention": ATTENTION_KINDS.index(model.attention),
-        "num_kv_heads": model.kv_heads,
-        "head_dim": model.head_width,
-        "dense_d_ff": model.dense_width,
-    }
-    flags: dict[str, Any] = {
-        "last_layer_is_moe": model.is_moe_layer(model.num_layers - 1),
-        "tied_embeddings": model.tied_embeddings,
-    }
-    # The other leaves hold what the field or property of the same name says.
-    others = {name: getattr(model, name) for name in Model.__dataclass_fields__ if name not in numbers | flags}
-    whole: dict[str, Any] = {name: np.asarray(value, np.int32) for name, value in (numbers | others).items()}
-    flags = {name: np.asarray(value, np.bool_) for name, value in flags.items()}
-    return Model(**whole, **flags)

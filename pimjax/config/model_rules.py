@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pimjax.config.layer_kinds import MAX_WIDTH, PLAIN_NAMES
+from pimjax.config.layer_kinds import MAX_STATE, MAX_WIDTH, PLAIN_NAMES
 
 if TYPE_CHECKING:
     from pimjax.config.model import ModelConfig
@@ -70,6 +70,15 @@ def _check_products(model: ModelConfig) -> None:
         "linear.value_heads x value_head_dim": model.linear.values if model.linear else 0,
         "mamba's input projection": model.mamba.projected if model.mamba else 0,
     }
+    states = {
+        "values of the state of a linear layer": model.linear.state_values if model.linear else 0,
+        "values of the state of a mamba layer": model.mamba.state_values if model.mamba else 0,
+        "values that a linear layer's convolution multiplies": model.linear.convolved * model.linear.conv_kernel if model.linear else 0,
+        "values that a mamba layer's convolution multiplies": model.mamba.convolved * model.mamba.conv_kernel if model.mamba else 0,
+    }  # fmt: skip
+    for name, count in states.items():
+        if count > MAX_STATE:
+            raise ValueError(f"model: {name} are {count:,}; at most {MAX_STATE:,} are accepted")
     for name, width in products.items():
         if width > MAX_WIDTH:
             raise ValueError(f"model: {name} is a width of {width:,} values; at most {MAX_WIDTH:,} are accepted")

@@ -150,7 +150,7 @@ def _linear(model: ModelConfig) -> int:
     linear = model.linear
     assert linear is not None
     projections = model.d_model * (2 * linear.keys + 2 * linear.values + 2 * linear.value_heads)
-    convolution = (2 * linear.keys + linear.values) * linear.conv_kernel
+    convolution = linear.convolved * linear.conv_kernel
     small = 2 * linear.value_heads + linear.value_head_dim  # decay, time step, norm
     return projections + convolution + small + linear.values * model.d_model
 

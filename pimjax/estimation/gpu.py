@@ -5,12 +5,14 @@ perfect, every kernel at peak. A real GPU is slower, so the comparison favours i
 
 - *bytes*: the weights that the pass touches, once (of experts those that the trace really visits), keys and values
   read and written, gate-output traffic. Activations stay in on-chip memory.
-- *FLOPs*: two per weight and token, and four per (query, key, channel) of attention.
+- *FLOPs*: two per weight and token, four per (query, key, channel) of attention, two per channel of an indexer's pair
+  and per multiplication of a state.
 - All requests of a batch share a pass, the prompts too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -18,12 +20,15 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.cache.capacity import capacity_at, capacity_law
+from pimjax.cache.traffic import sum_visible_tokens, visible_tokens
 from pimjax.config.build import build
 from pimjax.config.config import Config
 from pimjax.config.gpu import GpuConfig
 from pimjax.config.model import ModelConfig
-from pimjax.config.parameters import attention_weights
+from pimjax.config.parameters import attention_weights, layer_attention
 from pimjax.runs.cache_flags import cache_use
+from pimjax.runs.mixers import Mixers, of_layers
+from pimjax.runs.point import Point
 from pimjax.runs.routing import RunRouting
 from pimjax.runs.traffic import step_traffic
 
@@ -43,7 +48,7 @@ class GpuRun(NamedTuple):
 class _Weights(NamedTuple):
     """Weights per layer or in all."""
 
-    attention: float
+    mixers: float  # attention and states of all layers
     router: float  # with shared experts
     dense: float  # feed-forward block of a dense layer
     expert: float
@@ -55,12 +60,18 @@ def _weights(model: ModelConfig) -> _Weights:
     matrices = 3 if model.gated else 2
     expert = matrices * d * model.d_ff
     return _Weights(
-        attention=attention_weights(model),
+        mixers=sum(_mixer_weights(model, layer) for layer in range(model.num_layers)),
         router=d * model.num_experts + matrices * d * model.shared_width,
         dense=matrices * d * model.dense_width,
         expert=expert,
         head=d * model.vocab_size,
     )
+
+
+def _mixer_weights(model: ModelConfig, layer: int) -> float:
+    kind = model.layer_kind(layer)
+    plain = kind in ("sliding", "chunked") or (kind == "full" and model.full_layers is None)
+    return attention_weights(model) if plain else layer_attention(model, kind)
 
 
 def _by_expert(choices: HostArray, copy_of: HostArray) -> HostArray:
@@ -86,40 +97,38 @@ def gpu_run(config: Config, routing: RunRouting, gpu: GpuConfig) -> GpuRun:
         :class:`GpuRun`, float64.
     """
     model, workload = config.model, config.workload
-    weights, layers = _weights(model), model.num_layers
+    weights, dense = _weights(model), int(build(config)[0].model.num_dense_layers)
     batch, prompt, steps = workload.batch_size, workload.num_prompt_tokens, workload.generated_tokens - 1
     moe, experts = model.num_moe_layers, model.num_experts
-    fixed = layers * weights.attention + moe * weights.router + (layers - moe) * weights.dense
-    channels = model.num_heads * (model.head_width + (model.v_head_dim or model.head_width)) / 2
-    windowed = np.array([model.is_windowed_layer(layer) for layer in range(layers)])
+    fixed = weights.mixers + moe * weights.router + dense * weights.dense
+    mixing = _Mixing(config)
     used = _by_expert(routing.prompt, routing.copy_of)
     lengths = prompt + 1 + np.arange(steps)
 
     def time(
-        tokens: HostArray, passes: HostArray, pairs: HostArray, touched: HostArray, cached: HostArray
+        tokens: HostArray, passes: HostArray, mixed: HostArray, touched: HostArray, cached: HostArray
     ) -> HostArray:
-        flops = 2 * (tokens * fixed + passes * weights.expert + batch * weights.head) + 4 * pairs * channels
+        flops = 2 * (tokens * fixed + passes * weights.expert + batch * weights.head) + mixed
         moved = gpu.value_bytes * (fixed + touched * weights.expert + weights.head) + cached
         return np.stack([flops / (1e3 * gpu.peak_tflops), moved / gpu.bandwidth_gb_per_s])  # ns
 
-    row = _row_bytes(config) / workload.kv_bytes * gpu.value_bytes  # keys and values of one token and layer
-    whole = _pairs(np.array([prompt]), windowed, model.sliding_window)
+    size = gpu.value_bytes / workload.kv_bytes
+    prompts = np.array([1.0 * prompt])
     first = time(
         np.array([1.0 * batch * prompt]),
         np.array([1.0 * used.sum()]),
-        batch * whole,
+        batch * mixing.flops(prompts, whole=True),
         np.array([1.0 * used.any(axis=(0, 2)).sum()]),
-        np.array([1.0 * batch * layers * prompt * row]),
+        batch * size * mixing.held(prompts),
     )
     by_experts = model.routing == "expert_choice"
     use = cache_use(config)
     single, stored = bool(use.reads_kv), bool(use.go_used)
-    seen = np.where(windowed[:, None], np.minimum(lengths, model.sliding_window or lengths), lengths)  # [L, D]
+    mixed = batch * mixing.flops(1.0 * lengths, whole=not single)
     if single:
-        tokens, pairs, cached = np.full(steps, 1.0 * batch), batch * seen.sum(axis=0), batch * row * seen.sum(axis=0)
+        tokens, cached = np.full(steps, 1.0 * batch), batch * size * mixing.read(1.0 * lengths)
     else:
-        tokens, pairs = 1.0 * batch * lengths, batch * _pairs(lengths, windowed, model.sliding_window)
-        cached = batch * row * layers * lengths
+        tokens, cached = 1.0 * batch * lengths, batch * size * mixing.held(1.0 * lengths)
     if single or stored:
         new = _by_expert(routing.steps, routing.copy_of)
         passes, touched = new.sum(axis=(0, 1, 3)), new.any(axis=0).sum(axis=(0, 2))
@@ -128,10 +137,10 @@ def gpu_run(config: Config, routing: RunRouting, gpu: GpuConfig) -> GpuRun:
         passes, touched = batch * moe * experts * _capacities(config, lengths), np.full(steps, moe * experts)
     else:
         passes, touched = batch * moe * model.top_k * lengths, np.full(steps, used.any(axis=(0, 2)).sum())
-    each = time(tokens, 1.0 * passes, pairs, 1.0 * touched, cached)
+    each = time(tokens, 1.0 * passes, mixed, 1.0 * touched, cached)
     step_ns = each.max(axis=0)
     held = gpu.value_bytes * (fixed + moe * experts * weights.expert + (2 - model.tied_embeddings) * weights.head)
-    resident = batch * layers * row * workload.context_tokens * workload.kv_cache
+    resident = batch * size * float(mixing.held(1.0 * workload.context_tokens)) * workload.kv_cache
     prefill_ns = float(first.max()) if workload.prefill else 0.0
     total = prefill_ns + float(step_ns.sum())
     return GpuRun(
@@ -145,19 +154,48 @@ def gpu_run(config: Config, routing: RunRouting, gpu: GpuConfig) -> GpuRun:
     )
 
 
-def _row_bytes(config: Config) -> float:
-    from pimjax.cache.kv_layout import kv_token_bytes
+class _Mixing:
+    """Attention and states of all layers, one sequence: what they compute and what of caches they touch."""
 
-    design = build(config)[0]
-    return float(kv_token_bytes(design.model, design.workload))
+    def __init__(self, config: Config) -> None:
+        model, self.point = config.model, Point(build(config)[0])
+        self.rows = np.arange(len(self.point.design.model.mixers))
+        # keys and values of latent attention differ in width
+        self.values = (model.v_head_dim or model.head_width) / model.head_width if model.attention == "mla" else 1.0
 
+    def _sum(self, each: Callable[[Mixers], HostArray]) -> HostArray:
+        found = [of_layers(self.point, row) for row in self.rows]
+        return sum((own.blocks * each(own) for own in found), np.float64(0.0))
 
-def _pairs(lengths: HostArray, windowed: HostArray, window: int) -> HostArray:
-    """(query, key) pairs of a causal pass over `lengths` tokens, all layers; float `[D]`."""
-    whole = lengths * (lengths + 1.0) / 2
-    knee = np.minimum(lengths, window)
-    cut = knee * (knee + 1.0) / 2 + (lengths - knee) * float(window)
-    return (~windowed).sum() * whole + windowed.sum() * cut
+    def flops(self, lengths: HostArray, *, whole: bool) -> HostArray:
+        """Of the last query at each length, or of all of them; float `[D]`."""
+        every = lengths * (lengths + 1) / 2 if whole else lengths
+        queries = lengths if whole else np.ones_like(lengths)
+
+        def each(own: Mixers) -> HostArray:
+            limit = {"chunked": own.is_chunked}
+            seen = (
+                sum_visible_tokens(np.ones_like(lengths), lengths, own.window, **limit)
+                if whole
+                else visible_tokens(lengths, own.window, **limit)
+            )
+            own_flops = 2 * (1 + self.values) * own.width * seen + 2 * own.products * queries
+            return own_flops + 2 * (own.index_width + own.index_heads) * every
+
+        return self._sum(each)
+
+    def read(self, lengths: HostArray) -> HostArray:
+        """Bytes that a decode step at each length reads, and those of states that it writes; float `[D]`."""
+
+        def each(own: Mixers) -> HostArray:
+            seen = visible_tokens(lengths, own.window, chunked=own.is_chunked)
+            return own.token_bytes * seen + own.index_bytes * lengths + own.read_bytes + own.written_bytes
+
+        return self._sum(each)
+
+    def held(self, lengths: HostArray) -> HostArray:
+        """Bytes of all keys, values and states at each length; float `[D]`."""
+        return self._sum(lambda own: (own.token_bytes + own.index_bytes) * lengths + own.read_bytes)
 
 
 def _capacities(config: Config, lengths: HostArray) -> HostArray:

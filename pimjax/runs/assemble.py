@@ -13,6 +13,7 @@ import numpy as np
 from pimjax.array_typing import HostArray
 from pimjax.config.build import Capacity
 from pimjax.config.config import Config
+from pimjax.config.mixers import mixer_table
 from pimjax.errors import CapacityError
 from pimjax.runs.cache_flags import cache_use
 from pimjax.runs.counts import PassCounts, no_counts
@@ -73,7 +74,8 @@ def inputs_from_counts(
     taken = frame.spread(routing.taken.mean(axis=(0, 2)) if steps else np.zeros(routing.num_layers))
     return RunCounts(
         is_moe=frame.is_moe,
-        is_windowed=frame.is_windowed,
+        has_feed_forward=frame.has_feed_forward,
+        mixer=frame.mixer,
         group_sizes=frame.group_sizes(),
         prompt=prompt,
         prompt_profile=profile,
@@ -91,10 +93,12 @@ class _Frame:
 
     def __init__(self, config: Config, routing: RunRouting, capacity: Capacity) -> None:
         self.config, self.routing, self.capacity = config, routing, capacity
-        layers = range(config.model.num_layers)
-        pad = capacity.max_layers - config.model.num_layers
-        self.is_moe = np.pad(np.array([config.model.is_moe_layer(layer) for layer in layers], bool), (0, pad))
-        self.is_windowed = np.pad(np.array([config.model.is_windowed_layer(layer) for layer in layers], bool), (0, pad))
+        table = mixer_table(config.model)
+        pad = (0, capacity.max_layers - len(table.of_block))
+        self.is_moe = np.pad(np.array(table.is_moe, bool), pad)
+        self.mixer = np.pad(np.array(table.of_block, np.int32), pad)
+        feeds = np.pad(np.array(table.has_feed_forward, bool), pad)
+        self.has_feed_forward = None if all(table.has_feed_forward) else feeds
 
     def spread(self, values: HostArray) -> HostArray:
         """`[MoE layers, ...]` -> `[L, ...]`, float64."""
@@ -190,7 +194,7 @@ class _Frame:
         table = np.stack([shape[name] for name in ("slots", "passes", "first", "last")], axis=-1).reshape(-1, 4)
         out = np.zeros((4, STEP_KINDS))
         share, begins = np.zeros((2, layers, STEP_KINDS))
-        if count:
+        if count and layers:
             unique, inverse = np.unique(table, axis=0, return_inverse=True)
             weight = np.bincount(inverse.reshape(-1), minlength=len(unique))
             rank = np.argsort(np.argsort(-weight, kind="stable"), kind="stable")

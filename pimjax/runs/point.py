@@ -143,6 +143,11 @@ class Point:
             chosen = arrays.where(flag, value, chosen)
         return chosen
 
+    @cached_property
+    def router_outputs(self) -> Any:
+        """Outputs of a router: one for each expert, and the gate of the shared block."""
+        return self.model.num_experts + arrays.where(self.design.model.shared_gate, 1.0, 0.0 * self.model.num_experts)
+
     # --- caches (docs/caches.md) --------------------------------------------------------------------------------
 
     @cached_property

@@ -28,7 +28,7 @@ def trimmed(counts: RunCounts, layers: int | None) -> RunCounts:
     steps = counts.token_steps
     return dataclasses.replace(
         counts,
-        **{name: cut(getattr(counts, name)) for name in ("is_moe", "is_windowed", "group_sizes", "taken")},
+        **{name: cut(getattr(counts, name)) for name in ("is_moe", "has_feed_forward", "mixer", "group_sizes", "taken")},
         prompt=windows(counts.prompt),
         prompt_profile=cut(counts.prompt_profile),
         step=windows(counts.step),
@@ -39,10 +39,18 @@ def trimmed(counts: RunCounts, layers: int | None) -> RunCounts:
 
 @checks.checked(ConfigError, runs=checks.each(checks.instance(RunCounts, "RunCounts"), "RunCounts of schedule_inputs"))
 def alike(runs: Sequence[RunCounts]) -> list[RunCounts]:
-    """Counts with the same leaves: where some have shared return links, all count slots by (loads, busy groups).
+    """Counts with the same leaves: where some have shared return links, all count slots by (loads, busy groups); where
+    some have layers without a feed-forward part, all say which layers have one.
 
     Without shared links a slot takes as long however many groups are busy: all slots stand at 0 busy groups.
     """
+    if any(one.has_feed_forward is not None for one in runs):
+        runs = [
+            one
+            if one.has_feed_forward is not None
+            else dataclasses.replace(one, has_feed_forward=np.ones(np.shape(one.is_moe), bool))
+            for one in runs
+        ]
     if all(one.prompt.busy_hist is None for one in runs):
         return list(runs)
 

@@ -1,6 +1,6 @@
 """What the fast fidelities know of a run's routing: a pytree of counts, free of hardware.
 
-Axes: `L` model layers padded to the capacity (layers without experts hold zeros), `G` groups, `S` slots, `K` sampled
+Axes: `L` blocks of the model (its layers, but for models whose layers are single blocks) padded to the capacity (layers without experts hold zeros), `G` groups, `S` slots, `K` sampled
 lengths (0: nothing is generated after the prefill), `Q` kinds of one-token windows. Every leaf is an array; stack two schedules of equal shapes with
 `jax.tree.map` to batch them.
 """
@@ -60,7 +60,8 @@ class RunCounts:
     """Routing of one run as counts; made by :func:`pimjax.runs.inputs.schedule_inputs`."""
 
     is_moe: Any  # [L] bool, layer has routed experts
-    is_windowed: Any  # [L] bool, attention of the layer sees a sliding window
+    has_feed_forward: Any  # [L] bool, something feeds forward behind the mixer; None: in every layer
+    mixer: Any  # [L] int, row of the model's table of mixers: what attention, or which state, the layer has
     group_sizes: Any  # [L, G] members of each group; 0: no such group
     prompt: PassWindows  # one prefill pass
     prompt_profile: SlotProfile | None  # fluid only

@@ -9,6 +9,9 @@ Formulas: :mod:`pimjax.cache.traffic`. Decisions where the definitions leave roo
   writes one, and writes what the variant keeps.
 - `authors`: bytes are reported, they cost neither time nor energy.
 - *Token choice* has no gate-output cache.
+- *States* (linear attention, Mamba-2) are cached where keys and values are: a decode step reads and writes the state
+  of every sequence once, with the inputs its convolution keeps; a prefill holds it on the chip and writes it at its end.
+- *Sparse attention* reads the keys and values its indexer picked and the indexer's own keys of all tokens.
 """
 
 from __future__ import annotations
@@ -21,9 +24,9 @@ from pimjax import arrays
 from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import namespace, where
 from pimjax.cache.capacity import capacity_at, largest_capacity, law_of
-from pimjax.cache.kv_layout import kv_token_bytes
 from pimjax.cache.traffic import list_update_accesses, lists_held, rows_held, visible_tokens
 from pimjax.config.build import Design
+from pimjax.runs.mixers import Mixers, of_layers
 from pimjax.runs.point import Point, point_of
 
 
@@ -39,7 +42,6 @@ class Moved(NamedTuple):
 class _Sizes(NamedTuple):
     """Bytes of single things, and capacities."""
 
-    token: AnyArray  # keys and values of one token; 0 where they save nothing
     row: AnyArray  # one token's output
     score: AnyArray
     experts: AnyArray
@@ -52,7 +54,6 @@ def _sizes(point: Point) -> _Sizes:
     most = largest_capacity(law_of(point.design.model, point.design.workload))
     score = workload.score_bytes
     return _Sizes(
-        token=where(point.reads_kv, kv_token_bytes(model, workload), 0.0),
         row=model.d_model * workload.activation_bytes,
         score=score,
         experts=model.num_experts,
@@ -61,14 +62,18 @@ def _sizes(point: Point) -> _Sizes:
     )
 
 
-def prompt_traffic(design: Design | Point, *, is_moe: ArrayLike) -> Moved:
+def prompt_traffic(design: Design | Point, *, is_moe: ArrayLike, mixer: ArrayLike = 0) -> Moved:
     """Bytes of the prefill pass, per layer and sequence (all posted).
 
     Args:
         design: leaves scalars.
         is_moe: bool `[L]`.
+        mixer: whole numbers `[L]`, rows of the model's table of mixers.
     """
     point = point_of(design)
+    own = of_layers(point, mixer)
+    written = (own.token_bytes + own.index_bytes) * point.workload.prompt_tokens + own.read_bytes
+    written = where(point.reads_kv, written, 0.0)
     size, prompt = point.once(_sizes), point.workload.prompt_tokens
     ints = point.design
     held = point.real(capacity_at(law_of(ints.model, ints.workload), ints.workload.prompt_tokens))
@@ -77,7 +82,7 @@ def prompt_traffic(design: Design | Point, *, is_moe: ArrayLike) -> Moved:
     go = go + where(point.reads_kv, 0.0, prompt * size.row)  # summed outputs, for steps that recompute attention
     zero = np.zeros(np.shape(is_moe))
     go = where(point.go_costs, go, 0.0)
-    return Moved(zero, arrays.spread(size.token * prompt, np.shape(is_moe)), zero, where(is_moe, go, 0.0))
+    return Moved(zero, arrays.spread(written, np.shape(is_moe)), zero, where(is_moe, go, 0.0))
 
 
 def step_traffic(
@@ -88,6 +93,7 @@ def step_traffic(
     is_moe: ArrayLike,
     admitted: ArrayLike,
     taken: ArrayLike,
+    mixer: ArrayLike = 0,
 ) -> Moved:
     """Bytes of the decode step that brings a sequence to `length` tokens, per layer. Arguments broadcast.
 
@@ -100,8 +106,10 @@ def step_traffic(
         is_moe: bool.
         admitted: experts that run.
         taken: threshold lists that store the new score.
+        mixer: whole number, row of the model's table of mixers.
     """
     point = point_of(design)
+    own = of_layers(point, mixer)
     length, visible, admitted, taken = (point.real(value) for value in (length, visible, admitted, taken))
     size, reads_kv, lists = point.once(_sizes), point.reads_kv, point.go_is_threshold
     scores = size.experts * size.score
@@ -111,24 +119,30 @@ def step_traffic(
     # lists are read and written when the scores are known; without keys and values they are read with the hidden states
     kept = where(lists, where(reads_kv, 2.0 * updates, updates), scores + admitted * size.row)
     after = kept + where(reads_kv, 0.0, size.row)
+    read = own.token_bytes * visible + own.index_bytes * length + own.read_bytes
+    written = own.token_bytes + own.index_bytes + own.written_bytes
+    shape = np.broadcast_shapes(np.shape(visible), np.shape(mixer))
     return Moved(
-        size.token * visible,
-        arrays.spread(size.token, np.shape(visible)),
+        arrays.spread(where(reads_kv, read, 0.0), shape),
+        arrays.spread(where(reads_kv, written, 0.0), shape),
         where(counted, before, 0.0),
         where(counted, after, 0.0),
     )
 
 
-def resident_bytes(design: Design | Point, *, windowed: ArrayLike, is_moe: ArrayLike) -> AnyArray:
+def resident_bytes(design: Design | Point, *, mixer: ArrayLike, is_moe: ArrayLike) -> AnyArray:
     """Bytes that all caches of all sequences hold at the longest context; float `[]`.
 
     Args:
-        windowed, is_moe: bool `[L]`; entries from `design.model.num_layers` on are padding.
+        mixer: whole numbers `[L]`, rows of the model's table of mixers.
+        is_moe: bool `[L]`; entries of both from `design.model.num_blocks` on are padding.
     """
     point = point_of(design)
+    own = of_layers(point, mixer)
     size, longest = point.once(_sizes), point.workload.max_context_tokens
-    real = np.arange(np.shape(is_moe)[0]) < point.design.model.num_layers
-    kv = size.token * visible_tokens(longest, where(windowed, point.model.sliding_window, 0.0))
+    real = np.arange(np.shape(is_moe)[0]) < point.design.model.num_blocks
+    kept = own.token_bytes * _tokens_kept(own, longest) + own.index_bytes * longest + own.read_bytes
+    kv = where(point.reads_kv, kept, 0.0)
     full = rows_held(longest, size.experts, size.most, size.score, size.row)
     go = where(point.go_is_threshold, lists_held(size.experts, size.most, size.score), full)
     go = go + where(point.reads_kv, 0.0, longest * size.row)
@@ -136,10 +150,15 @@ def resident_bytes(design: Design | Point, *, windowed: ArrayLike, is_moe: Array
     return point.workload.batch_size * namespace(kv, go).sum(where(real, kv + go, 0.0))
 
 
-def sram_share(design: Design | Point, *, windowed: ArrayLike, is_moe: ArrayLike) -> AnyArray:
+def _tokens_kept(own: Mixers, length: AnyArray) -> AnyArray:
+    """Tokens of a sequence whose keys and values stay in the cache."""
+    return visible_tokens(length, where(own.keeps_all, 0.0, own.window))
+
+
+def sram_share(design: Design | Point, *, mixer: ArrayLike, is_moe: ArrayLike) -> AnyArray:
     """Fraction of the resident bytes that the SRAM holds, 0 to 1."""
     point = point_of(design)
-    held = resident_bytes(point, windowed=windowed, is_moe=is_moe)
+    held = resident_bytes(point, mixer=mixer, is_moe=is_moe)
     size = point.hardware.sram_cache_bytes
     return where(held > 0, arrays.smaller(1.0, size / arrays.larger(held, 1.0)), 0.0)
 

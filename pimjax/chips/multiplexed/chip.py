@@ -37,6 +37,7 @@ class MultiplexedChip(Chip):
     takes_routing = True
     event_options = frozenset({"timeline"})
     input_fields = ("out_links",)
+    plain_layers_only = False
 
     def check(self, config: Config) -> None:
         """A calibrated core has the size it was measured at."""

@@ -139,14 +139,14 @@ def _counts(point: Point, run: Run, work: Work) -> dict[str, AnyArray]:
         "communication_in": work.both,
         "communication_norm": work.sequences,
         "digital_add": where(point.local, work.wide, work.wide + work.strips),
-        "mha": run.layers * work.sequences,
-        "layer_norm": work.tokens * (2 * run.layers + run.moe_layers) + work.sequences,
+        "mha": run.blocks * work.sequences,
+        "layer_norm": work.norms + work.gates,
         "multinomial": work.sequences,
         "expert_pass": work.passes,
         "input_load": work.loads,
         "router": where(point.routes_on_units, work.gates, 0.0),
     }
-    acts = work.expert_acts + work.dense_acts
+    acts = work.passes + work.shared + work.dense
     for name, mine in zip(ACTIVATION_COMPONENTS, point.activation_is, strict=True):
         counts[name] = where(mine, acts, 0.0)
     return counts
@@ -157,12 +157,11 @@ def _flops(point: Point, shape: Geometry, run: Run, work: Work) -> tuple[AnyArra
     model = point.model
     width, experts = model.d_model, model.num_experts
     rate = 2 - 1 / point.hardware.crossbar_cols
-    weights = shape.sums("weights").times(work.uses)
-    weights = weights + where(point.routes_on_units, work.gates * width * experts, 0.0)
-    normed = 10 * (2 * run.layers * work.tokens * width + work.gates * experts)
-    attention = work.attention_pairs * (4 * model.num_heads * model.head_dim + 3)
+    weights = shape.sums(point, "weights").times(work.uses)
+    weights = weights + where(point.routes_on_units, work.gates * width * point.router_outputs, 0.0)
+    normed = 10 * ((work.norms - work.sequences) * width + work.gates * experts)
     sampled = work.sequences * (10 * width + 512)
     acts = work.passes * model.d_ff
     of_experts = work.passes * rate * (shape.expert_up.weights + shape.expert_down.weights) + acts
-    every = rate * weights + normed + work.wide * width + attention + sampled + acts
+    every = rate * weights + normed + work.wide * width + work.attention_flops + sampled + acts
     return every, of_experts + work.combines * width

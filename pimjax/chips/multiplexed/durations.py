@@ -70,6 +70,9 @@ class Durations(NamedTuple):
     add: Any  # ADD(d)
     combine_add: Any  # ADD(d) if combination and residual of MoE layers run on digital units, else 0
     norm: Any  # NORM(d)
+    post_norms: Any  # of what attention or a dense block adds to the residual (0: there are none)
+    first_norm: Any  # of the experts' input (0: that of the layer is theirs)
+    ending: Any  # norms of what the experts add to the residual, and the addition (0 if the links add)
     gate: Any  # NORM(E)
     router_digital: Any  # router on a digital unit (0 if on crossbars)
     router: LinearTime
@@ -83,6 +86,7 @@ class Durations(NamedTuple):
     shared_down: LinearTime
     dense_act: Any  # activation of a dense block or shared expert: local, part of a flight
     dense_act_job: Any  # the same on a digital unit
+    shared_act_job: Any
     embed: Any  # one token's embedding: DRAM transfer, or crossbar read
     embed_flight: Any  # added after it (links of a crossbar read)
     sampling: Any
@@ -149,7 +153,7 @@ def durations(
     activation = _activation(point, shares)
     rows = _rows(point, mvm, link, add_of(columns), shares)
     up, down = rows(shape.expert_up.rows), rows(shape.expert_down.rows)
-    inner, dense = rows(shape.qkv.rows), rows(shape.dense_down.rows)
+    dense = rows(shape.dense_down.rows)
     act_local, act_pass = where(local, activation(columns), 0.0), activation(model.d_ff)
     product = mux + mvm
     returned = product + link
@@ -161,8 +165,10 @@ def durations(
     per_result = where(shares_out, shape.expert_down.strips / where(shares_out, hardware.out_links, 1.0), 0.0)
 
     lookup = part("embedding", row / hardware.dram_bandwidth_gb_per_s)
-    router_work = part("router", model.d_model * model.num_experts / hardware.router_values_per_ns)
-    add = add_of(model.d_model)
+    router_work = part("router", model.d_model * point.router_outputs / hardware.router_values_per_ns)
+    add, norm = add_of(model.d_model), part("layer_norm", norm_rate * model.d_model)
+    post = norm * model.post_norms
+    late = norm * (model.post_norms + arrays.larger(model.moe_norms, 1.0) - 1)
     return Durations(
         mvm=mvm,
         mux=mux,
@@ -185,20 +191,24 @@ def durations(
         down_strips=shape.expert_down.strips,
         add=add,
         combine_add=where(point.inline, 0.0, add),
-        norm=part("layer_norm", norm_rate * model.d_model),
+        norm=norm,
+        post_norms=post,
+        first_norm=where(model.moe_norms > 0, norm, 0.0),
+        ending=where(point.inline, 0.0, add + late),
         gate=part("layer_norm", norm_rate * model.num_experts),
         router_digital=where(point.routes_on_units, router_work, 0.0),
-        router=inner.unless_none(shape.router),
-        qkv=inner.of(shape.qkv),
+        router=up.unless_none(shape.router),
+        qkv=up.of(shape.qkv),
         expand=rows(shape.expand.rows).unless_none(shape.expand),
         output=rows(shape.output.rows).of(shape.output),
-        head=inner.of(shape.head),
-        dense_up=inner.of(shape.dense_up),
+        head=up.of(shape.head),
+        dense_up=up.of(shape.dense_up),
         dense_down=dense.of(shape.dense_down),
         shared_up=up.unless_none(shape.shared_up),
-        shared_down=down.unless_none(shape.shared_down),
+        shared_down=rows(shape.shared_down.rows).unless_none(shape.shared_down),
         dense_act=act_local,
         dense_act_job=where(local, 0.0, activation(model.dense_d_ff)),
+        shared_act_job=where(local, 0.0, activation(model.shared_width)),
         embed=where(point.looks_up, lookup, mvm),
         embed_flight=where(point.looks_up, 0.0, link),
         sampling=part("multinomial", hardware.sampling_latency_ns),
@@ -245,7 +255,8 @@ def _activation(point: Point, shares: bool) -> Any:
     """Width -> time of one activation of this model's kind."""
     hardware = point.hardware
     per_value = point.by_activation(0.0, hardware.gelu_latency_ns_per_256, hardware.swiglu_latency_ns_per_256) / 256
-    base = point.by_activation(hardware.relu_latency_ns, hardware.gelu_latency_base_ns, hardware.swiglu_latency_base_ns)
+    relu = point.model.activation_steps * hardware.relu_latency_ns
+    base = point.by_activation(relu, hardware.gelu_latency_base_ns, hardware.swiglu_latency_base_ns)
     if not shares:
         return lambda width: per_value * width + base
     places = np.array([TIMED.index(name) for name in ACTIVATION_COMPONENTS], float)

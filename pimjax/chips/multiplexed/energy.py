@@ -37,7 +37,6 @@ def energy_and_busy(
     """Energy and busy time per component. `largest`: members of the largest group."""
     hardware, model, workload = point.hardware, point.model, point.workload
     local = point.local
-    norms = 2 * run.layers * work.tokens + work.sequences
     # one product; with the authors' scale 0.2 + 0.8/g
     product = where(point.design.plan.energy_scale_with_sharing, 0.2 + 0.8 / largest, 1.0) * tile.mvm_energy_nj
     add_energy, link_rate = hardware.add_energy_nj_per_256 / 256, hardware.link_energy_nj_per_256 / 256
@@ -45,7 +44,7 @@ def energy_and_busy(
     strip_energy = add_energy * hardware.crossbar_cols
     act_energy = (
         point.by_activation(
-            hardware.relu_energy_nj_per_256, hardware.gelu_energy_nj_per_256, hardware.swiglu_energy_nj_per_256
+            model.activation_steps * hardware.relu_energy_nj_per_256, hardware.gelu_energy_nj_per_256, hardware.swiglu_energy_nj_per_256
         )
         / 256
     )
@@ -55,7 +54,7 @@ def energy_and_busy(
     sram_bytes = run.sram * (work.kv_bytes + work.go_bytes)
     width = model.d_model
     lookup_time = where(point.looks_up, work.tokens * width * workload.activation_bytes / bandwidth, 0.0)
-    routed = where(point.routes_on_units, work.gates * width * model.num_experts, 0.0)
+    routed = where(point.routes_on_units, work.gates * width * point.router_outputs, 0.0)
     units = (
         hardware.num_digital_units * hardware.digital_unit_area_mm2
         + hardware.num_attention_units * hardware.attention_unit_area_mm2
@@ -70,7 +69,7 @@ def energy_and_busy(
         "passive": passive * latency,
         "tier_linear": product * products,
         "communication": link_energy * links,
-        "layer_norm": hardware.norm_energy_nj_per_256 / 256 * (norms * width + work.gates * model.num_experts),
+        "layer_norm": hardware.norm_energy_nj_per_256 / 256 * (work.norms * width + work.gates * model.num_experts),
         "digital_add": add_energy * work.wide * width + strip_energy * strips_units,
         "dram_kv": active * kv_time,
         "dram_go": active * go_time,
@@ -83,13 +82,13 @@ def energy_and_busy(
     }
     act_time = where(
         local,
-        (work.expert_acts + work.dense_acts) * time.dense_act,
-        work.expert_acts * time.act_job + work.dense_acts * time.dense_act_job,
+        (work.passes + work.shared + work.dense) * time.dense_act,
+        work.passes * time.act_job + work.shared * time.shared_act_job + work.dense * time.dense_act_job,
     )
     strip_add_time = hardware.add_latency_ns_per_256 / 256 * hardware.crossbar_cols + hardware.add_latency_base_ns
     cycle = hardware.crossbar_cols / (hardware.accumulator_lanes * hardware.accumulator_frequency_ghz)
     added = where(point.inline, work.wide - work.combining, work.wide) * time.add + strips_units * strip_add_time
-    normed = norms * time.norm + work.gates * time.gate
+    normed = work.norms * time.norm + work.gates * time.gate
     routing, sampling = work.gates * time.router_digital, work.sequences * time.sampling
     busy = {
         "tier_linear": products * time.mvm,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pimjax.array_typing import HostArray
+from pimjax.cache.traffic import visible_tokens
 from pimjax.chips.multiplexed.attention import attention_cost
 from pimjax.chips.multiplexed.cost import Times, assemble
 from pimjax.chips.multiplexed.graph import LayerWork, PassGraph, PassWork, pass_graph
@@ -20,9 +21,11 @@ from pimjax.chips.multiplexed.work import run_of
 from pimjax.chips.run_cost import COMPONENTS, RunCost
 from pimjax.config.build import Capacity, Design, build
 from pimjax.config.config import Config
+from pimjax.config.mixers import mixer_table
 from pimjax.errors import PimjaxError
 from pimjax.event import EventLog, run
 from pimjax.runs.inputs import inputs_from_routing
+from pimjax.runs.mixers import of_layers
 from pimjax.runs.point import Point
 from pimjax.runs.requests import with_prompt
 from pimjax.runs.routing import RunRouting, run_routing
@@ -118,14 +121,14 @@ class _Bench:
     def __init__(self, config: Config, design: Design, routing: RunRouting) -> None:
         self.config, self.routing = config, routing
         self.point = Point(design)
-        self.layers = config.model.num_layers
-        self.is_moe = np.array([config.model.is_moe_layer(layer) for layer in range(self.layers)])
-        self.windowed = np.array([config.model.is_windowed_layer(layer) for layer in range(self.layers)])
+        self.table = mixer_table(config.model)
+        self.layers = len(self.table.of_block)
+        self.is_moe, self.mixer = np.array(self.table.is_moe), np.array(self.table.of_block)
         sizes = [np.bincount(groups).max(initial=1) for groups in routing.group_of_expert]
         self.largest_group = int(max(sizes, default=1))
         self.timed: TimedDesign = timed_design(self.point, self.largest_group)
         self.dense_all, self.experts_all = bool(self.point.dense_all), bool(self.point.experts_all)
-        self.sram = float(sram_share(self.point, windowed=self.windowed, is_moe=self.is_moe))
+        self.sram = float(sram_share(self.point, mixer=self.mixer, is_moe=self.is_moe))
         plan = config.plan
         self.rules = MoeRules(
             barrier=bool(design.plan.barrier),
@@ -153,10 +156,10 @@ class _Bench:
 
     def _whole(self, length: int, choices: HostArray, *, is_prompt: bool) -> PassWork:
         """A pass of all `length` tokens of one sequence."""
-        moved = prompt_traffic(self.point, is_moe=self.is_moe)
+        moved = prompt_traffic(self.point, is_moe=self.is_moe, mixer=self.mixer)
         if not is_prompt:
             moved = Moved(*(np.zeros_like(part) for part in moved))
-        time = attention_cost(self.point, float(length), whole=True, windowed=self.windowed).time
+        time = attention_cost(self.point, float(length), whole=True, mixer=self.mixer).time
         return self._work(
             np.zeros(length, np.int64), np.arange(length), choices, np.asarray(time)[:, None], self._per_sequence(moved)
         )
@@ -165,7 +168,7 @@ class _Bench:
         """A decode step that recomputes the prefix (its experts too, unless their outputs are stored)."""
         if self.experts_all:
             return self._whole(length, self.routing.prefix(sequence, length), is_prompt=False)
-        time = attention_cost(self.point, float(length), whole=True, windowed=self.windowed).time
+        time = attention_cost(self.point, float(length), whole=True, mixer=self.mixer).time
         row = self.routing.steps[sequence][:, step : step + 1]
         moved = self._step_moved([sequence], step, length)
         return self._work(np.zeros(length, np.int64), np.array([length - 1]), row, np.asarray(time)[:, None], moved)
@@ -173,7 +176,7 @@ class _Bench:
     def _cached(self, step: int, length: int) -> PassWork:
         """A decode step with caches: one token of every sequence."""
         batch = self.config.workload.batch_size
-        time = attention_cost(self.point, float(length), whole=False, windowed=self.windowed).time
+        time = attention_cost(self.point, float(length), whole=False, mixer=self.mixer).time
         rows = np.swapaxes(self.routing.steps[:, :, step], 0, 1)  # [L, B, E]
         attention = np.repeat(np.asarray(time)[:, None], batch, axis=1)
         moved = self._step_moved(list(range(batch)), step, length)
@@ -184,15 +187,16 @@ class _Bench:
         admitted, taken = np.zeros((2, self.layers, len(sequences)))
         admitted[index] = self.routing.steps[sequences, :, step].sum(axis=-1).T
         taken[index] = self.routing.taken[sequences, :, step].T
-        window = np.where(self.windowed, self.config.model.sliding_window, 0)
-        visible = np.where(window > 0, np.minimum(window, length), length)[:, None]
+        own = of_layers(self.point, self.mixer[:, None])
+        visible = visible_tokens(np.float64(length), own.window, chunked=own.is_chunked) + np.zeros((self.layers, 1))
         moved = step_traffic(
             self.point,
             float(length),
-            visible.astype(float),
+            visible,
             is_moe=self.is_moe[:, None],
             admitted=admitted,
             taken=taken,
+            mixer=self.mixer[:, None],
         )
         return self._per_sequence(moved, len(sequences))
 
@@ -229,7 +233,9 @@ class _Bench:
                     input_hold=plan.input_hold,
                 )
                 moe += 1
-            layers.append(LayerWork(windows, attention[layer], *(part[layer] for part in moved)))
+            kind, feeds = self.table.of_block[layer], self.table.has_feed_forward[layer]
+            times = (attention[layer], *(part[layer] for part in moved))
+            layers.append(LayerWork(windows, *times, mixer=kind, feeds=feeds))
         prefetch = plan.dram_overlap == "prefetch"
         return PassWork(
             sequence_of_token=sequence_of_token,
@@ -237,7 +243,9 @@ class _Bench:
             layers=layers,
             rules=self.rules,
             num_units=int(hardware.num_digital_units),
-            shared_experts=config.model.num_shared_experts,
+            shared=config.model.shared_width > 0,
+            post_norms=int(self.point.model.post_norms),
+            moe_norms=config.model.moe_norms,
             prefetch_ns=hardware.kv_prefetch_bytes / hardware.dram_bandwidth_gb_per_s if prefetch else None,
             leftover_ns=0.0,
             lookup=plan.embedding == "lookup",

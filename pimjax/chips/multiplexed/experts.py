@@ -103,9 +103,8 @@ def free_experts(time: Durations, phases: Phases, counts: Counts, slots_ns: Any,
     used = counts.makespan > 0
     start = where(used, phases.load * counts.first_loads + phases.flight, 0.0)
     last_pass = start + where(used, slots_ns, 0.0)
-    ending = where(phases.combine_add > 0, phases.add, 0.0)
     residual = _last_chain(time, phases, counts, last_pass, shared)
-    return FreeTimes(start, last_pass, residual + ending, ending)
+    return FreeTimes(start, last_pass, residual + phases.ending, phases.ending)
 
 
 def _last_chain(time: Durations, phases: Phases, counts: Counts, last_pass: Any, shared: Array) -> Any:
@@ -127,7 +126,7 @@ def _last_chain(time: Durations, phases: Phases, counts: Counts, last_pass: Any,
 def additions_per_token(counts: Counts, tokens: Array, shared: Array) -> Array:
     """Mean additions of a token's results: all but its first, which is stored; `[points, L]`."""
     first = arrays.where(shared > 0, 0.0, tokens - counts.unrouted)
-    adds = arrays.larger(counts.passes - first, 0.0) + (arrays.larger(shared, 1.0) - 1) * tokens
+    adds = arrays.larger(counts.passes - first, 0.0)
     return adds / arrays.larger(tokens, 1.0)
 
 
@@ -143,7 +142,7 @@ def closed_experts(
         counts: of the passes.
         slots_ns: :func:`slots_time`, `[points, L]`.
         after: what follows each residual on the units.
-        shared: shared experts.
+        shared: 1 where a shared block's result is there already, else 0.
     """
     tokens, units = crew.count, crew.units
     free = free_experts(time, phases, counts, slots_ns, shared=shared)
@@ -191,7 +190,7 @@ def single_token_experts(
     from_last = where(several, last + add * kinds.last, 0.0)
     end = larger(larger(from_first, from_second), from_last)
     end = where(used, end, 0.0)  # shared experts' own additions are over by then
-    ending = where(add > 0, time.add, 0.0)
+    ending = time.ending
 
     def mean(value: Any) -> Any:
         each = total(spread(value, np.shape(kinds.share)) * kinds.share, -1)

@@ -43,6 +43,8 @@ class LayerWork:
     go_read: HostArray  # before the gate
     go_write: HostArray  # posted after the gate
     sram_read: HostArray  # on-chip part of the KV read
+    mixer: int = 0  # row of the model's table of mixers
+    feeds: bool = True  # something feeds forward behind the mixer
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class PassWork:
     layers: list[LayerWork]
     rules: MoeRules
     num_units: int
-    shared_experts: int
+    shared: bool  # experts that see every token, in one block
+    post_norms: int  # of what attention adds to the residual, and of what feeds forward: 0 or 1 each
+    moe_norms: int
     prefetch_ns: float | None  # DRAM time that may be read ahead; None: no prefetch
     leftover_ns: float  # posted writes of the pass before, still on the DRAM channel
     lookup: bool  # embeddings from DRAM
@@ -78,7 +82,7 @@ def pass_graph(work: PassWork, times: Durations) -> PassGraph:
     """Build the graph of one pass."""
     tokens = np.arange(len(work.sequence_of_token))
     build = JobGraphBuilder(KINDS, resources(len(work.layers), work.rules.num_groups, work.num_units))
-    bench = Bench(build, times)
+    bench = Bench(build, times, np.array([layer.mixer for layer in work.layers]))
     posted = _leftover(bench, work.leftover_ns)
     stream = _embedding(bench, work, tokens)
     start = stream
@@ -91,9 +95,13 @@ def pass_graph(work: PassWork, times: Durations) -> PassGraph:
         attention, go_read = _attention(
             bench, work, layer, index, stream, tokens, ready_marks[index], kv_done[index], posted
         )
-        normed = _after_attention(bench, work, index, attention, tokens)
-        if layer.windows is None:
-            stream = _dense(bench, index, normed, tokens)
+        added = _after_attention(bench, work, index, attention, tokens)
+        first = min(work.moe_norms, 1) if layer.windows is not None else 0  # the experts' input has its own
+        normed = bench.norms(added, tokens, 1 + first) if layer.feeds else added
+        if not layer.feeds:
+            stream = added
+        elif layer.windows is None:
+            stream = _dense(bench, work, index, normed, tokens)
         else:
             moe[index] = _experts(bench, work, layer, index, normed, go_read, tokens, posted)
             stream = moe[index].residual
@@ -146,7 +154,7 @@ def _attention(
     norm = bench.units("norm", np.full(len(tokens), bench.times.norm), tokens)
     bench.after(stream, norm)
     projected = bench.linear("qkv", index, norm, tokens)
-    if bench.times.expand.flight > 0:
+    if bench.of("expand", index).flight > 0:
         projected = bench.linear("expand", index, projected, tokens)
     bench.after(projected, ready[sequence])
     attention = build.add("attention", layer.attention, build.resource("attention"))
@@ -169,34 +177,31 @@ def _attention(
 
 
 def _after_attention(bench: Bench, work: PassWork, index: int, attention: HostArray, tokens: HostArray) -> HostArray:
-    """Output projection, residual addition, norm before the feed-forward part."""
+    """Output projection, its norm where there is one, residual addition."""
     output = bench.linear("output", index, attention[work.sequence_of_token], tokens)
+    output = bench.norms(output, tokens, work.post_norms)
     added = bench.units("add", np.full(len(tokens), bench.times.add), tokens)
     bench.after(output, added)
-    norm = bench.units("norm", np.full(len(tokens), bench.times.norm), tokens)
-    bench.follow(added, norm)
-    return norm
+    return added
 
 
-def _dense(bench: Bench, index: int, normed: HostArray, tokens: HostArray) -> HostArray:
+def _dense(bench: Bench, work: PassWork, index: int, normed: HostArray, tokens: HostArray) -> HostArray:
     out = _feed_forward(bench, index, normed, tokens, "dense")
+    out = bench.norms(out, tokens, work.post_norms)
     residual = bench.units("residual", np.full(len(tokens), bench.times.add), tokens)
     bench.after(out, residual)
     return residual
 
 
-def _feed_forward(
-    bench: Bench, index: int, source: HostArray, tokens: HostArray, name: str, count: int = 1
-) -> HostArray:
-    """Up, activation, down of a dense block or of `count` shared experts side by side."""
+def _feed_forward(bench: Bench, index: int, source: HostArray, tokens: HostArray, name: str) -> HostArray:
+    """Up, activation, down of a dense block or of the shared one."""
     times = bench.times
     # pyrefly: ignore[bad-argument-type]
     hidden = bench.linear(f"{name}_up", index, source, tokens, extra=times.dense_act)
-    job = times.dense_act_job if name == "dense" else times.act_job
+    job = times.dense_act_job if name == "dense" else times.shared_act_job
     if job > 0:
-        act = bench.units("dense activation", np.full((len(tokens), count), job), tokens[:, None])
-        for column in range(count):
-            bench.after(hidden, act[:, column])
+        act = bench.units(f"{name} activation", np.full(len(tokens), job), tokens)
+        bench.after(hidden, act)
         hidden = act
     return bench.linear(f"{name}_down", index, hidden, tokens)
 
@@ -233,9 +238,8 @@ def _experts(
         posted.append(write)
 
     extra: list[tuple[HostArray, HostArray]] = []
-    if work.shared_experts:
-        out = _feed_forward(bench, index, normed, tokens, "shared", work.shared_experts)
-        extra += [(tokens, out)] * work.shared_experts
+    if work.shared:
+        extra.append((tokens, _feed_forward(bench, index, normed, tokens, "shared")))
     stored = np.setdiff1d(tokens, work.expert_tokens)
     if len(stored):
         extra.append((stored, gates[stored]))  # read from the cache before the gate
@@ -248,6 +252,7 @@ def _experts(
         extra,
         len(tokens),
         work.order.get(index),
+        work.post_norms + max(work.moe_norms - 1, 0),
     )
 
 

@@ -50,6 +50,7 @@ def expert_phase(
     extra: list[tuple[HostArray, HostArray]],
     num_tokens: int,
     order: HostArray | None = None,
+    norms: int = 0,
 ) -> MoeJobs:
     """Add the expert phase of one layer.
 
@@ -62,6 +63,7 @@ def expert_phase(
         extra: further results (shared experts, stored outputs): tokens of the pass and their jobs `[n]` or `[n, k]`.
         num_tokens: n, tokens of the pass; each gets a residual.
         order: permutation of results that gives each token's chain of additions; default (slot, group).
+        norms: of the experts' sum, before it is added to the residual; not with additions in the links.
     """
     times = bench.times
     ready = _ready_marks(bench, rules, windows, gates)
@@ -85,7 +87,9 @@ def expert_phase(
         order = np.lexsort((np.arange(len(result_token)), result_slot, result_token))
     unrouted = np.setdiff1d(np.arange(num_tokens), result_token)
     source = _unrouted_sources(bench, rules, windows, gates, tokens, ready, unrouted)
-    residual, adds, added = _combine(bench, rules, result_token, result_jobs, order, num_tokens, unrouted, source)
+    residual, adds, added = _combine(
+        bench, rules, result_token, result_jobs, order, num_tokens, unrouted, source, norms
+    )
     if len(adds):
         work.append(adds)
         work_slot.append(result_slot[added])
@@ -236,16 +240,21 @@ def _combine(
     num_tokens: int,
     unrouted: HostArray,
     source: list[HostArray],
+    norms: int,
 ) -> tuple[HostArray, HostArray, HostArray]:
-    """Chains of additions per token and the residual; returns (residual [n], additions, the result each adds)."""
+    """Chains of additions per token, norms of their sum and the residual; returns (residual [n], additions, the result each adds)."""
     times = bench.times
     none = np.zeros(0, np.int64)
     tokens = np.arange(num_tokens)
     if rules.inline:  # added on the way: done with the last result
         return _rows_of_tokens(num_tokens, result_token, result_jobs, unrouted, source), none, none
     residual = bench.units("residual", np.full(num_tokens, times.add), tokens)
+    entry = residual
+    if norms:
+        entry = bench.units("norm", np.full(num_tokens, times.norm), tokens)
+        bench.follow(bench.norms(entry, tokens, norms - 1), residual)
     for token, jobs in zip(unrouted, source, strict=True):
-        bench.follow(jobs, residual[token])
+        bench.follow(jobs, entry[token])
     if not len(result_token):
         return residual, none, none
     token, jobs = result_token[order], result_jobs[order]
@@ -261,9 +270,9 @@ def _combine(
     later = where[~is_first[where - 1]]
     bench.follow(add_of[later - 1], add_of[later])
     ends = np.flatnonzero(is_last & ~is_first)
-    bench.follow(add_of[ends], residual[token[ends]])
+    bench.follow(add_of[ends], entry[token[ends]])
     alone = np.flatnonzero(is_last & is_first)
-    bench.after(jobs[alone], residual[token[alone]])
+    bench.after(jobs[alone], entry[token[alone]])
     return residual, adds, order[where]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from pimjax.array_typing import HostArray
 from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, Durations, LinearTime, durations
 from pimjax.chips.multiplexed.geometry import LINEARS
-from pimjax.chips.parts.dual import Dual, value_of
+from pimjax.chips.parts.dual import Dual, chosen, value_of
 from pimjax.chips.run_cost import COMPONENTS
 from pimjax.config.build import Design
 from pimjax.errors import CapacityError
@@ -23,13 +23,31 @@ from pimjax.event import JobGraphBuilder, ResourceGroup, exclusive, pool, unlimi
 from pimjax.event.jobs import UNLIMITED
 from pimjax.runs.point import Point, point_of
 
+MIXED = ("qkv", "expand", "output")
+"""Linear layers that differ between the kinds of mixers of a model."""
+MOST_MIXERS = 10
+"""Kinds of mixers that a model can have: full, sliding, chunked, sparse with and without an indexer, linear, Mamba."""
+
+
+def linear_kinds(name: str, mixer: int) -> tuple[str, str]:
+    """Kinds of the two jobs of a linear layer of a mixer.
+
+    >>> linear_kinds("qkv", 0), linear_kinds("qkv", 1)
+    (('qkv issue', 'qkv flight'), ('qkv issue, mixer 1', 'qkv flight, mixer 1'))
+    """
+    of = f", mixer {mixer}" if mixer else ""
+    return f"{name} issue{of}", f"{name} flight{of}"
+
+
 KINDS = (
     "wait",  # zero-length marks
-    *(f"{name} issue" for name in LINEARS),
-    *(f"{name} flight" for name in LINEARS),
+    *(linear_kinds(name, 0)[0] for name in LINEARS),
+    *(linear_kinds(name, 0)[1] for name in LINEARS),
+    *(kind for mixer in range(1, MOST_MIXERS) for name in MIXED for kind in linear_kinds(name, mixer)),
     "partial sum",
     "expert activation",
     "dense activation",
+    "shared activation",
     "embedding",
     "embedding link",
     "add",
@@ -62,7 +80,7 @@ KINDS = (
 class TimedDesign(NamedTuple):
     """Durations of a design as plain numbers, and how each divides among the components."""
 
-    times: Durations  # Python floats (LinearTime fields likewise)
+    times: Durations  # Python floats (LinearTime fields likewise; arrays `[M]` where kinds of mixers differ)
     split: dict[str, HostArray]  # kind -> [C], fractions that sum to 1 (0 for marks)
 
 
@@ -81,11 +99,24 @@ def timed_design(design: Design | Point, largest_group: int) -> TimedDesign:
         )
     with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
         found = durations(point, largest_group, shares=True)
-    times = jax.tree.map(lambda time: float(value_of(time)), found, is_leaf=lambda leaf: isinstance(leaf, Dual))
-    return TimedDesign(times, _splits(found))
+    times = jax.tree.map(lambda time: _plain(value_of(time)), found, is_leaf=lambda leaf: isinstance(leaf, Dual))
+    return TimedDesign(times, _splits(found, np.shape(point.model.mixers)[0]))
 
 
-def _splits(parts: Durations) -> dict[str, HostArray]:
+def _plain(value: Any) -> Any:
+    return np.asarray(value, np.float64) if np.ndim(value) else float(value)
+
+
+def of_mixer(linear: LinearTime, mixer: int) -> LinearTime:
+    """The times of a linear layer in the blocks with one mixer."""
+
+    def own(time: Any) -> Any:
+        return chosen(time, np.array([mixer]))[0] if np.ndim(value_of(time)) else time
+
+    return LinearTime(*map(own, linear))
+
+
+def _splits(parts: Durations, mixers: int) -> dict[str, HostArray]:
     def fraction(time: Dual) -> HostArray:
         share = np.pad(time.tangent, (FIRST_TIMED, len(COMPONENTS) - 1 - LAST_TIMED))
         total = share.sum()
@@ -97,12 +128,16 @@ def _splits(parts: Durations) -> dict[str, HostArray]:
     split = dict.fromkeys(KINDS, np.zeros(len(COMPONENTS)))
     for name in LINEARS:
         linear: LinearTime = getattr(parts, name)
-        split[f"{name} issue"] = fraction(linear.issue)
-        rest = linear.flight - linear.issue
-        split[f"{name} flight"] = fraction(rest + parts.dense_act if name in ("dense_up", "shared_up") else rest)
+        for mixer in range(mixers if name in MIXED else 1):
+            own = of_mixer(linear, mixer)
+            issue, flight = linear_kinds(name, mixer)
+            split[issue] = fraction(own.issue)
+            rest = own.flight - own.issue
+            split[flight] = fraction(rest + parts.dense_act if name in ("dense_up", "shared_up") else rest)
     by_field = {
         "expert activation": parts.act_job,
         "dense activation": parts.dense_act_job,
+        "shared activation": parts.shared_act_job,
         "embedding": parts.embed,
         "embedding link": parts.embed_flight,
         "norm": parts.norm,
@@ -154,6 +189,7 @@ class Bench:
 
     build: JobGraphBuilder
     times: Durations
+    mixer_of_layer: HostArray  # int [L], row of the model's table of mixers
 
     def wires(self, kind: str, duration: Any, token: Any = 0) -> HostArray:
         """Jobs that start the instant they are ready."""
@@ -177,6 +213,19 @@ class Bench:
         where = np.nonzero(rows >= 0)
         self.build.connect(rows[where], np.asarray(job)[where[0]])
 
+    def norms(self, source: HostArray, token: HostArray, count: int) -> HostArray:
+        """`count` norms of each token one after the other, behind `source`, `[n]` or rows of jobs."""
+        for _ in range(count):
+            norm = self.units("norm", np.full(len(token), self.times.norm), token)
+            self.after(source, norm)
+            source = norm
+        return source
+
+    def of(self, name: str, layer: int) -> LinearTime:
+        """The times of a linear layer in one layer of the model."""
+        time: LinearTime = getattr(self.times, name)
+        return of_mixer(time, int(self.mixer_of_layer[layer])) if name in MIXED else time
+
     def linear(self, name: str, layer: int, source: HostArray, token: HostArray, extra: float = 0.0) -> HostArray:
         """An unshared linear layer for tokens whose inputs are the jobs `source`; returns its result jobs, `[n]` or
         `[n, strips]`.
@@ -184,10 +233,11 @@ class Bench:
         The issue job holds the layer's crossbars for one interval; the flight covers the rest of the way and
         `extra` (a local activation). Digital accumulation adds one chain per strip on the units.
         """
-        time: LinearTime = getattr(self.times, name)
+        time = self.of(name, layer)
+        issues, flights = linear_kinds(name, int(self.mixer_of_layer[layer]) if name in MIXED else 0)
         place = self.build.resource(f"{name} of layer", layer)
-        issue = self.build.add(f"{name} issue", np.full(len(token), time.issue), place, token=token)
-        flight = self.wires(f"{name} flight", np.full(len(token), time.flight - time.issue + extra), token)
+        issue = self.build.add(issues, np.full(len(token), time.issue), place, token=token)
+        flight = self.wires(flights, np.full(len(token), time.flight - time.issue + extra), token)
         self.after(source, issue)
         self.follow(issue, flight)
         # pyrefly: ignore[bad-argument-type]

@@ -71,7 +71,7 @@ def _cost(point: Point, schedule: RunCounts, capacity: Capacity, fidelity: str, 
     else:
         shares = arrays.as_real(np.zeros(len(COMPONENTS)), point.dtype, device=point.device)
     flags = {
-        status.CAPACITY_EXCEEDED: (point.design.model.num_layers > np.shape(schedule.is_moe)[-1])
+        status.CAPACITY_EXCEEDED: (point.design.model.num_blocks > np.shape(schedule.is_moe)[-1])
         | other_tile(point, capacity.tile_kinds)
     }
     if fidelity == "fluid":

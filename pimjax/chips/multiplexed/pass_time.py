@@ -21,6 +21,7 @@ from pimjax.chips.multiplexed.phases import (
     either,
     embedding_phase,
     gate_phase,
+    mixer_phase,
     project,
     through_units,
 )
@@ -50,6 +51,7 @@ class Passes(NamedTuple):
     attention: Any  # of one sequence
     decode: Decode | None  # None: prefills only
     is_moe: Array  # bool
+    feeds: Array | None  # bool, something feeds forward; None: in every layer
     is_last: Array  # bool, from the last layer on
 
 
@@ -67,7 +69,7 @@ def work_after(phases: Phases, is_last: Array, is_staggered: Array | bool) -> Af
     token is a sequence of its own and is sampled (`is_staggered`)."""
     return After(
         where(is_last, where(is_staggered, phases.norm, 0.0), phases.norm),
-        where(is_last, where(is_staggered, phases.head_work, 0.0), phases.project_work),
+        where(is_last, where(is_staggered, phases.head_work, 0.0), phases.next_projection.work),
     )
 
 
@@ -97,13 +99,15 @@ def pass_times(passes: Passes, experts: ExpertTimes) -> PassTimes:
     if decode is not None:
         experts = _with_stored(passes, decode, experts, gated, ready)
 
-    dense = through_units(crew, dense_phase(phases, crew, normed), phases.add + after.norm)
+    dense = through_units(crew, dense_phase(phases, crew, normed), phases.residual + after.norm)
+    if passes.feeds is not None:
+        dense = either(passes.feeds, dense, mixer_phase(phases, crew, attended, after.norm, after.work))
     done = _once(passes, either(passes.is_moe, delayed(experts.normed, ready), dense))
     end = done.last + phases.tail
     if decode is not None:
         heads = larger(done.last, done.first + phases.head_issue * crew.behind) + phases.tail - phases.norm
         end = where(decode.is_staggered, heads, end)
-    layers = where(passes.is_last, end, project(phases, crew, done).last)
+    layers = where(passes.is_last, end, project(phases.next_projection, crew, done).last)
     if decode is not None:
         exposed = _exposed_reads(passes, decode, start.last - phases.embed * crew.count, layers)
         waits = _attention(passes, decode, exposed).last - attended.last
@@ -191,7 +195,7 @@ def _windows(passes: Passes, experts: ExpertTimes, gated: Stream, crowded: Strea
 def _with_stored(passes: Passes, decode: Decode, experts: ExpertTimes, gated: Stream, ready: Any) -> ExpertTimes:
     """The newest token through its experts, all others through their residual and norm alone."""
     norm = passes.after.norm
-    old = through_units(passes.crew, gated, passes.phases.add + norm)
+    old = through_units(passes.crew, gated, passes.phases.residual + norm)
     first, last = old.first - ready, old.last - ready
     normed = Stream(first, larger(last, experts.residual + norm))
     return experts._replace(

@@ -14,7 +14,7 @@ from pimjax import arrays
 from pimjax.array_typing import Array
 from pimjax.arrays import whole_down, whole_up
 from pimjax.chips.multiplexed.durations import Durations
-from pimjax.chips.parts.dual import larger, spread, where
+from pimjax.chips.parts.dual import chosen, larger, spread, where
 
 
 class Stream(NamedTuple):
@@ -38,6 +38,14 @@ class LinearPhase(NamedTuple):
         return self.flight + self.chains
 
 
+class Projection(NamedTuple):
+    """Queries, keys and values (or what a state reads) of one layer [ns]."""
+
+    span: Any  # of a token alone
+    issue: Any
+    work: Any  # unit time of a token
+
+
 class Phases(NamedTuple):
     """Times that the phases of a pass read, all `[points, L]` [ns]; `is_digital` `[]`."""
 
@@ -47,12 +55,13 @@ class Phases(NamedTuple):
     combine_add: Any
     norm: Any
     gate: Any
-    before_gate: Any  # residual, norm and digital router
+    residual: Any  # addition, after the norm of what is added where there is one
+    ending: Any  # the same behind the experts, 0 where the links add
+    before_gate: Any  # residual, norms and digital router
     embed: Any
     embed_flight: Any
-    project_span: Any  # queries, keys and values of a token alone
-    project_issue: Any
-    project_work: Any
+    projection: Projection
+    next_projection: Projection  # of the layer after
     pace: Any  # queries after the first one follow at this interval
     output: LinearPhase
     router: LinearPhase
@@ -71,34 +80,40 @@ class Phases(NamedTuple):
     partial: Any  # unit time of one expert pass: partial sums and activation
 
 
-def phases_of(time: Durations, units: Array, shape: tuple[int, int]) -> Phases:
-    """What phases read of the durations, on `units` digital units."""
+def phases_of(time: Durations, units: Array, shape: tuple[int, int], *, mixer: Array, is_moe: Array) -> Phases:
+    """What phases read of the durations, on `units` digital units. `mixer`, `is_moe`: `[L]` of the layers."""
 
     def linear(name: str) -> LinearPhase:
         issue, flight, chain, strips = getattr(time, name)
         return LinearPhase(issue, flight, chain * whole_up(strips / units), chain * strips)
 
     def everywhere(tree: Any) -> Any:
-        return (
-            LinearPhase(*(spread(value, shape) for value in tree)) if isinstance(tree, tuple) else spread(tree, shape)
-        )
+        return type(tree)(*map(everywhere, tree)) if isinstance(tree, tuple) else spread(tree, shape)
+
+    def by_layer(tree: Any, index: Any) -> Any:
+        """Of each kind of mixer -> of each layer."""
+        return type(tree)(*(chosen(value, index) for value in tree))
 
     qkv, expand, head = linear("qkv"), linear("expand"), linear("head")
-    project_work = qkv.work + expand.work
+    projection = Projection(qkv.span + expand.span, larger(qkv.issue, expand.issue), qkv.work + expand.work)
+    own = by_layer(projection, mixer)
+    following = by_layer(projection, arrays.join([mixer[1:], mixer[-1:]]))
+    residual = time.add + time.post_norms
     is_digital = time.qkv.chain + time.up_chain + time.down_chain + time.act_job > 0
     spread_out = {
         "add": time.add,
         "combine_add": time.combine_add,
         "norm": time.norm,
         "gate": time.gate,
-        "before_gate": time.add + time.norm + time.router_digital,
+        "residual": residual,
+        "ending": time.ending,
+        "before_gate": residual + time.norm + time.router_digital,
         "embed": time.embed,
         "embed_flight": time.embed_flight,
-        "project_span": qkv.span + expand.span,
-        "project_issue": larger(qkv.issue, expand.issue),
-        "project_work": project_work,
-        "pace": larger(qkv.issue, (time.add + time.norm + project_work) / units),
-        "output": linear("output"),
+        "projection": own,
+        "next_projection": following,
+        "pace": larger(chosen(qkv.issue, mixer), (residual + time.norm + own.work) / units),
+        "output": by_layer(linear("output"), mixer),
         "router": linear("router"),
         "dense_up": linear("dense_up"),
         "dense_down": linear("dense_down"),
@@ -114,11 +129,11 @@ def phases_of(time: Durations, units: Array, shape: tuple[int, int]) -> Phases:
         "scheduler": time.scheduler,
         "partial": partial_work(time),
     }
-    return Phases(
-        is_digital=is_digital,
-        adds_in_links=(time.combine_add <= 0) & ~is_digital,
-        **{name: everywhere(value) for name, value in spread_out.items()},
-    )
+    made = {name: everywhere(value) for name, value in spread_out.items()}
+    # the experts' input may have a norm of its own
+    first = where(spread(is_moe, shape), spread(time.first_norm, shape), 0.0)
+    made["before_gate"] = made["before_gate"] + first
+    return Phases(is_digital=is_digital, adds_in_links=(time.combine_add <= 0) & ~is_digital, **made)
 
 
 def flight_of(time: Durations, units: Array) -> Any:
@@ -205,9 +220,9 @@ def either(condition: Any, first: Stream, second: Stream) -> Stream:
     return Stream(*(where(condition, a, b) for a, b in zip(first, second, strict=True)))
 
 
-def project(phases: Phases, crew: Crew, normed: Stream) -> Stream:
+def project(projection: Projection, crew: Crew, normed: Stream) -> Stream:
     """Queries, keys and values; unit time for partial sums is counted where the tokens come from."""
-    return in_turn(crew, normed, phases.project_issue, phases.project_span)
+    return in_turn(crew, normed, projection.issue, projection.span)
 
 
 def embedding_phase(phases: Phases, crew: Crew) -> Stream:
@@ -215,8 +230,8 @@ def embedding_phase(phases: Phases, crew: Crew) -> Stream:
     read = delayed(Stream(phases.embed, phases.embed * (crew.behind + 1)), phases.embed_flight)
     service = phases.add + phases.norm
     queued = through_units(crew, read, service)
-    fluid = in_turn(crew, read, (service + phases.project_work) / crew.units, service)
-    return project(phases, crew, either(phases.is_digital, fluid, queued))
+    fluid = in_turn(crew, read, (service + phases.projection.work) / crew.units, service)
+    return project(phases.projection, crew, either(phases.is_digital, fluid, queued))
 
 
 def gate_phase(phases: Phases, crew: Crew, attended: Stream, go_read: Any, other: Any) -> tuple[Stream, Stream]:
@@ -239,6 +254,15 @@ def gate_phase(phases: Phases, crew: Crew, attended: Stream, go_read: Any, other
     if go_read is not None:  # one channel
         routed = in_turn(crew, routed, go_read, go_read)
     return normed, delayed(routed, phases.gate)
+
+
+def mixer_phase(phases: Phases, crew: Crew, attended: Stream, norm: Any, work: Any) -> Stream:
+    """Attention to the next layer's norm (`norm`) where nothing feeds forward; `work`: partial sums after it."""
+    output, service = phases.output, phases.residual + norm
+    queued = through_units(crew, in_turn(crew, attended, output.issue, output.flight), service)
+    each = output.work + service + work
+    crowded = in_turn(crew, attended, larger(output.issue, each / crew.units), output.span + service)
+    return either(phases.is_digital, crowded, queued)
 
 
 def dense_phase(phases: Phases, crew: Crew, normed: Stream) -> Stream:

@@ -26,6 +26,7 @@ from pimjax.chips.multiplexed.pass_time import Decode, Passes, pass_times, work_
 from pimjax.chips.multiplexed.phases import crew_of, phases_of
 from pimjax.chips.multiplexed.work import Run
 from pimjax.chips.parts.dual import Dual, join, larger, largest, pick, total, value_of, where
+from pimjax.runs.mixers import of_layers
 from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
 from pimjax.runs.traffic import Moved, step_traffic
@@ -101,14 +102,14 @@ def run_times(
     """Latency of a run. Kernel; `at` = :func:`nodes`, `time` the durations, with their shares if `shares`."""
     points, layers = np.shape(at.attention)
     shape = (points, layers)
-    units, shared = point.hardware.num_digital_units, point.model.num_shared_experts
-    phases = phases_of(time, units, shape)
+    units, shared = point.hardware.num_digital_units, where(point.model.shared_width > 0, 1.0, 0.0 * run.batch)
+    phases = phases_of(time, units, shape, mixer=schedule.mixer, is_moe=schedule.is_moe)
     crew = crew_of(arrays.spread(at.tokens[:, None], shape), arrays.spread(units, shape))
     is_decode = np.broadcast_to(np.arange(shape[0])[:, None] > 0, shape)
     decode = None
     if at.memory is not None:
         decode = _decode(point, at.memory, is_decode, shares)
-    is_last = arrays.spread(np.arange(shape[1]) >= point.design.model.num_layers - 1, shape)
+    is_last = arrays.spread(np.arange(shape[1]) >= point.design.model.num_blocks - 1, shape)
     after = work_after(phases, is_last, False if decode is None else decode.is_staggered)
 
     counts, slots_ns = _windows(point, schedule, time, shape)
@@ -143,6 +144,7 @@ def run_times(
         attention=share_of("mha_comp", at.attention, shares=shares),
         decode=decode,
         is_moe=arrays.spread(schedule.is_moe, shape),
+        feeds=None if schedule.has_feed_forward is None else arrays.spread(schedule.has_feed_forward, shape),
         is_last=is_last,
     )
     found = pass_times(passes, experts)
@@ -225,8 +227,9 @@ def _windows(point: Point, schedule: RunCounts, time: Durations, shape: tuple[in
 
 def _memory_at(point: Point, schedule: RunCounts, run: Run, lengths: AnyArray) -> MemoryTimes:
     """Decode steps at `lengths` `[K, 1]` tokens, `[K, L]`."""
-    windowed, is_moe = schedule.is_windowed[None], schedule.is_moe[None]
-    visible = visible_tokens(lengths, arrays.where(windowed, point.model.sliding_window, 0.0))
+    mixer, is_moe = schedule.mixer[None], schedule.is_moe[None]
+    own = of_layers(point, mixer)
+    visible = visible_tokens(lengths, own.window, chunked=own.is_chunked)
     moved = step_traffic(
         point,
         lengths,
@@ -234,8 +237,9 @@ def _memory_at(point: Point, schedule: RunCounts, run: Run, lengths: AnyArray) -
         is_moe=is_moe,
         admitted=schedule.step.passes[None] / run.batch,
         taken=schedule.taken[None],
+        mixer=mixer,
     )
-    return _memory(point, run, moved, attention_cost(point, lengths, whole=False, windowed=windowed).time)
+    return _memory(point, run, moved, attention_cost(point, lengths, whole=False, mixer=mixer).time)
 
 
 def _memory(point: Point, run: Run, moved: Moved, attention: AnyArray) -> MemoryTimes:

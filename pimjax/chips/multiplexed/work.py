@@ -15,6 +15,7 @@ from pimjax.arrays import larger, where
 from pimjax.cache.traffic import sum_visible_tokens
 from pimjax.chips.multiplexed.attention import AttentionCost, attention_cost, attention_total
 from pimjax.chips.multiplexed.geometry import Geometry, Sums
+from pimjax.runs.mixers import of_layers
 from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
 from pimjax.runs.traffic import Moved, prompt_traffic, sram_share, step_traffic
@@ -29,7 +30,7 @@ class Run(NamedTuple):
     prompt: AnyArray  # [] tokens
     steps: AnyArray | int  # [] decode steps; a plain 0 where there are none in any run of this schedule's shape
     lengths: AnyArray | int  # [] sum of the lengths of all steps
-    layers: AnyArray  # []
+    blocks: AnyArray  # [] mixers, each with what feeds forward behind it
     moe_layers: AnyArray
     dense_layers: AnyArray
     whole: AttentionCost  # [L] of the prefill
@@ -45,38 +46,39 @@ def run_of(point: Point, schedule: RunCounts) -> Run:
     batch, prompt = workload.batch_size, workload.prompt_tokens
     moe = point.real(schedule.is_moe.astype(point.dtype)).sum()
     steps: Any = workload.generated_tokens - 1 if np.shape(schedule.lengths)[0] else 0
-    is_moe, windowed = schedule.is_moe, schedule.is_windowed
+    is_moe, mixer = schedule.is_moe, schedule.mixer
     decode = mean = None
     lengths: Any = 0
     if not isinstance(steps, int):
         last = prompt + steps
         lengths = steps * (prompt + 1 + last) / 2
         count = larger(steps, 1.0)
-        window = where(windowed, model.sliding_window, 0.0)
-        decode = attention_total(point, prompt + 1, last, whole=point.dense_all, windowed=windowed)
+        own = of_layers(point, mixer)
+        decode = attention_total(point, prompt + 1, last, whole=point.dense_all, mixer=mixer)
         mean = step_traffic(
             point,
             lengths / count,
-            sum_visible_tokens(prompt + 1, last, window) / count,
+            sum_visible_tokens(prompt + 1, last, own.window, chunked=own.is_chunked) / count,
             is_moe=is_moe,
             admitted=schedule.step.passes / batch,
             taken=schedule.taken,
+            mixer=mixer,
         )
     return Run(
-        real=np.arange(np.shape(is_moe)[0]) < point.design.model.num_layers,
+        real=np.arange(np.shape(is_moe)[0]) < point.design.model.num_blocks,
         prefills=where(point.design.workload.prefill, batch, 0.0),
         batch=batch,
         prompt=prompt,
         steps=steps,
         lengths=lengths,
-        layers=model.num_layers,
+        blocks=model.num_blocks,
         moe_layers=moe,
-        dense_layers=model.num_layers - moe,
-        whole=attention_cost(point, prompt, whole=True, windowed=windowed),
+        dense_layers=model.num_dense_layers,
+        whole=attention_cost(point, prompt, whole=True, mixer=mixer),
         decode=decode,
-        written=prompt_traffic(point, is_moe=is_moe),
+        written=prompt_traffic(point, is_moe=is_moe, mixer=mixer),
         mean=mean,
-        sram=sram_share(point, windowed=windowed, is_moe=is_moe),
+        sram=sram_share(point, mixer=mixer, is_moe=is_moe),
     )
 
 
@@ -90,7 +92,7 @@ class Work(NamedTuple):
     combines: AnyArray  # additions of results
     attention_energy: AnyArray
     attention_time: AnyArray
-    attention_pairs: AnyArray
+    attention_flops: AnyArray
     kv_bytes: AnyArray
     go_bytes: AnyArray
     uses: Sums  # tokens through each kind of linear layer, all layers
@@ -99,9 +101,10 @@ class Work(NamedTuple):
     strips: AnyArray  # additions of one strip's width
     wide: AnyArray  # additions of d_model values
     combining: AnyArray  # those of them that combine = inline takes off the units
+    norms: AnyArray  # of d_model values
     gates: AnyArray  # routed tokens, all layers
-    expert_acts: AnyArray  # activations of width d_ff
-    dense_acts: AnyArray  # of width dense_d_ff
+    shared: AnyArray  # of them through the shared block
+    dense: AnyArray  # tokens through dense blocks, all layers
     act_values: AnyArray
 
 
@@ -127,9 +130,9 @@ def run_work(point: Point, schedule: RunCounts, shape: Geometry, run: Run) -> Wo
         tokens = tokens + where(point.dense_all, recomputed, single)
         sequences = prefills + single
     passes, loads, unrouted = counted("passes"), counted("loads"), counted("unrouted")
-    shared, gates = model.num_shared_experts, run.moe_layers * tokens
-    routed = where(shared > 0, 0.0, run.moe_layers * offered - unrouted)
-    combines = passes - routed + (larger(shared, 1.0) - 1) * gates
+    gates = run.moe_layers * tokens
+    has_shared = model.shared_width > 0
+    combines = passes - where(has_shared, 0.0, run.moe_layers * offered - unrouted)
 
     def attended(of: str) -> Any:
         decode = 0.0 if run.decode is None else batch * getattr(run.decode, of)
@@ -140,9 +143,10 @@ def run_work(point: Point, schedule: RunCounts, shape: Geometry, run: Run) -> Wo
         step = 0.0 if mean is None else batch * run.steps * (getattr(mean, first) + getattr(mean, second))
         return over_layers(getattr(written, first) + getattr(written, second), step)
 
-    of_all, of_dense = run.layers * tokens, run.dense_layers * tokens
-    uses = Sums(layer=of_all, moe=gates, dense=of_dense, head=sequences, expert=passes)
-    expert_acts = passes + gates * shared
+    dense = run.dense_layers * tokens
+    halves = run.blocks * tokens + gates + dense  # a norm, a part of a block and the addition of what it makes
+    uses = Sums(mixers=tokens, moe=gates, dense=dense, head=sequences, expert=passes)
+    shared = where(has_shared, gates, 0.0)
     return Work(
         tokens=tokens,
         sequences=sequences,
@@ -151,17 +155,18 @@ def run_work(point: Point, schedule: RunCounts, shape: Geometry, run: Run) -> Wo
         combines=combines,
         attention_energy=attended("energy"),
         attention_time=attended("time"),
-        attention_pairs=attended("pairs"),
+        attention_flops=attended("flops"),
         kv_bytes=moved("kv_read", "kv_written"),
         go_bytes=moved("go_read", "go_posted"),
         uses=uses,
-        both=shape.sums("tiles").times(uses),
+        both=shape.sums(point, "tiles").times(uses),
         reads=where(point.looks_up, 0.0, tokens * shape.embedding_strips),
-        strips=shape.sums("adds").times(uses),
-        wide=tokens + 2 * of_all + combines,
+        strips=shape.sums(point, "adds").times(uses),
+        wide=tokens + halves + combines,
         combining=combines + gates,
+        norms=halves * (1 + model.post_norms) + gates * model.moe_norms + sequences,
         gates=gates,
-        expert_acts=expert_acts,
-        dense_acts=of_dense,
-        act_values=expert_acts * model.d_ff + of_dense * model.dense_d_ff,
+        shared=shared,
+        dense=dense,
+        act_values=passes * model.d_ff + shared * model.shared_width + dense * model.dense_d_ff,
     )

@@ -212,6 +212,15 @@ def pick(values: Any, index: int, axis: int = -1) -> Any:
     return arrays.pick(values, index, axis)
 
 
+def chosen(values: Any, index: Any) -> Any:
+    """Entries of the last axis at whole numbers, see :func:`pimjax.arrays.chosen`; scalars stay as they are."""
+    if not isinstance(values, Dual):
+        return arrays.chosen(values, index)
+    if not np.ndim(values.value):
+        return values
+    return Dual(arrays.chosen(values.value, index), arrays.chosen(_spread_tangent(values), index))
+
+
 def join(values: Sequence[Any], axis: int = 0) -> Any:
     """One after the other along an axis counted from the start; duals all of them, or none."""
     if not isinstance(values[0], Dual):

@@ -25,7 +25,7 @@ def validate(config: ConfigArgument, settings: SetOption = None, as_json: JsonOp
     """
     from pimjax.chips import without_effect
     from pimjax.config import build, load_config, parameter_count
-    from pimjax.config.uncosted import uncosted_features
+    from pimjax.config.uncosted import not_costed
 
     loaded = load_config(config, parse_overrides(settings))
     _, capacity = build(loaded)
@@ -39,7 +39,7 @@ def validate(config: ConfigArgument, settings: SetOption = None, as_json: JsonOp
         "active_parameters": count.active,  # with the input embedding
         "active_parameters_without_embedding": count.active_without_embedding,
         "left_out": list(loaded.model.left_out),
-        "not_costed": uncosted_features(loaded.model),
+        "not_costed": not_costed(loaded),
         "moe_layers": loaded.model.num_moe_layers,
         "capacity": vars(capacity),
         "notes": without_effect(loaded),
