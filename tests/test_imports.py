@@ -16,6 +16,7 @@ from pimjax.config.uncosted import refuse_uncosted, uncosted_features
 from pimjax.config.weight_formats import checkpoint_bytes
 from pimjax.config.yaml_reader import parse_yaml
 from pimjax.errors import ConfigError
+from pimjax.estimation import estimate
 from pimjax.imports import families, read_hf
 from pimjax.imports.registry import FAMILIES, REFUSED
 
@@ -187,13 +188,7 @@ def test_what_is_not_modelled_is_refused_in_one_sentence(data, words) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [
-        ("qwen3_5_moe", "linear-attention"),
-        ("deepseek_v32", "sparse-attention"),
-        ("nemotron_h", "Mamba-2"),
-        ("llama4", "chunked-attention"),
-        ("gemma4", "full_layers"),
-    ],
+    [("stablelm parallel", "parallel blocks"), ("nemotron_h latent, biases", "latent experts")],
 )
 def test_what_no_chip_costs_is_refused_by_estimates_and_named_by_validate(name, words, tmp_path, capsys) -> None:
     path = tmp_path / "config.json"
@@ -207,10 +202,14 @@ def test_what_no_chip_costs_is_refused_by_estimates_and_named_by_validate(name, 
     assert any(words in sentence for sentence in json.loads(capsys.readouterr().out)["not_costed"])
 
 
-def test_a_chunk_that_holds_the_whole_context_is_full_attention() -> None:
-    model = from_hf(TINY["llama4"])
-    assert not any("chunked" in sentence for sentence in uncosted_features(model, context_tokens=16))
-    assert any("chunked" in sentence for sentence in uncosted_features(model, context_tokens=17))
+@pytest.mark.parametrize("name", COUNTED["files"])
+def test_real_files_that_import_are_estimated(name: str) -> None:
+    path = real(name)
+    if "refused" in COUNTED["files"][name]:
+        return
+    settings = {"workload.prompt_tokens": 4, "workload.trace.tokens": 6, "workload.generated_tokens": 3}
+    settings |= {"workload.kv_cache": True}
+    assert float(estimate(load_config(path, settings), fidelity="closed").latency_ns) > 0
 
 
 def test_every_way_in_gives_the_same_model(tmp_path) -> None:

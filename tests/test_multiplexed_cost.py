@@ -160,8 +160,8 @@ def test_attention_sums_equal_single_lengths(window, law, whole):
     config = load_config({"model": {"sliding_window": window}, "plan": {"attention": law}})
     design = build(config)[0]
     with jax.enable_x64(True):
-        total = attention_total(design, 4, 11, whole=whole, windowed=True)
-        singles = [attention_cost(design, float(length), whole=whole, windowed=True) for length in range(4, 12)]
+        total = attention_total(design, 4, 11, whole=whole)
+        singles = [attention_cost(design, float(length), whole=whole) for length in range(4, 12)]
     for field in ("time", "energy", "pairs"):
         assert float(getattr(total, field)) == pytest.approx(
             sum(float(getattr(one, field)) for one in singles), rel=1e-9
@@ -170,7 +170,7 @@ def test_attention_sums_equal_single_lengths(window, law, whole):
 
 def test_causal_attention_pairs():
     with jax.enable_x64(True):
-        one = attention_cost(build(load_config({}))[0], 32.0, whole=True, windowed=False)
+        one = attention_cost(build(load_config({}))[0], 32.0, whole=True)
     assert float(one.pairs) == 32 * 33 / 2
     assert float(one.time) == pytest.approx(4.1e-3 * 4096 * 528 * 8 / 32)
 

@@ -78,7 +78,7 @@ def small_chip(rng):
     model = {
         "d_model": 128, "d_ff": int(pick([64, 128])), "vocab_size": 64, "num_layers": int(pick([1, 2])), "num_experts": 16,
         "top_k": 4, "num_heads": 2, "activation": str(pick(["relu", "gelu", "swiglu"])),
-        "num_shared_experts": int(rng.random() < 0.25),
+        "num_shared_experts": int(rng.choice([0, 1, 2], p=[0.75, 0.15, 0.1])),
     }  # fmt: skip
     return hardware, plan, model
 

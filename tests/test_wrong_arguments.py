@@ -350,7 +350,7 @@ def test_a_wrong_number_of_arguments_is_pythons_own_error() -> None:
 
 
 def test_checked_functions_keep_their_signature_and_work_when_traced() -> None:
-    assert list(inspect.signature(cache.visible_tokens).parameters) == ["num_tokens", "window"]
+    assert list(inspect.signature(cache.visible_tokens).parameters) == ["num_tokens", "window", "chunked"]
     assert importlib.import_module("pimjax.cache.traffic").visible_tokens.__doc__
     assert jax.jit(cache.visible_tokens)(jnp.array([3, 9]), 4).tolist() == [3, 4]
     assert jax.vmap(lambda lanes: circuit.column_accumulation_ns(2.0, 8.0, lanes=lanes))(

@@ -4,9 +4,10 @@
 
 Three parts: the small configurations of `tests/golden/hf_tiny_configs.json` (one or more for each family, written for
 this project), and every `*.json` of FOLDER (default: PIMJAX_HF_CONFIGS, or ../shared/hf-configs);
-and seeded changes of the small ones' sizes and flags, where both build the model. The result holds
-names and numbers, no copies of configurations; tests compare the importer with it where transformers is not installed.
-Without transformers the table of the folder is printed and nothing is written.
+and seeded changes of the small ones' sizes and flags, where both build the model. Of each file the table also says which
+kinds of layers it has, what of them is not costed, and what a short run of the model costs on the default chip. The
+result holds names and numbers, no copies of configurations; tests compare the importer with it where transformers is
+not installed. Without transformers the table of the folder is printed and nothing is written.
 """
 
 from __future__ import annotations
@@ -27,16 +28,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.lib.harness import environment, write_json
 from benchmarks.lib.paths import GOLDEN, ROOT
 from pimjax.config.hf import from_hf
+from pimjax.config.layer_kinds import LAYER_KINDS
+from pimjax.config.loader import load_config
 from pimjax.config.parameters import parameter_count
 from pimjax.config.uncosted import uncosted_features
 from pimjax.errors import PimjaxError
+from pimjax.estimation import estimate
 from pimjax.imports import read_hf
+from pimjax.imports.json_file import read_json
 
 TINY = GOLDEN / "hf_tiny_configs.json"
 #: model types whose class in transformers has another type's name
 SAME_CLASS = {"kimi_k2": "deepseek_v3"}
 #: changed sizes must fit these; flags that several families have
 KEPT = {"pad_token_id", "eos_token_id", "topk_group", "n_group", "num_attention_heads", "num_key_value_heads"}
+#: the short run that is estimated: a prompt and some tokens with cached keys, values and states
+RUN = {"prompt_tokens": 64, "generated_tokens": 4, "kv_cache": True, "trace": {"kind": "zipf", "tokens": 68}}
 FLAGS = ("attention_bias", "mlp_bias", "use_bias", "tie_word_embeddings", "use_qk_norm", "lm_head_bias")
 
 
@@ -53,8 +60,8 @@ def transformers_total(data: dict[str, Any]) -> int:
     return sum(weights.numel() for weights in model.parameters())
 
 
-def one(data: dict[str, Any], oracle: bool) -> dict[str, Any]:
-    """What the importer makes of a configuration, and what transformers does."""
+def one(data: dict[str, Any], oracle: bool, costed: bool = False) -> dict[str, Any]:
+    """What the importer makes of a configuration, what transformers does, and (`costed`) what a short run costs."""
     found: dict[str, Any] = {}
     try:
         model = from_hf(data)
@@ -65,8 +72,16 @@ def one(data: dict[str, Any], oracle: bool) -> dict[str, Any]:
             "active": count.active,
             "active_without_embedding": count.active_without_embedding,
             "left_out": list(model.left_out),
+            "layers": {kind: count for kind in LAYER_KINDS if (count := model.count_layers(kind))},
             "not_costed": uncosted_features(model),
         }
+        if costed and not found["not_costed"]:
+            run = estimate(load_config({"model": model.model_dump(), "workload": RUN}), fidelity="closed")
+            found |= {
+                "crossbars": int(run.crossbars),
+                "latency_us": round(float(run.latency_ns) / 1e3, 3),
+                "energy_uj": round(float(run.energy_nj) / 1e3, 3),
+            }
     except PimjaxError as error:
         found["refused"] = str(error)
     if oracle:
@@ -77,6 +92,15 @@ def one(data: dict[str, Any], oracle: bool) -> dict[str, Any]:
     if "parameters" in found and "transformers" in found:
         found["relative_difference"] = found["parameters"] / found["transformers"] - 1
     return found
+
+
+def of_file(path: Path, oracle: bool) -> dict[str, Any]:
+    """The same of a file, which may hold anything."""
+    try:
+        data = read_json(path)
+    except PimjaxError as error:
+        return {"refused": str(error)}
+    return one(data, oracle, costed=True)
 
 
 def changed(data: dict[str, Any], chance: random.Random) -> dict[str, Any]:
@@ -105,7 +129,7 @@ def compare_changed(tiny: dict[str, dict[str, Any]], count: int) -> dict[str, An
 
 
 def print_table(rows: dict[str, dict[str, Any]]) -> None:
-    """One line for each file: name, family, parameters, what transformers counts, what happened."""
+    """Lines for each file: name, family, parameters, what transformers counts; its layers, what a short run costs."""
     for name, row in rows.items():
         if "refused" in row:
             print(f"{name:45} {'refused':15} {row['refused'].partition(': ')[2]}")
@@ -113,8 +137,12 @@ def print_table(rows: dict[str, dict[str, Any]]) -> None:
         numbers = f"{row['parameters'] / 1e9:9.3f} G, active {row['active'] / 1e9:7.3f} G"
         numbers += f" ({row['active_without_embedding'] / 1e9:7.3f} G without the input embedding)"
         same = {0.0: "equal to transformers"}.get(row.get("relative_difference", -1.0), "")
-        costed = "not costed: " + "; ".join(row["not_costed"]) if row["not_costed"] else "costed"
-        print(f"{name:45} {row['family']:15} {numbers} {same}; {costed}")
+        print(f"{name:45} {row['family']:15} imported: {numbers} {same}")
+        kinds = ", ".join(f"{count} {kind}" for kind, count in row["layers"].items())
+        costed = "not costed: " + "; ".join(row["not_costed"])
+        if "crossbars" in row:
+            costed = f"costed: {row['crossbars']:,} crossbars, {row['latency_us']:,.1f} us, {row['energy_uj']:,.1f} uJ"
+        print(f"{'':45} {'':15} layers: {kinds}; {costed}")
 
 
 def main() -> None:
@@ -124,8 +152,11 @@ def main() -> None:
     default = os.environ.get("PIMJAX_HF_CONFIGS", str(ROOT.parent / "shared" / "hf-configs"))
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else default)
     tiny = {name: one(data, oracle) for name, data in json.loads(TINY.read_text()).items()}
-    files = {path.name: one(json.loads(path.read_text()), oracle) for path in sorted(folder.glob("*.json"))}
+    found = sorted([*folder.glob("*.json"), *folder.glob("*/config.json")])
+    files = {str(path.relative_to(folder)): of_file(path, oracle) for path in found}
     print_table(files)
+    done = [row for row in files.values() if "crossbars" in row]
+    print(f"of {len(files)} files {sum('refused' not in row for row in files.values())} import, {len(done)} are costed")
     rows = {**tiny, **files}
     wrong = {name: row for name, row in rows.items() if row.get("relative_difference", 0) != 0}
     print(f"{len(tiny)} small configurations, {len(files)} files; other than transformers: {wrong or 'none'}")

@@ -31,7 +31,7 @@ from pimjax.batch.engine import Compiled, Tile, TileShape, Timings, first_shape,
 from pimjax.batch.lanes import configs_of_design
 from pimjax.batch.tile import FIELDS, PAIRINGS, Program, check_mesh, program_key, put
 from pimjax.chips import CHIPS
-from pimjax.config.build import Capacity, Design, build, padded
+from pimjax.config.build import Capacity, Design, build, padded_to
 from pimjax.config.config import Config
 from pimjax.errors import ConfigError, TraceError, shown
 from pimjax.estimation.kernel import KERNEL_FIDELITIES
@@ -209,7 +209,7 @@ class _Bucket:
         else:
             capacity = common_capacity(firsts, requests)
         # requests longer than the configurations say do not change experts, unequal buckets may
-        self.design = padded(build(configs)[0] if design is None else design, capacity)
+        self.design = padded_to(build(configs)[0] if design is None else design, capacity)
         common: tuple[bool, ...] = ()
         self.num_layers = deepest(firsts)
         begin = time.perf_counter()

@@ -12,7 +12,7 @@ from pimjax.array_typing import HostArray
 from pimjax.batch.chunks import Grid
 from pimjax.batch.points import Space
 from pimjax.batch.tables import Column, coded
-from pimjax.config.build import Capacity, build, padded
+from pimjax.config.build import Capacity, build, padded_to
 
 
 class RowMaker:
@@ -61,7 +61,7 @@ class RowMaker:
 
 def lane_parameters(space: Space, capacity: Capacity, seed: int, dtype: np.dtype, variant: Any) -> dict[str, Any]:
     """What a lane's design is made from: the variant's design, tables of the axes, and the key of random ones."""
-    design = padded(build(variant)[0], capacity)
+    design = padded_to(build(variant)[0], capacity)
     design = dataclasses.replace(design, hardware=jax.tree.map(lambda leaf: np.asarray(leaf, dtype), design.hardware))
     return {
         "design": jax.tree.map(np.asarray, design),

@@ -163,7 +163,7 @@ def build(config: Config | Sequence[Config]) -> tuple[Design, Capacity]:
     return dataclasses.replace(stacked, origin=Origin(configs)), capacity
 
 
-def padded(design: Design, capacity: Capacity) -> Design:
+def padded_to(design: Design, capacity: Capacity) -> Design:
     """A design whose tables (NumPy, perhaps with leading axes) are as long as those of `capacity`."""
     groups = np.asarray(design.plan.group_of_expert)
     more = max(0, capacity.max_experts - groups.shape[-1])

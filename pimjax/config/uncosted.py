@@ -33,7 +33,9 @@ def uncosted_features(model: ModelConfig) -> list[str]:
             f"their keys ({model.head_width}) are not costed"
         )
     if model.output_gate and model.attention == "mla":
-        found.append("model.output_gate: layers of multi-head latent attention (MLA) with an output gate are not costed")
+        found.append(
+            "model.output_gate: layers of multi-head latent attention (MLA) with an output gate are not costed"
+        )
     if model.expert_latent_width and model.num_moe_layers:
         found.append(
             f"model.expert_latent_width is {model.expert_latent_width}: layers whose experts work on a projection "
@@ -106,13 +108,15 @@ def not_costed(config: Config) -> list[str]:
     >>> not_costed(Config())
     []
     """
-    found = uncosted_plan(config) + [f"model: {sentence}" for sentence in uncosted_features(config.model)]
+    found = []
     if CHIPS[config.chip_model].plain_layers_only:
         others = " or ".join(repr(name) for name, chip in CHIPS.items() if not chip.plain_layers_only)
         found += [
             f"model: {sentence}, which chip_model {config.chip_model!r} does not cost: use chip_model {others}"
             for sentence in beyond_plain_layers(config.model)
         ]
+    found += uncosted_plan(config)
+    found += [f"model: {sentence}" for sentence in uncosted_features(config.model)]
     return found
 
 

@@ -47,6 +47,7 @@ class Rules:
         }[m.activation]
         self.x, self.mvm = whole(x), whole(mvm)
         self.act_c, self.act_f = (whole(act(cols)), 0) if self.local else (0, whole(act(f)))
+        self.act_shared = 0 if self.local else whole(act(m.num_shared_experts * f))
         twice = 2 if p.share == "pair" else 1
         self.stage = whole(max(twice * mvm, x, col(self.nv), col(self.fv), self.act_c))
         chain = lambda n: 0 if self.local else (n - 1) * self.add_c  # noqa: E731
@@ -61,9 +62,10 @@ class Rules:
         self.lag = None if h.out_buffer_slots is None else self.depth + int(h.out_buffer_slots)
         self.linear = {}
         q, kv = m.num_heads * m.head_width, m.kv_heads * m.head_width
+        shared = max(1, m.num_shared_experts * f)
         shapes = {
             "qkv": (d, [q, kv, kv]), "output": (q, [d]), "router": (d, [m.num_experts]), "head": (d, [m.vocab_size]),
-            "up": (d, [f] * up), "down": (f, [d]),
+            "shared_up": (d, [shared] * up), "shared_down": (shared, [d]),
         }  # fmt: skip
         for name, (inputs, outputs) in shapes.items():
             n = ceil(inputs / rows)
@@ -226,10 +228,10 @@ def run_pass(
             gates.append(clock.job(token, rules.gate, "units", *routed))
             outs = []
             if rules.shared:
-                hidden = linear("up", ("shared", layer), token, norm, extra=rules.act_c)
-                if rules.act_f:
-                    hidden = [clock.job(token, rules.act_f, "units", *hidden)]
-                outs = [linear("down", ("shared", layer), token, *hidden)]
+                hidden = linear("shared_up", layer, token, norm, extra=rules.act_c)
+                if rules.act_shared:
+                    hidden = [clock.job(token, rules.act_shared, "units", *hidden)]
+                outs = [linear("shared_down", layer, token, *hidden)]
             shared.append(outs)
         phase = ExpertPhase(clock, rules, table, gates, shared)
         measures.append(phase)

@@ -140,7 +140,9 @@ def _cost(point: Point, own: Mixers, each: _Queries, shape: tuple[int, ...]) -> 
     )
     # of a pair: two products and three operations of the softmax; of the indexer's one product, and a weighted ReLU
     softmax = where(own.width > 0, 3.0, 0.0 * own.width)
-    flops = 4 * pairs + softmax * each.pairs + 2 * own.products * each.count + 2 * (index + own.index_heads * each.every)
+    flops = (
+        4 * pairs + softmax * each.pairs + 2 * own.products * each.count + 2 * (index + own.index_heads * each.every)
+    )
     found = (time, energy, each.pairs, flops)
     if not shape:
         return AttentionCost(*found)

@@ -44,7 +44,9 @@ def energy_and_busy(
     strip_energy = add_energy * hardware.crossbar_cols
     act_energy = (
         point.by_activation(
-            model.activation_steps * hardware.relu_energy_nj_per_256, hardware.gelu_energy_nj_per_256, hardware.swiglu_energy_nj_per_256
+            model.activation_steps * hardware.relu_energy_nj_per_256,
+            hardware.gelu_energy_nj_per_256,
+            hardware.swiglu_energy_nj_per_256,
         )
         / 256
     )
