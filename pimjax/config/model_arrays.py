@@ -9,7 +9,7 @@ import numpy as np
 from flax import struct
 
 from pimjax.array_typing import HostArray
-from pimjax.config.mixers import Mixer, mixer_table
+from pimjax.config.mixers import mixer_table
 from pimjax.config.model import ACTIVATION_LAWS, ACTIVATIONS, ATTENTION_KINDS, ROUTING_KINDS, ModelConfig
 
 

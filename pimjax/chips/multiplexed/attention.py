@@ -22,7 +22,7 @@ import numpy as np
 from pimjax import arrays
 from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import blocks, where
-from pimjax.cache.traffic import chunk_pairs, sum_visible_tokens, visible_tokens
+from pimjax.cache.traffic import sum_visible_tokens, visible_tokens
 from pimjax.config.build import Design
 from pimjax.runs.mixers import Mixers, of_layers
 from pimjax.runs.point import Point, point_of
