@@ -8,7 +8,6 @@ import numpy as np
 
 from pimjax.batch.api import estimate_batch
 from pimjax.cache.capacity import capacity_at, largest_capacity, law_of
-from pimjax.cache.kv_layout import kv_token_bytes
 from pimjax.cache.reference_traffic import reference_gate_output_bytes
 from pimjax.cache.traffic import CacheWidths, gate_output_prefill
 from pimjax.chips import CHIPS
@@ -16,6 +15,7 @@ from pimjax.config.build import build
 from pimjax.config.config import Config
 from pimjax.config.loader import load_config
 from pimjax.report.palette import CACHE_COLOURS
+from pimjax.runs.traffic import kv_bytes_held
 from pimjax.trace.routing import RoutingTrace
 
 LENGTHS = (1, 2, 4, 8, 16, 32)
@@ -112,7 +112,7 @@ def resident_bytes(config: Config) -> float:
     tokens = workload.num_prompt_tokens + workload.generated_tokens - 1
     held = 0.0
     if workload.kv_cache:
-        held += float(kv_token_bytes(design.model, design.workload)) * tokens * model.num_layers
+        held += float(kv_bytes_held(design, tokens))
     if workload.go_cache == "authors":
         held += float(reference_gate_output_bytes(tokens, model.num_experts, model.d_model)) * model.num_moe_layers
     elif workload.go_cache != "none":

@@ -26,7 +26,7 @@ from pimjax.arrays import namespace, where
 from pimjax.cache.capacity import capacity_at, largest_capacity, law_of
 from pimjax.cache.traffic import list_update_accesses, lists_held, rows_held, visible_tokens
 from pimjax.config.build import Design
-from pimjax.runs.mixers import Mixers, of_layers
+from pimjax.runs.mixers import Mixers, mixers, of_layers, over_blocks
 from pimjax.runs.point import Point, point_of
 
 
@@ -141,8 +141,7 @@ def resident_bytes(design: Design | Point, *, mixer: ArrayLike, is_moe: ArrayLik
     own = of_layers(point, mixer)
     size, longest = point.once(_sizes), point.workload.max_context_tokens
     real = np.arange(np.shape(is_moe)[0]) < point.design.model.num_blocks
-    kept = own.token_bytes * _tokens_kept(own, longest) + own.index_bytes * longest + own.read_bytes
-    kv = where(point.reads_kv, kept, 0.0)
+    kv = where(point.reads_kv, _held(own, longest), 0.0)
     full = rows_held(longest, size.experts, size.most, size.score, size.row)
     go = where(point.go_is_threshold, lists_held(size.experts, size.most, size.score), full)
     go = go + where(point.reads_kv, 0.0, longest * size.row)
@@ -150,9 +149,22 @@ def resident_bytes(design: Design | Point, *, mixer: ArrayLike, is_moe: ArrayLik
     return point.workload.batch_size * namespace(kv, go).sum(where(real, kv + go, 0.0))
 
 
-def _tokens_kept(own: Mixers, length: AnyArray) -> AnyArray:
-    """Tokens of a sequence whose keys and values stay in the cache."""
-    return visible_tokens(length, where(own.keeps_all, 0.0, own.window))
+def kv_bytes_held(design: Design | Point, tokens: ArrayLike) -> AnyArray:
+    """Bytes of keys, values and states that all layers hold of one sequence of `tokens` tokens; float.
+
+    >>> from pimjax.config.build import build
+    >>> from pimjax.config.config import Config
+    >>> float(kv_bytes_held(build(Config())[0], 10)) == 10 * 2 * 4096
+    True
+    """
+    point = point_of(design)
+    return over_blocks(point, _held(point.once(mixers), point.real(tokens)))
+
+
+def _held(own: Mixers, length: AnyArray) -> AnyArray:
+    """Bytes of one sequence and layer; tokens beyond a window are overwritten, those that an indexer leaves out are not."""
+    kept = visible_tokens(length, where(own.keeps_all, 0.0, own.window))
+    return own.token_bytes * kept + own.index_bytes * length + own.read_bytes
 
 
 def sram_share(design: Design | Point, *, mixer: ArrayLike, is_moe: ArrayLike) -> AnyArray:
