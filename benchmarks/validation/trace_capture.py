@@ -6,11 +6,14 @@
 For each family: a batch with padding is run once, and its recorded choices are compared, token by token, with those that
 `pimjax.trace.route` makes of the router logits the same pass returned, with the bias and groups of the model; the logits
 saved as a file and read by `load_traces(format="transformers")` are a third way. Decoder families also generate with a
-cache, and the recorded steps are compared with one pass over the whole text.
+cache, and the recorded steps are compared with one pass over the whole text. Then every small configuration with experts
+of `tests/golden/hf_tiny_configs.json`, one or more of each family that is imported: layers, experts and k are those of
+the imported model, and the choices those of its router logits where its class returns them.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -23,7 +26,10 @@ import torch
 import transformers
 
 from benchmarks.lib.harness import write_json
+from benchmarks.lib.paths import GOLDEN
+from pimjax.config import from_hf
 from pimjax.trace import capture, load_traces, route
+from pimjax.trace.logs.model import log_model
 
 COMMON = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
 SMALL: dict[str, Any] = {**COMMON, "num_key_value_heads": 2, "intermediate_size": 48, "head_dim": 8}
@@ -34,6 +40,13 @@ DEEPSEEK: dict[str, Any] = {
     "n_group": 4, "topk_group": 2,
 }  # fmt: skip
 
+#: model types whose class in transformers has another type's name
+SAME_CLASS = {"kimi_k2": "deepseek_v3"}
+#: what small configurations, made to be counted, need in order to run: even rotary widths, a limit that is a number
+RUNNABLE = {
+    "deepseek_v2": {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8},
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0}},
+}
 #: Family -> class of the configuration and of the model, configuration, options of `route`.
 FAMILIES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     "Mixtral": ("MixtralConfig", "MixtralForCausalLM", {**SMALL, "num_local_experts": 8, "num_experts_per_tok": 2}, {"kind": "softmax"}),
@@ -79,8 +92,9 @@ def build(family: str) -> Any:
 
 def biases(model: Any) -> np.ndarray | None:
     """Correction biases ``[L, E]`` of the routers."""
-    found = [m.e_score_correction_bias for m in model.modules() if hasattr(m, "e_score_correction_bias")]
-    return np.stack([bias.numpy() for bias in found]) if found else None
+    values = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    found = [value for name, value in values.items() if name.endswith(("e_score_correction_bias", "expert_bias"))]
+    return np.stack([bias.detach().numpy().reshape(-1) for bias in found]) if found else None
 
 
 def compare(family: str) -> dict[str, Any]:
@@ -158,13 +172,72 @@ def generation(model: Any) -> dict[str, int]:
     }  # fmt: skip
 
 
+def compare_imported(data: dict[str, Any]) -> dict[str, Any] | None:
+    """One small configuration, recorded and imported; None: it has no experts."""
+    model = from_hf(data)
+    if not model.num_moe_layers:
+        return None
+    torch.manual_seed(0)
+    made = {
+        key: value for key, value in {**data, **RUNNABLE.get(data["model_type"], {})}.items() if key != "model_type"
+    }
+    kind = SAME_CLASS.get(data["model_type"], data["model_type"])
+    config = transformers.CONFIG_MAPPING[kind].from_dict(made).get_text_config()
+    config._experts_implementation = "eager"  # the grouped products of others want widths that small models lack
+    own = transformers.AutoModelForCausalLM.from_config(config).eval().float()
+    with torch.no_grad():
+        for name, value in [*own.named_parameters(), *own.named_buffers()]:
+            if name.endswith(("e_score_correction_bias", "expert_bias")):
+                value.normal_(0, 0.05)
+    ids = torch.randint(3, 90, (2, 24), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[1, :5] = 0
+    with torch.no_grad(), capture(own) as recorder:
+        output = own(input_ids=ids, attention_mask=mask, use_cache=False, **_asked(own))
+    trace = recorder.trace()
+    wanted = [layer for layer in range(model.num_layers) if model.is_moe_layer(layer)]
+    tokens = int(np.asarray(trace.num_tokens).sum())
+    same = (
+        list(trace.layer_ids or ()) == wanted
+        and trace.num_experts == model.num_experts
+        and (np.asarray(trace.choices).sum(axis=-1)[np.asarray(trace.choices).any(axis=-1)] == model.top_k).all()
+        and int(np.asarray(trace.choices).sum()) == tokens * len(wanted) * model.top_k
+    )
+    found: dict[str, Any] = {"decisions": tokens * len(wanted), "as_imported": bool(same)}
+    logits = getattr(output, "router_logits", None)
+    if logits is not None and len(logits):
+        options = log_model(model, None, None).router
+        bias = biases(own)
+        options = {key: value for key, value in options.items() if key != "correction_bias"}
+        if bias is not None:
+            options["correction_bias"] = bias
+        by_row = np.stack([layer.float().numpy().reshape(*ids.shape, -1) for layer in logits])
+        differ = 0
+        for row in range(len(ids)):
+            routed = route(by_row[:, row][:, mask[row].numpy() > 0], model.top_k, **options)
+            differ += int((routed.choices != trace.request(row).trim().choices).any(axis=-1).sum())
+        found["differ_from_router_logits"] = differ
+    return found
+
+
+def _asked(model: Any) -> dict[str, bool]:
+    """The option that makes a model return its router logits, where its class can."""
+    recorded = getattr(model.base_model, "_can_record_outputs", None) or {}
+    return {"output_router_logits": True} if "router_logits" in recorded else {}
+
+
 def main() -> None:
     families = {}
     for family in FAMILIES:
         families[family] = compare(family)
         print(f"{family:12s} {families[family]}")
+    imported = {}
+    for name, data in json.loads((GOLDEN / "hf_tiny_configs.json").read_text()).items():
+        if (row := compare_imported(data)) is not None:
+            imported[name] = row
+            print(f"{name:32s} {row}")
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    write_json("trace_capture", {**versions, "families": families})
+    write_json("trace_capture", {**versions, "families": families, "imported": imported})
 
 
 if __name__ == "__main__":

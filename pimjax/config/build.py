@@ -172,7 +172,7 @@ def padded_to(design: Design, capacity: Capacity) -> Design:
     return dataclasses.replace(
         design,
         plan=dataclasses.replace(design.plan, group_of_expert=groups),  # pyrefly: ignore[bad-argument-type]
-        model=dataclasses.replace(design.model, mixers=mixers),
+        model=dataclasses.replace(design.model, mixers=mixers),  # pyrefly: ignore[bad-argument-type]
     )
 
 

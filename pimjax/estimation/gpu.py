@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from pimjax.array_typing import HostArray
+from pimjax.array_typing import AnyArray, HostArray
 from pimjax.cache.capacity import capacity_at, capacity_law
 from pimjax.cache.traffic import sum_visible_tokens, visible_tokens
 from pimjax.config.build import build
@@ -140,7 +140,7 @@ def gpu_run(config: Config, routing: RunRouting, gpu: GpuConfig) -> GpuRun:
     each = time(tokens, 1.0 * passes, mixed, 1.0 * touched, cached)
     step_ns = each.max(axis=0)
     held = gpu.value_bytes * (fixed + moe * experts * weights.expert + (2 - model.tied_embeddings) * weights.head)
-    resident = batch * size * float(mixing.held(1.0 * workload.context_tokens)) * workload.kv_cache
+    resident = batch * size * float(mixing.held(np.float64(workload.context_tokens))) * workload.kv_cache
     prefill_ns = float(first.max()) if workload.prefill else 0.0
     total = prefill_ns + float(step_ns.sum())
     return GpuRun(
@@ -163,16 +163,16 @@ class _Mixing:
         # keys and values of latent attention differ in width
         self.values = (model.v_head_dim or model.head_width) / model.head_width if model.attention == "mla" else 1.0
 
-    def _sum(self, each: Callable[[Mixers], HostArray]) -> HostArray:
+    def _sum(self, each: Callable[[Mixers], AnyArray]) -> HostArray:
         found = [of_layers(self.point, row) for row in self.rows]
-        return sum((own.blocks * each(own) for own in found), np.float64(0.0))
+        return np.sum([np.asarray(own.blocks * each(own)) for own in found], axis=0)
 
-    def flops(self, lengths: HostArray, *, whole: bool) -> HostArray:
+    def flops(self, lengths: HostArray | np.float64, *, whole: bool) -> HostArray:
         """Of the last query at each length, or of all of them; float `[D]`."""
         every = lengths * (lengths + 1) / 2 if whole else lengths
         queries = lengths if whole else np.ones_like(lengths)
 
-        def each(own: Mixers) -> HostArray:
+        def each(own: Mixers) -> AnyArray:
             limit = {"chunked": own.is_chunked}
             seen = (
                 sum_visible_tokens(np.ones_like(lengths), lengths, own.window, **limit)
@@ -184,21 +184,21 @@ class _Mixing:
 
         return self._sum(each)
 
-    def read(self, lengths: HostArray) -> HostArray:
+    def read(self, lengths: HostArray | np.float64) -> HostArray:
         """Bytes that a decode step at each length reads, and those of states that it writes; float `[D]`."""
 
-        def each(own: Mixers) -> HostArray:
+        def each(own: Mixers) -> AnyArray:
             seen = visible_tokens(lengths, own.window, chunked=own.is_chunked)
             return own.token_bytes * seen + own.index_bytes * lengths + own.read_bytes + own.written_bytes
 
         return self._sum(each)
 
-    def held(self, lengths: HostArray) -> HostArray:
+    def held(self, lengths: HostArray | np.float64) -> HostArray:
         """Bytes of all keys, values and states at each length; float `[D]`."""
         return self._sum(lambda own: (own.token_bytes + own.index_bytes) * lengths + own.read_bytes)
 
 
-def _capacities(config: Config, lengths: HostArray) -> HostArray:
+def _capacities(config: Config, lengths: HostArray | np.float64) -> HostArray:
     workload, model = config.workload, config.model
     law = capacity_law(
         model.num_experts,
@@ -210,7 +210,7 @@ def _capacities(config: Config, lengths: HostArray) -> HostArray:
     return np.asarray(capacity_at(law, lengths), np.float64)
 
 
-def _gate_output_bytes(config: Config, lengths: HostArray, routing: RunRouting) -> HostArray:
+def _gate_output_bytes(config: Config, lengths: HostArray | np.float64, routing: RunRouting) -> HostArray:
     """Gate-output bytes of one layer and sequence in each step, read and written; `[D]`."""
     admitted = routing.steps.sum(axis=-1).mean(axis=(0, 1))
     taken = routing.taken.mean(axis=(0, 1))

@@ -50,7 +50,7 @@ def mixers(point: Point) -> Mixers:
     model, kv_bytes = point.model, point.workload.kv_bytes
     table = model.mixers
     rows = arrays.pick(table, 0) if np.shape(table)[0] == 1 else table.T
-    row = Mixer(*(arrays.pick(rows, index) for index in range(len(Mixer._fields))))
+    row: Any = Mixer(*(arrays.pick(rows, index) for index in range(len(Mixer._fields))))
     is_state = row.is_state > 0
     head_dim = where(row.head_dim > 0, row.head_dim, model.head_dim)
     kv_heads = where(row.kv_heads > 0, row.kv_heads, model.num_kv_heads)

@@ -60,7 +60,8 @@ class Point:
         self.design = design
         self._made: dict[Any, Any] = {}
         self.device = arrays.on_device(*leaves)
-        self.dtype = arrays.real_dtype(design.hardware.mvm_latency_ns, *leaves)
+        # of other chips' designs only what they have in common is read: their caches
+        self.dtype = arrays.real_dtype(getattr(design.hardware, "mvm_latency_ns", 0.0), *leaves)
         for name in ("hardware", "model", "workload", "plan"):
             setattr(self, name, _Numbers(getattr(design, name), self.dtype, self.device))
 

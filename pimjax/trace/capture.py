@@ -1,9 +1,11 @@
 """Recording the routing of a running transformers model: what its routers return, token by token, and nothing recomputed.
 
-Routers are recognised by their class's name (it ends in "Router") and by what they return (transformers 5):
+Routers are recognised by their class's name (it ends in "Router"; Hunyuan's in "MoEV1Gate") and by what they return
+(transformers 5):
 
 - (logits, weights ``[N, k]``, ids ``[N, k]``): Mixtral, Qwen3-MoE, OLMoE, GPT-OSS, DeepSeek-V2 and V3 and their kin;
 - (scores ``[N, E]``, logits ``[N, E]``): Llama-4, whose scores are 0 outside the top k;
+- logits ``[N, E]`` alone: DBRX, whose block takes the top k of them;
 - (dispatch ``[B, S, E]`` of 0 and 1, probabilities, logits): Switch, which drops tokens beyond an expert's capacity.
 """
 
@@ -20,6 +22,7 @@ from pimjax.array_typing import HostArray
 from pimjax.errors import TraceError, shown
 from pimjax.trace.routing import RoutingTrace, stack_traces
 
+_ROUTER = re.compile(r"(Router|MoEV\d+Gate)$")
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|blocks?|h)\.(\d+)\.")
 
 
@@ -70,10 +73,10 @@ class RouterRecorder:
         self._continues = any(int(cache.get_seq_length()) > 0 for cache in caches)
         self._pass = {}
 
-    def _router(self, layer: int, module: Any, output: Any) -> None:
+    def _router(self, layer: int, top_k: int | None, output: Any) -> None:
         if self._mask is None:
             return
-        self._pass[layer] = _chosen(output, getattr(module, "top_k", None))
+        self._pass[layer] = _chosen(output, top_k)
 
     def _end(self) -> None:
         mask, self._mask = self._mask, None
@@ -105,6 +108,8 @@ def _one(chosen: HostArray, weights: HostArray, layers: tuple[int, ...]) -> Rout
 
 def _chosen(output: Any, top_k: int | None) -> tuple[HostArray, HostArray]:
     """bool and float32 ``[N, E]``: what a router chose, and with which weights."""
+    if hasattr(output, "topk"):  # a tensor
+        output = (output.float().softmax(dim=-1), output)
     if len(output) == 3 and not output[2].is_floating_point():
         logits, weights, ids = output
         indices = _host(ids).reshape(-1, ids.shape[-1])
@@ -152,10 +157,11 @@ def capture(model: Any, *, part: str | None = None) -> Iterator[RouterRecorder]:
     """
     if not hasattr(model, "named_modules") or not hasattr(model, "register_forward_pre_hook"):
         raise TraceError(f"model is {shown(model)}: give a PyTorch module of transformers")
-    routers: dict[int, tuple[str, Any]] = {}
-    for name, module in model.named_modules():
+    routers: dict[int, tuple[str, Any, int | None]] = {}
+    modules = dict(model.named_modules())
+    for name, module in modules.items():
         layer = _LAYER.search(name)
-        if not type(module).__name__.endswith("Router") or layer is None or not name.startswith(part or ""):
+        if not _ROUTER.search(type(module).__name__) or layer is None or not name.startswith(part or ""):
             continue
         number = int(layer[1])
         if number in routers:
@@ -163,7 +169,8 @@ def capture(model: Any, *, part: str | None = None) -> Iterator[RouterRecorder]:
                 f"layer {number} has two routers, {routers[number][0]} and {name}: say which to record with part= "
                 "(part='encoder', part='decoder')"
             )
-        routers[number] = (name, module)
+        block = modules.get(name.rpartition(".")[0])  # of some families it is the block that knows k
+        routers[number] = (name, module, getattr(module, "top_k", getattr(block, "top_k", None)))
     if not routers:
         raise TraceError(
             f"{shown(type(model))} has no router that is known{f' under {part!r}' if part else ''}: modules whose class ends "
@@ -173,8 +180,8 @@ def capture(model: Any, *, part: str | None = None) -> Iterator[RouterRecorder]:
     recorder = RouterRecorder(sorted(routers), prefix)
     hooks = [model.register_forward_pre_hook(recorder._begin, with_kwargs=True)]
     hooks += [
-        module.register_forward_hook(lambda module, _, output, number=number: recorder._router(number, module, output))
-        for number, (_, module) in routers.items()
+        module.register_forward_hook(lambda _, __, output, number=number, k=k: recorder._router(number, k, output))
+        for number, (_, module, k) in routers.items()
     ]
     hooks.append(model.register_forward_hook(lambda *_: recorder._end()))
     try:

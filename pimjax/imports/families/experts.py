@@ -47,6 +47,8 @@ def phimoe(fields: Fields) -> Keys:
     """PhimoeForCausalLM: LayerNorm; a choice by SparseMixer, whose weights are softmax scores of the chosen."""
     biases = {"attention_bias": fields.flag("attention_bias", False), "output_bias": fields.flag("lm_head_bias", False)}
     keys = {**experts_of_block_width(fields), **every_layer_windowed(fields), **biases}
+    if keys["top_k"] != 2:
+        raise fields.wrong("num_experts_per_tok", keys["top_k"], "SparseMixer, PhiMoE's router, always chooses 2")
     return {**keys, "norm_weights": "scale_and_bias", "normalised_top_k": False}
 
 
