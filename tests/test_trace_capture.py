@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from pimjax.config import from_hf
 from pimjax.errors import TraceError
 from pimjax.trace import capture, route
 
@@ -51,3 +55,17 @@ def test_hooks_are_removed_and_nothing_recorded_is_said(model):
         recorder.trace()
     with pytest.raises(TraceError, match="no router that is known under 'encoder'"), capture(model, part="encoder"):
         pass
+
+
+def test_every_imported_family_with_experts_was_recorded():
+    """Layers, experts and k of the imported model, and the choices of its own router logits (all but Llama 4's class
+    return them)."""
+    root = Path(__file__).parents[1]
+    recorded = json.loads((root / "benchmarks" / "results" / "trace_capture.json").read_text())["imported"]
+    small = json.loads((root / "tests" / "golden" / "hf_tiny_configs.json").read_text())
+    assert set(recorded) == {name for name, data in small.items() if from_hf(data).num_moe_layers}
+    assert all(row["as_imported"] and row["decisions"] > 50 for row in recorded.values())
+    assert {name for name, row in recorded.items() if row.get("differ_from_router_logits") != 0} == {
+        "llama4",
+        "llama4 listed",
+    }

@@ -45,7 +45,7 @@ SAME_CLASS = {"kimi_k2": "deepseek_v3"}
 #: what small configurations, made to be counted, need in order to run: even rotary widths, a limit that is a number
 RUNNABLE = {
     "deepseek_v2": {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8},
-    "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0}},
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0}},
 }
 #: Family -> class of the configuration and of the model, configuration, options of `route`.
 FAMILIES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
