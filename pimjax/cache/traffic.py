@@ -267,7 +267,7 @@ def visible_tokens(num_tokens: ArrayLike, window: ArrayLike = 0, *, chunked: Arr
       chunked: bool, the query sees its own chunk of `window` tokens instead: ``(L - 1) mod window + 1``.
 
     >>> visible_tokens(np.array([3, 9]), 4).tolist(), visible_tokens(np.array([3, 8, 9]), 4, chunked=True).tolist()
-    ([3, 4], [3, 4, 1])
+    ([3, 4], [3.0, 4.0, 1.0])
     """
     seen = _limited(num_tokens, window)
     if isinstance(chunked, bool) and not chunked:
