@@ -14,6 +14,7 @@ from pimjax.batch.chunks import make_grid, share_of
 from pimjax.batch.points import DecodedLanes, DeviceAxis, space_of
 from pimjax.batch.rows import RowMaker, lane_parameters
 from pimjax.batch.sweep_config import SweepConfig, load_sweep
+from pimjax.config.build import Capacity
 from pimjax.errors import ConfigError
 from pimjax.resources import config_folder
 
@@ -53,7 +54,7 @@ def test_the_device_decodes_what_the_host_lists() -> None:
     )  # fmt: skip
     grid = make_grid(1, space.num_lanes, 1, 1000)
     rows = RowMaker(space, grid, ["workload"], 3, np.dtype("float32")).columns(np.arange(space.num_lanes))
-    parameters = lane_parameters(space, 0, 3, np.dtype("float32"), space.variants[0])
+    parameters = lane_parameters(space, Capacity(), 3, np.dtype("float32"), space.variants[0])
     designs = jax.jit(jax.vmap(lambda lane: space.lanes(parameters, lane)))(np.arange(space.num_lanes, dtype=np.int32))
     for name in space.fields:
         decoded = np.asarray(getattr(designs.hardware, name.removeprefix("hardware.")))
@@ -81,7 +82,7 @@ def test_a_billion_points_store_nothing() -> None:
                  ("mvm_latency_ns", "mvm_energy_nj", "core_area_mm2"))  # fmt: skip
     lanes = DecodedLanes(axes)
     base = space_of(_sweep()).variants[0]
-    parameters = lane_parameters(space_of(_sweep()), 0, 0, np.dtype("float32"), base)
+    parameters = lane_parameters(space_of(_sweep()), Capacity(), 0, np.dtype("float32"), base)
     decode = jax.jit(lambda lane: lanes.values(parameters, lane))
     first, last = decode(np.int32(0)), decode(np.int32(999_999_999))
     for name in first:
