@@ -1,0 +1,177 @@
+"""The expert phase of one layer on the links, from counts: `closed` and `fluid`. Kernels, NumPy or JAX, unbatched.
+
+`closed`: all messages at once, busiest link there plus busiest link back, and the longest way filled once per hop. `fluid`:
+streams of messages with a first and a last one move from link to link; a link ends when its last message is there or when
+its work since the first one is done, whichever is later. Against the exact simulation: benchmarks/results/link_error.json.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pimjax import checks
+from pimjax.array_typing import AnyArray, ArrayLike
+from pimjax.arrays import larger, namespace, smaller, where
+from pimjax.errors import ConfigError
+from pimjax.system.links import LINKS, NO_LINK, Links, route
+
+_NUMBER = checks.numbers(0, dims=0)
+_RULES: dict[str, checks.Rule] = {
+    "visits": checks.numbers(0, dims=1),
+    "links": LINKS,
+    "home": checks.numbers(0, dims=0, integer=True),
+    "expert_ns": checks.numbers(0, dims=(0, 1)),
+    "token_bytes": _NUMBER,
+    "result_bytes": _NUMBER,
+    "first_ns": _NUMBER,
+    "last_ns": _NUMBER,
+}
+
+
+class LinkTimes(NamedTuple):
+    """Fast times of one expert phase on the links [ns].
+
+    Attributes:
+        end: last sum back at home, after :class:`~pimjax.system.phase_event.PhaseTimes` `end`.
+        busy_ns: `[K]`, of each link.
+    """
+
+    end: AnyArray
+    busy_ns: AnyArray
+
+
+class _Streams(NamedTuple):
+    """Messages between home and every die `[D]`: how many, their first and last time, their way `[D, H]`."""
+
+    count: Any
+    first: Any
+    last: Any
+    path: Any
+    uses: Any  # [D, K]
+
+
+@checks.checked(ConfigError, **_RULES)
+def closed_phase(
+    visits: ArrayLike,
+    links: Links,
+    *,
+    home: ArrayLike,
+    expert_ns: ArrayLike,
+    token_bytes: ArrayLike,
+    result_bytes: ArrayLike,
+    first_ns: ArrayLike = 0.0,
+    last_ns: ArrayLike = 0.0,
+) -> LinkTimes:
+    """Busiest link and one fill per hop.
+
+    `end = max(last release + fill, first release + busiest link + fill)`, where the fill is the longest way there, the
+    experts and the way back, and the busiest link's own message is in its work already.
+
+    Args:
+        visits: `[D]`, tokens that visit each die (home's does not matter).
+        links: of the system.
+        home: die on which tokens start and results meet.
+        expert_ns: `[D]` or `[]`, from a token's arrival to the die's sum.
+        token_bytes, result_bytes: of the messages.
+        first_ns, last_ns: release of the first and the last token.
+
+    >>> from pimjax.config.system import SystemSection
+    >>> from pimjax.system.links import make_links
+    >>> import numpy as np
+    >>> links = make_links(2, SystemSection(die_link_bandwidth_gb_per_s_per_mm=0.1, die_edge_share=1.0))
+    >>> sizes = {"expert_ns": 300.0, "token_bytes": 293, "result_bytes": 293}
+    >>> round(float(closed_phase(np.array([1.0, 2.0]), links, home=0, **sizes).end))
+    602
+    """
+    xp = namespace(visits, links.bandwidth_gb_per_s)
+    there, back = _both_ways(visits, links, home, first_ns, last_ns)
+    dies = xp.arange(links.dies)
+    used = there.count > 0
+    times = []
+    for stream, size in ((there, token_bytes), (back, result_bytes)):
+        each = size / links.bandwidth_gb_per_s  # [K] of one message
+        times.append((stream.count @ stream.uses * each, stream.uses @ (each + links.latency_ns), each))
+    (work_there, way_there, each_there), (work_back, way_back, each_back) = times
+    work = work_there + work_back
+    fill = xp.max(where(used, way_there + expert_ns + way_back, 0.0))
+    # the busiest link serves all but one of its messages beside the fill
+    rest = work - where(work_there > work_back, each_there, each_back) * (work > 0)
+    end = larger(last_ns + fill, first_ns + fill + xp.max(rest))
+    at_home = xp.max(where(dies == home, expert_ns + 0.0 * fill, 0.0)) + last_ns
+    return LinkTimes(larger(end, where(xp.asarray(visits)[home] > 0, at_home, 0.0 * at_home)), work)
+
+
+@checks.checked(ConfigError, **_RULES)
+def fluid_phase(
+    visits: ArrayLike,
+    links: Links,
+    *,
+    home: ArrayLike,
+    expert_ns: ArrayLike,
+    token_bytes: ArrayLike,
+    result_bytes: ArrayLike,
+    first_ns: ArrayLike = 0.0,
+    last_ns: ArrayLike = 0.0,
+) -> LinkTimes:
+    """Streams from link to link; arguments as :func:`closed_phase`.
+
+    >>> from pimjax.config.system import SystemSection
+    >>> from pimjax.system.links import make_links
+    >>> import numpy as np
+    >>> links = make_links(2, SystemSection(die_link_bandwidth_gb_per_s_per_mm=0.1, die_edge_share=1.0))
+    >>> sizes = {"expert_ns": 300.0, "token_bytes": 293, "result_bytes": 293}
+    >>> round(float(fluid_phase(np.array([1.0, 2.0]), links, home=0, **sizes).end))
+    602
+    """
+    xp = namespace(visits, links.bandwidth_gb_per_s)
+    there, back = _both_ways(visits, links, home, first_ns, last_ns)
+    there, busy = _carried(there, links, token_bytes)
+    back = back._replace(first=there.first + expert_ns, last=there.last + expert_ns)
+    back, more = _carried(back, links, result_bytes)
+    end = xp.max(where(there.count > 0, back.last, 0.0))
+    at_home = xp.max(where(xp.arange(links.dies) == home, expert_ns + 0.0 * end, 0.0)) + last_ns
+    return LinkTimes(larger(end, where(xp.asarray(visits)[home] > 0, at_home, 0.0 * at_home)), busy + more)
+
+
+def _both_ways(visits: Any, links: Links, home: Any, first_ns: Any, last_ns: Any) -> tuple[_Streams, _Streams]:
+    xp = namespace(visits, links.bandwidth_gb_per_s)
+    away = xp.arange(links.dies) != home
+    count = where(away, xp.asarray(visits), 0.0) * 1.0
+    paths, uses = xp.asarray(links.path), route(links)
+    start, stop = first_ns + 0.0 * count, last_ns + 0.0 * count
+    return (
+        _Streams(count, start, stop, paths[home], uses[home]),
+        _Streams(count, start, stop, paths[:, home], uses[:, home]),
+    )
+
+
+def _carried(streams: _Streams, links: Links, size: Any) -> tuple[_Streams, Any]:
+    """The streams after their ways, and the work of every link [ns]."""
+    xp = namespace(streams.count, links.bandwidth_gb_per_s)
+    each = size / links.bandwidth_gb_per_s
+    work = streams.count @ streams.uses * each
+    number, there = xp.arange(links.count), streams.count > 0
+    first, last = streams.first, streams.last
+    huge = 1e30
+    for hop in range(streams.path.shape[-1]):
+        link = streams.path[:, hop]
+        on = (link[:, None] == number) & there[:, None]  # [D, K] messages that enter a link at this hop
+        here = (link != NO_LINK) & there
+        begins = xp.min(where(on, first[:, None], huge), axis=0)
+        ends = xp.max(where(on, last[:, None], 0.0), axis=0)
+        mine = (streams.count @ on.astype(each.dtype)) * each
+        # of a link's work, what enters at this hop; at most all its messages stand before a stream's last one
+        done = larger(begins + mine, ends + each)
+        safe = larger(ends - begins, 1e-9)
+        place = smaller(larger((last[:, None] - begins) / safe, 0.0), 1.0)
+        share = where(ends - begins > 1e-9, place, 1.0)
+        served = begins + share * mine  # work that stands before the stream's last message, if it comes evenly
+        leaves = smaller(larger(last[:, None] + each, served), done)
+        at = xp.where(link == NO_LINK, 0, link)
+        index = xp.arange(link.shape[0])
+        last = where(here, leaves[index, at] + links.latency_ns[at], last)
+        first = where(here, first + each[at] + links.latency_ns[at], first)
+    return streams._replace(first=first, last=last), work
+
+
+__all__ = ["LinkTimes", "closed_phase", "fluid_phase"]
