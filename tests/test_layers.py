@@ -29,6 +29,7 @@ ORDER = (
     "nn",
     "circuit",
     "event",
+    "system",
     "chips",
     "estimation",
     "batch",

@@ -188,12 +188,16 @@ class SystemSection(Section):
         >>> SystemSection(die_link="ucie_standard").link().bandwidth_gb_per_s_per_mm
         112.0
         """
-        own = {
-            "bandwidth_gb_per_s_per_mm": self.die_link_bandwidth_gb_per_s_per_mm,
-            "energy_pj_per_bit": self.die_link_energy_pj_per_bit,
-            "latency_ns": self.die_link_latency_ns,
-        }
-        return DIE_LINKS[self.die_link]._replace(**{name: value for name, value in own.items() if value is not None})
+        kind = DIE_LINKS[self.die_link]
+
+        def own(value: float | None, of_kind: float) -> float:
+            return of_kind if value is None else value
+
+        return kind._replace(
+            bandwidth_gb_per_s_per_mm=own(self.die_link_bandwidth_gb_per_s_per_mm, kind.bandwidth_gb_per_s_per_mm),
+            energy_pj_per_bit=own(self.die_link_energy_pj_per_bit, kind.energy_pj_per_bit),
+            latency_ns=own(self.die_link_latency_ns, kind.latency_ns),
+        )
 
     def arrays(self) -> Any:
         """The traced twin: one float64 scalar (NumPy) per number, nulls replaced by what they stand for.
@@ -236,7 +240,11 @@ def system_twin() -> type:
     >>> system_twin().__name__
     'System'
     """
-    body = {"__annotations__": dict.fromkeys(system_leaves(), Any), "__module__": __name__, "__doc__": "System numbers."}
+    body = {
+        "__annotations__": dict.fromkeys(system_leaves(), Any),
+        "__module__": __name__,
+        "__doc__": "System numbers.",
+    }
     return struct.dataclass(type("System", (), body))
 
 

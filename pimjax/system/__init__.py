@@ -1,0 +1,119 @@
+"""The system around the crossbars: wires of a die, links between dies and packages, placement of experts, weights that do
+not fit. Knows no chip; formulas are kernels that run on NumPy and JAX values alike.
+
+The numbers are the section :class:`pimjax.config.system.SystemSection`; `SystemSection().arrays()` is its traced twin, which
+every formula here takes as `numbers`. How a chip uses the package:
+
+* **area**: `die_port`, `usable_die_area_mm2`, `dies_needed`, `silicon_area_mm2`: `packages`, `dies`, PHYs (component `d2d`),
+  good silicon beside area.
+* **placement**, on the host, once per trace and grouping: `place_experts` (fitted on the requests that a run is given, or
+  others) or `contiguous_holds`, then `holds` with the layer's first die; `make_links` for the dies. Both are data of a run.
+* **counts**, where a run counts its slots: `layer_crossings` per pass and layer, `model_pair_bytes` per request:
+  `die_crossings_per_token`, bytes per pair, `link_bytes` per link.
+* **energy**: one `PassShape` from the chip's geometry, `pass_flows` once, `network_energy_nj` with the counts of the run:
+  `network_energy`, components `noc` (die network and group wires) and `d2d` (links). A chip's own price of a hop
+  (`link_energy_nj_per_256`) is that of the port at a crossbar and stays beside it.
+* **time**: `load_ns` joins the time of a load (the larger counts), `pass_fill_ns` the latency of a pass, not its slot. The
+  links of a layer's expert phase: `simulate_phase` (event; a chip's own graph gets the same jobs), `fluid_phase`,
+  `closed_phase`; `busy_ns` over the latency of the run is `link_busy_share`.
+* **residency**: `expert_accesses` and `residency_curve` give misses per token, `swap_cost` what one costs, `lifetime_years`
+  what the devices survive; `weights_fit` is the status.
+
+One die gives the wires alone; energies and latencies of 0, and bandwidths without limit, give the chip without a network.
+"""
+
+from pimjax.system.crossings import Crossings, die_visits, layer_crossings, model_pair_bytes
+from pimjax.system.dies import (
+    DiePort,
+    Dies,
+    die_port,
+    die_yield,
+    dies_needed,
+    silicon_area_mm2,
+    usable_die_area_mm2,
+)
+from pimjax.system.flows import (
+    RESOURCES,
+    Flow,
+    FlowCounts,
+    PassShape,
+    load_ns,
+    network_energy_nj,
+    pass_fill_ns,
+    pass_flows,
+)
+from pimjax.system.links import NO_LINK, Links, link_bytes, link_energy_nj, make_links, route
+from pimjax.system.phase_event import PhaseTimes, simulate_phase
+from pimjax.system.phase_fast import LinkTimes, closed_phase, fluid_phase
+from pimjax.system.placement import busiest_die, contiguous_holds, holds, place_experts
+from pimjax.system.residency import (
+    Residency,
+    SwapCost,
+    expert_accesses,
+    lifetime_years,
+    residency_curve,
+    residency_run,
+    swap_cost,
+    weights_fit,
+)
+from pimjax.system.wires import (
+    Wire,
+    along,
+    core_pitch_mm,
+    farthest,
+    multicast_length_mm,
+    wire_energy_nj,
+    wire_latency_ns,
+)
+
+__all__ = [
+    "NO_LINK",
+    "RESOURCES",
+    "Crossings",
+    "DiePort",
+    "Dies",
+    "Flow",
+    "FlowCounts",
+    "LinkTimes",
+    "Links",
+    "PassShape",
+    "PhaseTimes",
+    "Residency",
+    "SwapCost",
+    "Wire",
+    "along",
+    "busiest_die",
+    "closed_phase",
+    "contiguous_holds",
+    "core_pitch_mm",
+    "die_port",
+    "die_visits",
+    "die_yield",
+    "dies_needed",
+    "expert_accesses",
+    "farthest",
+    "fluid_phase",
+    "holds",
+    "layer_crossings",
+    "lifetime_years",
+    "link_bytes",
+    "link_energy_nj",
+    "load_ns",
+    "make_links",
+    "model_pair_bytes",
+    "multicast_length_mm",
+    "network_energy_nj",
+    "pass_fill_ns",
+    "pass_flows",
+    "place_experts",
+    "residency_curve",
+    "residency_run",
+    "route",
+    "silicon_area_mm2",
+    "simulate_phase",
+    "swap_cost",
+    "usable_die_area_mm2",
+    "weights_fit",
+    "wire_energy_nj",
+    "wire_latency_ns",
+]

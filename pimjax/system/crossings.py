@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from pimjax import checks
 from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import namespace, real_dtype
@@ -56,7 +54,14 @@ def die_visits(choices: ArrayLike, holds: ArrayLike) -> AnyArray:
     return chosen @ held > 0
 
 
-@checks.checked(ConfigError, choices=_CHOICES, holds=_HOLDS, home=checks.numbers(0, dims=0, integer=True), token_bytes=_BYTES, result_bytes=_BYTES)
+@checks.checked(
+    ConfigError,
+    choices=_CHOICES,
+    holds=_HOLDS,
+    home=checks.numbers(0, dims=0, integer=True),
+    token_bytes=_BYTES,
+    result_bytes=_BYTES,
+)
 def layer_crossings(
     choices: ArrayLike, holds: ArrayLike, home: ArrayLike, *, token_bytes: ArrayLike, result_bytes: ArrayLike
 ) -> Crossings:
@@ -118,9 +123,9 @@ def model_pair_bytes(
     """
     xp, dtype = namespace(choices, holds, homes, num_tokens), real_dtype(choices, holds, token_bytes)
     chosen, held = xp.asarray(choices).astype(dtype), xp.asarray(holds).astype(dtype)
-    homes = xp.asarray(homes)
+    starts: Any = xp.asarray(homes)
     dies = held.shape[-1]
-    at_home = (xp.arange(dies) == homes[:, None]).astype(dtype)  # [L, D]
+    at_home = (xp.arange(dies) == starts[:, None]).astype(dtype)  # [L, D]
     sent = (xp.matmul(chosen, held) > 0).sum(axis=1).astype(dtype) * (1 - at_home)  # [L, D]
     there = xp.einsum("la,lb->ab", at_home, sent) * token_bytes
     back = xp.einsum("la,lb->ab", sent, at_home) * result_bytes

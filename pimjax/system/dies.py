@@ -90,7 +90,11 @@ def dies_needed(area_mm2: ArrayLike, usable_mm2: ArrayLike, numbers: Any) -> Die
     return Dies(dies, whole_up(dies / numbers.dies_per_package), area_mm2 / (dies * usable_mm2))
 
 
-@checks.checked(ConfigError, area_mm2=_SIZE, numbers=checks.having("defect_density_per_cm2", "defect_clustering", meaning="numbers from SystemSection.arrays"))
+@checks.checked(
+    ConfigError,
+    area_mm2=_SIZE,
+    numbers=checks.having("defect_density_per_cm2", "defect_clustering", meaning="numbers from SystemSection.arrays"),
+)
 def die_yield(area_mm2: ArrayLike, numbers: Any) -> AnyArray:
     """Part of the dies that work, negative binomial: `(1 + A D0 / alpha)^-alpha`.
 

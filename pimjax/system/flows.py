@@ -18,8 +18,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from pimjax import checks
 from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import larger, where
@@ -48,22 +46,22 @@ class PassShape(NamedTuple):
         pitch_mm: of the cores.
     """
 
-    width: ArrayLike
-    hidden: ArrayLike
-    strip_columns: ArrayLike
-    up_row_blocks: ArrayLike
-    up_strips: ArrayLike
-    up_crossbars: ArrayLike
-    down_row_blocks: ArrayLike
-    down_strips: ArrayLike
-    down_crossbars: ArrayLike
-    gated: ArrayLike
-    activation_bits: ArrayLike
-    targets: ArrayLike
-    groups_per_token: ArrayLike
-    area_mm2: ArrayLike
-    group_area_mm2: ArrayLike
-    pitch_mm: ArrayLike
+    width: Any
+    hidden: Any
+    strip_columns: Any
+    up_row_blocks: Any
+    up_strips: Any
+    up_crossbars: Any
+    down_row_blocks: Any
+    down_strips: Any
+    down_crossbars: Any
+    gated: Any
+    activation_bits: Any
+    targets: Any
+    groups_per_token: Any
+    area_mm2: Any
+    group_area_mm2: Any
+    pitch_mm: Any
 
 
 SHAPE = checks.instance(PassShape, "a PassShape")
@@ -104,10 +102,10 @@ class Flow(NamedTuple):
 
     name: str
     per: str
-    bits: AnyArray
-    length_mm: AnyArray
-    hops: AnyArray
-    energy_nj: AnyArray
+    bits: Any
+    length_mm: Any
+    hops: Any
+    energy_nj: Any
     resource: str
 
 
@@ -129,18 +127,18 @@ def pass_flows(
     >>> table[0].name, table[0].per, int(table[0].bits), round(float(table[0].energy_nj))
     ('token to its groups', 'loads', 23040, 186)
     """
-    local, tree = np.bool_(local_sums) if isinstance(local_sums, bool) else local_sums, inline
+    local, tree = local_sums, inline
     pitch = shape.pitch_mm
     over = along(multicast_length_mm(shape.targets, shape.area_mm2), pitch)
     back = along(multicast_length_mm(1.0, shape.area_mm2), pitch)
     step = along(pitch, pitch)
     met = along(multicast_length_mm(shape.groups_per_token, shape.area_mm2), pitch)
 
-    def inside(crossbars: ArrayLike, row_blocks: ArrayLike) -> Wire:
+    def inside(crossbars: Any, row_blocks: Any) -> Wire:
         each = crossbars / larger(row_blocks, 1.0)
         return along(multicast_length_mm(each, shape.group_area_mm2), pitch)
 
-    def sums(crossbars: ArrayLike, strips: ArrayLike) -> Any:
+    def sums(crossbars: Any, strips: Any) -> Any:
         moved = where(local, crossbars - strips, crossbars)
         return moved * shape.strip_columns * numbers.accumulator_bits
 
@@ -209,7 +207,11 @@ def pass_fill_ns(shape: PassShape, numbers: Any) -> AnyArray:
     return 2 * over + 2 * inside
 
 
-@checks.checked(ConfigError, shape=SHAPE, numbers=checks.having("injection_bandwidth_gb_per_s", meaning="numbers from SystemSection.arrays"))
+@checks.checked(
+    ConfigError,
+    shape=SHAPE,
+    numbers=checks.having("injection_bandwidth_gb_per_s", meaning="numbers from SystemSection.arrays"),
+)
 def load_ns(shape: PassShape, numbers: Any) -> AnyArray:
     """Time that one load takes to enter the die's network; the larger of this and t_load counts [ns].
 

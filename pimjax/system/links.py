@@ -39,12 +39,12 @@ class Links(NamedTuple):
     between_packages: AnyArray
 
     @property
-    def dies(self) -> int:
+    def num_dies(self) -> int:
         """D."""
         return self.path.shape[-2]
 
     @property
-    def count(self) -> int:
+    def num_links(self) -> int:
         """K."""
         return self.bandwidth_gb_per_s.shape[-1]
 
@@ -61,7 +61,7 @@ def make_links(dies: int, system: SystemSection) -> Links:
         system: `dies_per_package` and the kinds of links.
 
     >>> made = make_links(6, SystemSection())
-    >>> made.count, made.path[0, 3].tolist(), made.path[0, 5].tolist()  # 2 x 2 dies, then a package of two
+    >>> made.num_links, made.path[0, 3].tolist(), made.path[0, 5].tolist()  # 2 x 2 dies, then a package of two
     (14, [0, 4], [10, 13])
     """
     size = int(system.dies_per_package)
@@ -95,7 +95,9 @@ def _distance(a: int, b: int, columns: int) -> int:
     return abs(a // columns - b // columns) + abs(a % columns - b % columns)
 
 
-def _way(a: int, b: int, size: int, columns: int, dies: int, number: dict[tuple[int, int], int], inner: int) -> list[int]:
+def _way(
+    a: int, b: int, size: int, columns: int, dies: int, number: dict[tuple[int, int], int], inner: int
+) -> list[int]:
     if a == b:
         return []
     if a // size != b // size:
@@ -123,7 +125,7 @@ def route(links: Links) -> AnyArray:
     [[[0.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 0.0]]]
     """
     xp = namespace(links.bandwidth_gb_per_s, links.path)
-    number = xp.arange(links.count)
+    number = xp.arange(links.num_links)
     uses = (xp.asarray(links.path)[..., None] == number).any(axis=-2)
     return uses.astype(links.bandwidth_gb_per_s.dtype)
 

@@ -75,12 +75,14 @@ def simulate_phase(
     """
     used = np.asarray(visits, bool)
     tokens, dies = used.shape
-    if dies != links.dies or home >= dies:
-        raise ConfigError(f"visits has {dies} dies and home is {home}, but the links join {links.dies} dies")
+    if dies != links.num_dies or home >= dies:
+        raise ConfigError(f"visits has {dies} dies and home is {home}, but the links join {links.num_dies} dies")
     release = np.broadcast_to(np.asarray(release_ns, np.float64), (tokens,))
     experts = np.broadcast_to(np.asarray(expert_ns, np.float64), (dies,))
     bandwidth, latency = np.asarray(links.bandwidth_gb_per_s, np.float64), np.asarray(links.latency_ns, np.float64)
-    build = JobGraphBuilder(("release", "message", "flight", "experts"), [unlimited("wires"), exclusive("link", links.count)])
+    build = JobGraphBuilder(
+        ("release", "message", "flight", "experts"), [unlimited("wires"), exclusive("link", links.num_links)]
+    )
     wires = build.resource("wires")
     token, die = np.nonzero(used)
     released = build.add("release", release, wires)
@@ -113,7 +115,7 @@ def simulate_phase(
     arrived, back = np.full((tokens, dies), np.nan), np.full((tokens, dies), np.nan)
     arrived[token, die], back[token, die] = log.finish_ns[at_die], log.finish_ns[at_home]
     is_message = graph.kind == graph.kinds.index("message")
-    busy = np.bincount(graph.resource[is_message] - 1, graph.duration[is_message], links.count)
+    busy = np.bincount(graph.resource[is_message] - 1, graph.duration[is_message], links.num_links)
     end = float(log.finish_ns.max()) if graph.num_jobs else 0.0
     return PhaseTimes(end, arrived, back, busy, log)
 

@@ -15,6 +15,7 @@ from pimjax.arrays import larger, namespace, smaller, where
 from pimjax.errors import ConfigError
 from pimjax.system.links import LINKS, NO_LINK, Links, route
 
+_NEVER, _SHORT = 1e30, 1e-9
 _NUMBER = checks.numbers(0, dims=0)
 _RULES: dict[str, checks.Rule] = {
     "visits": checks.numbers(0, dims=1),
@@ -85,7 +86,7 @@ def closed_phase(
     """
     xp = namespace(visits, links.bandwidth_gb_per_s)
     there, back = _both_ways(visits, links, home, first_ns, last_ns)
-    dies = xp.arange(links.dies)
+    dies = xp.arange(links.num_dies)
     used = there.count > 0
     times = []
     for stream, size in ((there, token_bytes), (back, result_bytes)):
@@ -129,13 +130,13 @@ def fluid_phase(
     back = back._replace(first=there.first + expert_ns, last=there.last + expert_ns)
     back, more = _carried(back, links, result_bytes)
     end = xp.max(where(there.count > 0, back.last, 0.0))
-    at_home = xp.max(where(xp.arange(links.dies) == home, expert_ns + 0.0 * end, 0.0)) + last_ns
+    at_home = xp.max(where(xp.arange(links.num_dies) == home, expert_ns + 0.0 * end, 0.0)) + last_ns
     return LinkTimes(larger(end, where(xp.asarray(visits)[home] > 0, at_home, 0.0 * at_home)), busy + more)
 
 
 def _both_ways(visits: Any, links: Links, home: Any, first_ns: Any, last_ns: Any) -> tuple[_Streams, _Streams]:
     xp = namespace(visits, links.bandwidth_gb_per_s)
-    away = xp.arange(links.dies) != home
+    away = xp.arange(links.num_dies) != home
     count = where(away, xp.asarray(visits), 0.0) * 1.0
     paths, uses = xp.asarray(links.path), route(links)
     start, stop = first_ns + 0.0 * count, last_ns + 0.0 * count
@@ -146,32 +147,36 @@ def _both_ways(visits: Any, links: Links, home: Any, first_ns: Any, last_ns: Any
 
 
 def _carried(streams: _Streams, links: Links, size: Any) -> tuple[_Streams, Any]:
-    """The streams after their ways, and the work of every link [ns]."""
+    """The streams after their ways, and the work of every link [ns].
+
+    When a message reaches a link depends on the links before it, and those may be what others use later on their ways:
+    the times of all hops are found together, as many rounds as the longest way has hops.
+    """
     xp = namespace(streams.count, links.bandwidth_gb_per_s)
     each = size / links.bandwidth_gb_per_s
     work = streams.count @ streams.uses * each
-    number, there = xp.arange(links.count), streams.count > 0
-    first, last = streams.first, streams.last
-    huge = 1e30
-    for hop in range(streams.path.shape[-1]):
-        link = streams.path[:, hop]
-        on = (link[:, None] == number) & there[:, None]  # [D, K] messages that enter a link at this hop
-        here = (link != NO_LINK) & there
-        begins = xp.min(where(on, first[:, None], huge), axis=0)
-        ends = xp.max(where(on, last[:, None], 0.0), axis=0)
-        mine = (streams.count @ on.astype(each.dtype)) * each
-        # of a link's work, what enters at this hop; at most all its messages stand before a stream's last one
-        done = larger(begins + mine, ends + each)
-        safe = larger(ends - begins, 1e-9)
-        place = smaller(larger((last[:, None] - begins) / safe, 0.0), 1.0)
-        share = where(ends - begins > 1e-9, place, 1.0)
-        served = begins + share * mine  # work that stands before the stream's last message, if it comes evenly
-        leaves = smaller(larger(last[:, None] + each, served), done)
-        at = xp.where(link == NO_LINK, 0, link)
-        index = xp.arange(link.shape[0])
-        last = where(here, leaves[index, at] + links.latency_ns[at], last)
-        first = where(here, first + each[at] + links.latency_ns[at], first)
-    return streams._replace(first=first, last=last), work
+    link, sent = streams.path, streams.count > 0
+    here = (link != NO_LINK) & sent[:, None]  # [D, H]
+    at = xp.where(link == NO_LINK, 0, link)
+    on = here[..., None] & (link[..., None] == xp.arange(links.num_links))  # [D, H, K]
+    own = where(here, each[at], 0.0)
+    stay = where(here, links.latency_ns[at], 0.0)
+    # without any queue: what is there after each hop; the first message never meets more
+    free = xp.cumsum(own + stay, axis=1)
+    first = streams.first[:, None] + free - (own + stay)
+    last = streams.last[:, None] + free - (own + stay)
+    begins = xp.min(where(on, first[..., None], _NEVER), axis=(0, 1))  # [K]
+    leaves = last + own
+    for _ in range(link.shape[1]):
+        ends = xp.max(where(on, last[..., None], 0.0), axis=(0, 1))
+        span = ends - begins
+        # work that stands before a stream's last message where work comes evenly, never more than all of it
+        place = smaller(larger((last - begins[at]) / larger(span, _SHORT)[at], 0.0), 1.0)
+        served = begins[at] + where(span[at] > _SHORT, place, 1.0) * work[at]
+        leaves = where(here, larger(last + own, served), last)
+        last = xp.concatenate([last[:, :1], (leaves + stay)[:, :-1]], axis=1)
+    gone = leaves + stay
+    return streams._replace(first=streams.first + free[:, -1], last=gone[:, -1]), work
 
 
 __all__ = ["LinkTimes", "closed_phase", "fluid_phase"]

@@ -81,7 +81,12 @@ def place_experts(
     return _search(patterns, weight, places, seed, kicks)
 
 
-@checks.checked(ConfigError, die_of_expert=checks.numbers(0, dims=1, integer=True, filled=True), dies=checks.optional(checks.whole(1, 65_536)), first=checks.whole(0, 2**24))
+@checks.checked(
+    ConfigError,
+    die_of_expert=checks.numbers(0, dims=1, integer=True, filled=True),
+    dies=checks.optional(checks.whole(1, 65_536)),
+    first=checks.whole(0, 2**24),
+)
 def holds(die_of_expert: Any, dies: int | None = None, *, first: int = 0) -> HostArray:
     """A placement as the kernels read it: bool `[E, D]`.
 

@@ -75,7 +75,14 @@ def along(length_mm: ArrayLike, pitch_mm: ArrayLike) -> Wire:
     return Wire(length, length / pitch)
 
 
-@checks.checked(ConfigError, bits=_SIZE, wire=checks.instance(Wire, "a Wire from along"), numbers=checks.having("wire_energy_pj_per_bit_mm", "router_energy_pj_per_bit", meaning="numbers from SystemSection.arrays"))
+@checks.checked(
+    ConfigError,
+    bits=_SIZE,
+    wire=checks.instance(Wire, "a Wire from along"),
+    numbers=checks.having(
+        "wire_energy_pj_per_bit_mm", "router_energy_pj_per_bit", meaning="numbers from SystemSection.arrays"
+    ),
+)
 def wire_energy_nj(bits: ArrayLike, wire: Wire, numbers: Any) -> AnyArray:
     """Energy of sending `bits` along a way: bits x (wire x length + router x hops) [nJ].
 
@@ -87,7 +94,11 @@ def wire_energy_nj(bits: ArrayLike, wire: Wire, numbers: Any) -> AnyArray:
     return bits * per_bit * 1e-3
 
 
-@checks.checked(ConfigError, wire=checks.instance(Wire, "a Wire from along"), numbers=checks.having("wire_latency_ns_per_mm", "router_latency_ns", meaning="numbers from SystemSection.arrays"))
+@checks.checked(
+    ConfigError,
+    wire=checks.instance(Wire, "a Wire from along"),
+    numbers=checks.having("wire_latency_ns_per_mm", "router_latency_ns", meaning="numbers from SystemSection.arrays"),
+)
 def wire_latency_ns(wire: Wire, numbers: Any) -> AnyArray:
     """Time of the first bit along a way that has no branches [ns].
 
