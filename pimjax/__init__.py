@@ -101,6 +101,7 @@ _MODULES = (
     "runs",
     "schedule",
     "sweep",
+    "system",
     "trace",
     "tuning",
 )

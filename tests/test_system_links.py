@@ -147,11 +147,12 @@ def test_fast_models_compile_batch_and_differentiate() -> None:
                 moved = device._replace(bandwidth_gb_per_s=bandwidth)
                 return model(counts, moved, home=arguments["home"], expert_ns=arguments["expert_ns"], first_ns=arguments["release_ns"][0], last_ns=arguments["release_ns"][-1], **SIZES).end  # fmt: skip
 
-            assert float(jax.jit(end)(device.bandwidth_gb_per_s)) == pytest.approx(host, rel=1e-9)
-            many = jax.vmap(end)(device.bandwidth_gb_per_s * jnp.array([[1.0], [2.0], [0.5]]))
+            compiled = jax.jit(end)
+            assert float(compiled(device.bandwidth_gb_per_s)) == pytest.approx(host, rel=1e-9)
+            many = jax.jit(jax.vmap(end))(device.bandwidth_gb_per_s[None] * jnp.array([[1.0], [2.0], [0.5]]))
             assert float(many[0]) == pytest.approx(host, rel=1e-9)
             assert many[1] <= many[0] <= many[2]
-            slope = np.asarray(jax.grad(end)(device.bandwidth_gb_per_s))
+            slope = np.asarray(jax.jit(jax.grad(end))(device.bandwidth_gb_per_s))
             assert np.isfinite(slope).all()
             step = 1e-6
             for k in np.argsort(-np.abs(slope))[:3]:
@@ -159,7 +160,7 @@ def test_fast_models_compile_batch_and_differentiate() -> None:
                 values = []
                 for sign in (1, -1):
                     moved[k] = links.bandwidth_gb_per_s[k] * (1 + sign * step)
-                    values.append(float(end(jnp.asarray(moved))))
+                    values.append(float(compiled(jnp.asarray(moved))))
                 want = (values[0] - values[1]) / (2 * step * links.bandwidth_gb_per_s[k])
                 assert slope[k] == pytest.approx(want, rel=1e-3, abs=1e-6)
 

@@ -18,6 +18,7 @@ from pimjax.errors import ConfigError
 
 EXPERTS, DIES = 8, 4
 kernel = jax.jit(system.layer_crossings)
+model_kernel = jax.jit(system.model_pair_bytes)
 
 
 def tokens(least=1):
@@ -42,10 +43,11 @@ def test_crossings_against_loops(choices, holds, home) -> None:
 
 
 @settings(max_examples=60)
-@given(st.integers(1, 4), st.integers(0, 2**31), st.integers(1, 9))
+@given(st.sampled_from([1, 3]), st.integers(0, 2**31), st.integers(1, 9))
 def test_bytes_of_a_model_against_loops(layers, seed, count) -> None:
     generator = np.random.default_rng(seed)
-    choices = generator.random((layers, count, EXPERTS)) < 0.3
+    choices = generator.random((layers, 9, EXPERTS)) < 0.3
+    choices[:, count:] = False
     holds = generator.random((layers, EXPERTS, DIES)) < 0.4
     homes = generator.integers(0, DIES, layers)
     want = oracle.model_pair_bytes(choices, holds, homes, count, 5, 7)
@@ -53,9 +55,7 @@ def test_bytes_of_a_model_against_loops(layers, seed, count) -> None:
     assert {pair: size for pair, size in np.ndenumerate(found) if size} == {
         pair: size for pair, size in want.items() if size
     }
-    device = jax.jit(system.model_pair_bytes)(
-        *map(jnp.asarray, (choices, holds, homes)), count, token_bytes=5.0, result_bytes=7.0
-    )
+    device = model_kernel(*map(jnp.asarray, (choices, holds, homes)), count, token_bytes=5.0, result_bytes=7.0)
     assert np.array_equal(device, found)
 
 

@@ -18,8 +18,9 @@ import pytest
 from flax import nnx
 
 import pimjax
-from pimjax import cache, chips, circuit, event, nn, numerics, runs, schedule, sweep, tuning
+from pimjax import cache, chips, circuit, event, nn, numerics, runs, schedule, sweep, system, tuning
 from pimjax.cache.capacity import capacity_law
+from pimjax.config.system import SystemSection
 from pimjax.errors import PimjaxError, shown
 from pimjax.trace import RoutingTrace
 
@@ -70,6 +71,12 @@ JOBS.add("pass", [1.0, 2.0], [0, 1])
 GRAPH = JOBS.build()
 LOG = event.run(GRAPH)
 BUFFERS = event.Buffers(np.array([1.0]), np.array([0]), np.array([0, 1]), np.array([1]))
+SECTION = SystemSection()
+SYSTEM = SECTION.arrays()
+LINKS = system.make_links(2, SECTION)
+PASS_SHAPE = system.PassShape(8, 8, 4, 2, 4, 8, 2, 2, 4, 1, 8, 2, 2, 100, 20, 0.8)
+PHASE = {"home": 0, "expert_ns": 1.0, "token_bytes": 1, "result_bytes": 1}
+NOT_POSITIVE = [*NUMBERS, 0]
 CROSSBAR = numerics.Crossbar.create(rows=4)
 WEIGHTS = np.zeros((3, 4), np.float32)
 MODEL = nn.LanguageModelConfig(num_layers=1, d_model=8, num_heads=1, d_expert=4, num_experts=2, top_k=1, vocabulary=4)
@@ -267,6 +274,46 @@ CALLS: dict[str, tuple[dict, dict]] = {
     "tuning.load_tune_config": ({}, {"source": [None, *PATHS, "missing.yaml", LONG, {"parameters": 3}, {"no such": 1}, {3: 4}, {"parameters": {"hardware.no": {"kind": "integer", "low": 1, "high": 2}}}]}),
     "tuning.make_problem": ({"config": TUNE_CONFIG}, {"config": OBJECTS, "trace": [3, "a", {}, THING], "quality": FUNCTIONS}),
     "tuning.tune": ({"config": TUNE}, {"config": [None, 3, *PATHS, {"parameters": 3}], "trace": [3, "a"], "quality": FUNCTIONS, "checkpoint": [3, THING, [], "a\0b", "x" * 5000], "history": [3, THING, [], "a\0b", "x" * 5000], "progress": FUNCTIONS, "recheck": FLAGS}),
+    # the system around the crossbars
+    "system.along": ({"length_mm": 1, "pitch_mm": 1}, {"length_mm": NUMBERS, "pitch_mm": NOT_POSITIVE}),
+    "system.busiest_die": ({}, {"visits": [None, "a", [[2, 0]], [["a"]], THING, {}, [[1], [1, 0]], [[0.5]]]}),
+    "system.closed_phase": ({"visits": [1, 2], "links": LINKS, **PHASE}, {"visits": ["a", [-1, 1], None, [[1, 2]], THING, [1, 2, 3]], "links": OBJECTS, "home": [-1, 0.5, "a", None, [0]], "expert_ns": NUMBERS, "token_bytes": NUMBERS, "first_ns": NUMBERS}),
+    "system.contiguous_holds": ({"group_of_expert": [0, 1], "group_area_mm2": 1, "die_area_mm2": 1}, {"group_of_expert": [None, "a", [0.5], [-1], [], THING, [[0]]], "group_area_mm2": NOT_POSITIVE, "die_area_mm2": NOT_POSITIVE, "start_mm2": NUMBERS}),
+    "system.core_pitch_mm": ({}, {"core_area_mm2": NOT_POSITIVE}),
+    "system.die_port": ({}, {"numbers": OBJECTS}),
+    "system.die_visits": ({"choices": [[1, 0]], "holds": [[1], [1]]}, {"choices": [None, "a", 3, [1], [[2, 0]], [["a"]], THING, [[1, 0, 1]]], "holds": [None, "a", 3, [1], [[2], [0]], THING, [[1]]]}),
+    "system.die_yield": ({"area_mm2": 8, "numbers": SYSTEM}, {"area_mm2": NUMBERS, "numbers": OBJECTS}),
+    "system.dies_needed": ({"area_mm2": 8, "usable_mm2": 3, "numbers": SYSTEM}, {"area_mm2": NUMBERS, "usable_mm2": NOT_POSITIVE, "numbers": OBJECTS}),
+    "system.expert_accesses": ({}, {"trace": OBJECTS}),
+    "system.farthest": ({"area_mm2": 1, "pitch_mm": 1}, {"area_mm2": NUMBERS, "pitch_mm": NOT_POSITIVE}),
+    "system.fluid_phase": ({"visits": [1, 2], "links": LINKS, **PHASE}, {"visits": ["a", [-1, 1], None, [[1, 2]], THING, [1, 2, 3]], "links": OBJECTS, "home": [-1, 0.5, "a", None, [0]], "expert_ns": NUMBERS, "result_bytes": NUMBERS, "last_ns": NUMBERS}),
+    "system.holds": ({"die_of_expert": [0, 1]}, {"die_of_expert": [None, "a", [0.5], [-1], [], THING, [[0]]], "dies": [0, -1, 1.5, "2", True, 1], "first": COUNTS}),
+    "system.layer_crossings": ({"choices": [[1, 0]], "holds": [[1], [1]], "home": 0, "token_bytes": 1, "result_bytes": 1},
+        {"choices": [None, "a", 3, [1], [[2, 0]], [[1, 0, 1]]], "holds": [None, "a", 3, [1], [[2], [0]]], "home": [-1, 0.5, "a", None, [0]], "token_bytes": NUMBERS, "result_bytes": NUMBERS}),
+    "system.lifetime_years": ({"writes_per_s": 1, "cycles": 1, "numbers": SYSTEM}, {"writes_per_s": NUMBERS, "cycles": NUMBERS, "numbers": OBJECTS}),
+    "system.link_bytes": ({"pair_bytes": np.ones((2, 2)), "links": LINKS}, {"pair_bytes": [None, "a", 3, [1, 2], [[-1, 0], [0, 0]], THING, np.ones((3, 3))], "links": OBJECTS}),
+    "system.link_energy_nj": ({"pair_bytes": np.ones((2, 2)), "links": LINKS}, {"pair_bytes": [None, "a", 3, [1, 2], [[-1, 0], [0, 0]], THING, np.ones((3, 3))], "links": OBJECTS}),
+    "system.load_ns": ({"shape": PASS_SHAPE, "numbers": SYSTEM}, {"shape": OBJECTS, "numbers": OBJECTS}),
+    "system.make_links": ({"dies": 2, "system": SECTION}, {"dies": [*WHOLES, 5000], "system": OBJECTS}),
+    "system.model_pair_bytes": ({"choices": [[[1, 0]]], "holds": [[[1], [1]]], "homes": [0], "num_tokens": 1, "token_bytes": 1, "result_bytes": 1},
+        {"choices": [None, "a", 3, [[1]], [[[2, 0]]], [[[1]]]], "holds": [None, "a", 3, [[1]], [[[2], [0]]]], "homes": [[-1], [0.5], "a", None, 0, [0, 0]], "num_tokens": NUMBERS, "token_bytes": NUMBERS}),
+    "system.multicast_length_mm": ({"targets": 1, "area_mm2": 1}, {"targets": NUMBERS, "area_mm2": NUMBERS}),
+    "system.network_energy_nj": ({"flows": system.pass_flows(PASS_SHAPE, SYSTEM), "counts": system.FlowCounts(1, 1, 1)}, {"flows": [None, 3, "a", [], [3], THING, {}, ()], "counts": OBJECTS}),
+    "system.pass_fill_ns": ({"shape": PASS_SHAPE, "numbers": SYSTEM}, {"shape": OBJECTS, "numbers": OBJECTS}),
+    "system.pass_flows": ({"shape": PASS_SHAPE, "numbers": SYSTEM}, {"shape": OBJECTS, "numbers": OBJECTS, "local_sums": FLAGS, "inline": FLAGS}),
+    "system.place_experts": ({"experts": 4, "dies": 2, "strategy": "coactivation", "choices": [[1, 1, 0, 0]]},
+        {"experts": WHOLES, "dies": [*WHOLES, 5], "strategy": WORDS, "choices": [None, "a", 3, [1], [[2, 0, 0, 0]], [[1, 0]], THING], "sizes": ["a", [1, 1], [4], [0, 4], 3, [2.5, 1.5], THING], "seed": SEEDS, "kicks": COUNTS}),
+    "system.residency_curve": ({"accesses": [[0, 1]], "capacities": [1]}, {"accesses": [None, "a", [0], [[0.5]], [[-2]], THING, [[]]], "capacities": [None, "a", [0], [1.5], [], 3, [70_000]], "policy": WORDS}),
+    "system.residency_run": ({"accesses": [0, 1], "capacity": 1, "policy": 0, "places": 2}, {"accesses": [None, "a", [0.5], [-2], [[0]], THING], "capacity": [-1, 1.5, "a", [1], None], "policy": [-1, 2, "lru", None], "places": WHOLES}),
+    "system.route": ({}, {"links": OBJECTS}),
+    "system.silicon_area_mm2": ({"dies": 2, "numbers": SYSTEM}, {"dies": NUMBERS, "numbers": OBJECTS}),
+    "system.simulate_phase": ({"visits": [[1, 1]], "links": LINKS, "release_ns": 0, **PHASE}, {"visits": [None, "a", 3, [1], [[2, 0]], [[1]], THING], "links": OBJECTS, "home": [-1, 0.5, "a", None, [0], 2], "release_ns": [*NUMBERS, [0, 1, 2]], "expert_ns": [*NUMBERS, [0, 1, 2]], "token_bytes": NUMBERS}),
+    "system.swap_cost": ({"tile": "pcm", "expert_bytes": 8, "crossbars": 1, "rows": 4, "bandwidth_gb_per_s": 1, "energy_pj_per_bit": 1, "numbers": SYSTEM, "pcm_write": WRITE},
+        {"tile": WORDS, "expert_bytes": NUMBERS, "crossbars": NUMBERS, "rows": NOT_POSITIVE, "bandwidth_gb_per_s": NOT_POSITIVE, "energy_pj_per_bit": NUMBERS, "numbers": OBJECTS, "pcm_write": OBJECTS, "verify_passes": NUMBERS}),
+    "system.usable_die_area_mm2": ({"neighbours": 2, "numbers": SYSTEM}, {"neighbours": NUMBERS, "numbers": OBJECTS}),
+    "system.weights_fit": ({"experts": 1, "expert_bytes": 1, "capacity_gb": 1}, {"experts": NUMBERS, "expert_bytes": NUMBERS, "capacity_gb": NUMBERS}),
+    "system.wire_energy_nj": ({"bits": 1, "wire": system.along(1, 1), "numbers": SYSTEM}, {"bits": NUMBERS, "wire": OBJECTS, "numbers": OBJECTS}),
+    "system.wire_latency_ns": ({"wire": system.along(1, 1), "numbers": SYSTEM}, {"wire": OBJECTS, "numbers": OBJECTS}),
     # classes that are made by hand
     "Capacity": ({}, {"max_tokens": WHOLES, "max_experts": WHOLES}),
     "DESIGN.set": ({}, {"values": [3, "a", None, {3: 4}, {"hardware.no": 1}, {"hardware.mvm_latency_ns": "a"}, {"hardware.mvm_latency_ns": [[1], [1, 2]]}, {"model.d_model": 2**70}, {"": 1}, [1]]}),
@@ -279,7 +326,8 @@ NO_CALLS = {
     "MacroPrediction", "Sourced", "TileCost", "TileParameters", "Uncertainty", "ZigzagArray", "calibrated_tile", "catalogue_markdown",
     "nominal_constants", "Buffers", "CriticalPath", "EventLog", "JobGraph", "ResourceGroup", "Programmed", "CacheUse", "PassWindows", "RunCounts",
     "RunRouting", "SlotProfile", "TokenSteps", "Policy", "ScheduleCost", "SchedulePlan", "ScheduleProfile", "ScheduleSummary", "Axis",
-    "SweepConfig", "SweepOutcome", "TuneConfig", "TuneResult", "PimjaxError", "ConfigError", "TraceError",
+    "SweepConfig", "SweepOutcome", "Crossings", "DiePort", "Dies", "Flow", "FlowCounts", "LinkTimes", "Links", "PassShape", "PhaseTimes",
+    "Residency", "SwapCost", "Wire", "TuneConfig", "TuneResult", "PimjaxError", "ConfigError", "TraceError",
 }  # fmt: skip
 #: What pydantic says where a configuration is made by hand; everything else makes one by `load_config`.
 PYDANTIC = {"Config"}

@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.lib.harness import write_json
 from benchmarks.lib.paths import need_decode_traces
+from pimjax import estimate, load_config
 from pimjax.cache.hierarchy import POLICIES
 from pimjax.circuit import crossbar_write
 from pimjax.config.system import SystemSection
@@ -30,7 +31,18 @@ EXPERT_BYTES = 3.0 * WIDTH * WIDTH  # one byte a weight
 BANDWIDTH, ENERGY, CAPACITIES_GB = 819.0, 5.0, (16.0, 24.0)
 
 
-def rows(accesses: np.ndarray, tokens: int) -> list[dict[str, Any]]:
+def base_ms() -> float:
+    """One decoded token of a chip that holds everything, its caches in the memory of this study [ms]; closed."""
+
+    def milliseconds(steps: int) -> float:
+        lengths = {"workload.prompt_tokens": 128, "workload.generated_tokens": steps, "workload.kv_cache": True}
+        config = load_config("gpt_oss_20b", {**lengths, "hardware.dram_bandwidth_gb_per_s": BANDWIDTH})
+        return float(estimate(config, fidelity="closed").latency_ns) * 1e-6
+
+    return (milliseconds(64) - milliseconds(32)) / 32
+
+
+def rows(accesses: np.ndarray, tokens: int, base: float) -> list[dict[str, Any]]:
     """One row per policy, capacity and tile."""
     numbers = SystemSection().arrays()
     memory = {"bandwidth_gb_per_s": BANDWIDTH, "energy_pj_per_bit": ENERGY, "numbers": numbers}
@@ -58,9 +70,9 @@ def rows(accesses: np.ndarray, tokens: int) -> list[dict[str, Any]]:
             for tile, one in cost.items():
                 stall_ns = misses * float(one.time_ns)
                 row[f"{tile}_stall_ms_per_token"] = stall_ns * 1e-6
+                row[f"{tile}_tokens_per_s"] = 1e3 / (base + stall_ns * 1e-6)
                 row[f"{tile}_energy_mj_per_token"] = misses * float(one.energy_nj) * 1e-6
-            # wear at the pace of the stalls alone: a slower chip lives longer
-            seconds = tokens * row["pcm_stall_ms_per_token"] * 1e-3
+            seconds = tokens / row["pcm_tokens_per_s"]
             for name, place in (
                 ("even_wear", writes[:, index].sum() / (24 * capacity)),
                 ("most_written", writes[:, index].max()),
@@ -83,13 +95,15 @@ def main() -> None:
     requests, layers, length = accesses.shape
     # one request after the other on one chip, which keeps what it holds
     stream = accesses.transpose(1, 0, 2).reshape(layers, -1)
-    table = rows(stream, requests * length // 4)
+    base = base_ms()
+    table = rows(stream, requests * length // 4, base)
     for row in table:
         print({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}, flush=True)
     document = {
         "requests": requests,
         "tokens": requests * length // 4,
         "layers": layers,
+        "base_ms_per_token": base,
         "expert_bytes": EXPERT_BYTES,
         "all_experts_gb": EXPERTS * layers * EXPERT_BYTES * 1e-9,
         "memory": {"bandwidth_gb_per_s": BANDWIDTH, "energy_pj_per_bit": ENERGY},

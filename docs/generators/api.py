@@ -21,6 +21,7 @@ PACKAGES = {
     "nn": "Neural networks",
     "circuit": "Circuit components",
     "event": "Event engine",
+    "system": "The system around the crossbars",
     "chips.reference": "Chip model `reference`",
     "chips.multiplexed": "Chip model `multiplexed`",
     "estimation": "Estimates",

@@ -121,11 +121,17 @@ def model_pair_bytes(
     >>> model_pair_bytes(choices, holds, np.array([0, 1]), 3, token_bytes=1, result_bytes=2).tolist()
     [[0.0, 6.0, 0.0], [0.0, 0.0, 3.0], [0.0, 6.0, 0.0]]
     """
+    (layers, experts), held_shape = (np.shape(choices)[0], np.shape(choices)[2]), np.shape(holds)
+    if held_shape[:2] != (layers, experts) or np.shape(homes) != (layers,):
+        raise ConfigError(
+            f"choices has {layers} layers and {experts} experts, holds has shape {list(held_shape)} and homes "
+            f"{list(np.shape(homes))}: give [{layers}, {experts}, dies] and one home per layer"
+        )
     xp, dtype = namespace(choices, holds, homes, num_tokens), real_dtype(choices, holds, token_bytes)
     chosen, held = xp.asarray(choices).astype(dtype), xp.asarray(holds).astype(dtype)
     starts: Any = xp.asarray(homes)
     dies = held.shape[-1]
-    at_home = (xp.arange(dies) == starts[:, None]).astype(dtype)  # [L, D]
+    at_home = (xp.arange(dies)[None] == starts[:, None]).astype(dtype)  # [L, D]
     sent = (xp.matmul(chosen, held) > 0).sum(axis=1).astype(dtype) * (1 - at_home)  # [L, D]
     there = xp.einsum("la,lb->ab", at_home, sent) * token_bytes
     back = xp.einsum("la,lb->ab", sent, at_home) * result_bytes

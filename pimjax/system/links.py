@@ -126,7 +126,7 @@ def route(links: Links) -> AnyArray:
     """
     xp = namespace(links.bandwidth_gb_per_s, links.path)
     number = xp.arange(links.num_links)
-    uses = (xp.asarray(links.path)[..., None] == number).any(axis=-2)
+    uses = (xp.asarray(links.path)[..., None] == number[None, None, None]).any(axis=-2)
     return uses.astype(links.bandwidth_gb_per_s.dtype)
 
 
@@ -138,6 +138,11 @@ def link_bytes(pair_bytes: ArrayLike, links: Links) -> AnyArray:
     [5.0, 7.0]
     """
     xp = namespace(pair_bytes, links.bandwidth_gb_per_s)
+    if np.shape(pair_bytes) != (links.num_dies,) * 2:
+        raise ConfigError(
+            f"pair_bytes has shape {list(np.shape(pair_bytes))}, but the links join {links.num_dies} dies: give bytes "
+            "between every two of them"
+        )
     return xp.einsum("ab,abk->k", xp.asarray(pair_bytes), route(links))
 
 

@@ -77,8 +77,7 @@ def simulate_phase(
     tokens, dies = used.shape
     if dies != links.num_dies or home >= dies:
         raise ConfigError(f"visits has {dies} dies and home is {home}, but the links join {links.num_dies} dies")
-    release = np.broadcast_to(np.asarray(release_ns, np.float64), (tokens,))
-    experts = np.broadcast_to(np.asarray(expert_ns, np.float64), (dies,))
+    release, experts = _one_each("release_ns", release_ns, tokens), _one_each("expert_ns", expert_ns, dies)
     bandwidth, latency = np.asarray(links.bandwidth_gb_per_s, np.float64), np.asarray(links.latency_ns, np.float64)
     build = JobGraphBuilder(
         ("release", "message", "flight", "experts"), [unlimited("wires"), exclusive("link", links.num_links)]
@@ -118,6 +117,13 @@ def simulate_phase(
     busy = np.bincount(graph.resource[is_message] - 1, graph.duration[is_message], links.num_links)
     end = float(log.finish_ns.max()) if graph.num_jobs else 0.0
     return PhaseTimes(end, arrived, back, busy, log)
+
+
+def _one_each(name: str, value: Any, count: int) -> HostArray:
+    given = np.asarray(value, np.float64)
+    if given.shape not in ((), (1,), (count,)):
+        raise ConfigError(f"{name} has shape {list(given.shape)}: give one number, or {count} of them")
+    return np.broadcast_to(given, (count,))
 
 
 __all__ = ["PhaseTimes", "simulate_phase"]

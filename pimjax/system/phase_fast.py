@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pimjax import checks
 from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import larger, namespace, smaller, where
@@ -85,13 +87,16 @@ def closed_phase(
     602
     """
     xp = namespace(visits, links.bandwidth_gb_per_s)
+    _check_dies(visits, links)
+    if not links.num_links:
+        return _at_home(visits, links, expert_ns, last_ns)
     there, back = _both_ways(visits, links, home, first_ns, last_ns)
     dies = xp.arange(links.num_dies)
     used = there.count > 0
     times = []
     for stream, size in ((there, token_bytes), (back, result_bytes)):
         each = size / links.bandwidth_gb_per_s  # [K] of one message
-        times.append((stream.count @ stream.uses * each, stream.uses @ (each + links.latency_ns), each))
+        times.append(((stream.count @ stream.uses) * each, stream.uses @ (each + links.latency_ns), each))
     (work_there, way_there, each_there), (work_back, way_back, each_back) = times
     work = work_there + work_back
     fill = xp.max(where(used, way_there + expert_ns + way_back, 0.0))
@@ -125,6 +130,9 @@ def fluid_phase(
     602
     """
     xp = namespace(visits, links.bandwidth_gb_per_s)
+    _check_dies(visits, links)
+    if not links.num_links:
+        return _at_home(visits, links, expert_ns, last_ns)
     there, back = _both_ways(visits, links, home, first_ns, last_ns)
     there, busy = _carried(there, links, token_bytes)
     back = back._replace(first=there.first + expert_ns, last=there.last + expert_ns)
@@ -132,6 +140,20 @@ def fluid_phase(
     end = xp.max(where(there.count > 0, back.last, 0.0))
     at_home = xp.max(where(xp.arange(links.num_dies) == home, expert_ns + 0.0 * end, 0.0)) + last_ns
     return LinkTimes(larger(end, where(xp.asarray(visits)[home] > 0, at_home, 0.0 * at_home)), busy + more)
+
+
+def _check_dies(visits: Any, links: Links) -> None:
+    if np.shape(visits) != (links.num_dies,):
+        raise ConfigError(
+            f"visits has {np.shape(visits)[0]} dies, but the links join {links.num_dies}: give tokens of every die"
+        )
+
+
+def _at_home(visits: Any, links: Links, expert_ns: Any, last_ns: Any) -> LinkTimes:
+    """One die: nothing crosses."""
+    xp = namespace(visits, links.bandwidth_gb_per_s)
+    experts = xp.max(xp.asarray(expert_ns) + 0.0 * xp.asarray(visits))
+    return LinkTimes(last_ns + where(xp.max(xp.asarray(visits)) > 0, experts, 0.0 * experts), links.bandwidth_gb_per_s)
 
 
 def _both_ways(visits: Any, links: Links, home: Any, first_ns: Any, last_ns: Any) -> tuple[_Streams, _Streams]:
@@ -158,13 +180,13 @@ def _carried(streams: _Streams, links: Links, size: Any) -> tuple[_Streams, Any]
     link, sent = streams.path, streams.count > 0
     here = (link != NO_LINK) & sent[:, None]  # [D, H]
     at = xp.where(link == NO_LINK, 0, link)
-    on = here[..., None] & (link[..., None] == xp.arange(links.num_links))  # [D, H, K]
+    on = here[..., None] & (link[..., None] == xp.arange(links.num_links)[None, None])  # [D, H, K]
     own = where(here, each[at], 0.0)
     stay = where(here, links.latency_ns[at], 0.0)
     # without any queue: what is there after each hop; the first message never meets more
     free = xp.cumsum(own + stay, axis=1)
-    first = streams.first[:, None] + free - (own + stay)
-    last = streams.last[:, None] + free - (own + stay)
+    first = streams.first[:, None] + (free - (own + stay))
+    last = streams.last[:, None] + (free - (own + stay))
     begins = xp.min(where(on, first[..., None], _NEVER), axis=(0, 1))  # [K]
     leaves = last + own
     for _ in range(link.shape[1]):
