@@ -16,17 +16,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from benchmarks.lib.folds import FOLDS, bootstrap
+from benchmarks.lib.folds import FOLDS, bootstrap, makespans
 from benchmarks.lib.harness import write_json
 from benchmarks.lib.paths import need_decode_traces, trace_folder
 from pimjax.config.system import SystemSection
+from pimjax.schedule import group_experts
 from pimjax.system import busiest_die, die_visits, dies_needed, holds, place_experts
 from pimjax.trace import load_traces
 
 #: Crossbars of a layer's experts and of everything else of a layer; a core, its shared part, area per stacked expert.
 EXPERT_CROSSBARS, DENSE_CROSSBARS = 331_776 / 24, 20_088 / 24
 CORE_MM2, SHARED, TIER_OVERHEAD = 0.634, 0.8, 0.33
-GROUP_SIZES, EXPERTS, KICKS = (2, 4, 8), 32, 4
+GROUP_SIZES, EXPERTS, KICKS = (2, 4, 8), 32, 2
 DOMAINS = "gptoss20b-domains.npz"
 
 
@@ -51,6 +52,31 @@ def judged(choices: np.ndarray, die: np.ndarray, home: int) -> dict[str, np.ndar
     visits = np.asarray(die_visits(choices.reshape(-1, shape[-1]), holds(die))).reshape(*shape[:-1], -1)
     away = np.delete(visits, home, axis=-1)
     return {"dies": visits.sum(-1).mean(-1), "crossings": away.sum(-1).mean(-1)}
+
+
+def groups_inside(loads: np.ndarray, die: np.ndarray, group_size: int) -> np.ndarray:
+    """Experts of each die put into groups that share peripherals, balanced over the given requests `[R, E]`."""
+    groups, first = np.zeros(len(die), np.int64), 0
+    for one in range(die.max() + 1):
+        members = np.flatnonzero(die == one)
+        inside = group_experts(loads[:, members], min(group_size, len(members)), "balanced")
+        groups[members] = first + inside
+        first += int(inside.max()) + 1
+    return groups
+
+
+def slots(choices: np.ndarray, dies: int, group_size: int, layers: list[int]) -> dict[str, float]:
+    """Slots of unseen requests (one fold) where groups lie on whole dies, over those of groups without dies [%]."""
+    test = np.arange(len(choices)) % FOLDS == 0
+    more: dict[str, list[float]] = {"contiguous": [], "coactivation": []}
+    for layer in layers:
+        loads = choices[:, layer].sum(axis=1).astype(float)
+        free = makespans(loads[test], group_experts(loads[~test], group_size, "balanced"))
+        for name, values in more.items():
+            die = place_experts(EXPERTS, dies, name, choices=choices[~test, layer], kicks=KICKS)
+            bound = makespans(loads[test], groups_inside(loads[~test], die, group_size))
+            values.append(float(np.mean(bound / free - 1)))
+    return {f"more_slots_{name}_percent": 100 * float(np.mean(values)) for name, values in more.items()}
 
 
 def study(choices: np.ndarray, elsewhere: np.ndarray | None, dies: int, layers: list[int]) -> dict[str, Any]:
@@ -107,6 +133,10 @@ def main() -> None:
     for dies in sorted(set(needs.values())):
         begin = time.perf_counter()
         row = study(choices, elsewhere, dies, layers)
+        for size in GROUP_SIZES:
+            if needs[f"g={size}, whole groups"] == dies:
+                row[f"g={size}"] = slots(choices, dies, size, layers)
+                print(size, row[f"g={size}"])
         document[f"dies={dies}"] = row
         print(
             f"{dies} dies ({', '.join(name for name, count in needs.items() if count == dies)}): crossings per token and layer "

@@ -57,12 +57,14 @@ def rows(accesses: np.ndarray, tokens: int, base: float) -> list[dict[str, Any]]
         curve = residency_curve(accesses, capacities, policy)
         hits, asked, writes = (np.asarray(each, np.int64) for each in (curve.hits, curve.accesses, curve.writes))
         for index, capacity in enumerate(capacities):
-            rate = hits[:, index] / asked[:, index]
-            misses = float((asked - hits)[:, index].sum()) / tokens
+            # what fills an empty place was loaded before the run began
+            swaps = (asked - hits)[:, index] - (writes[:, index] > 0).sum(axis=-1)
+            rate = 1 - swaps / asked[:, index]
+            misses = float(swaps.sum()) / tokens
             row = {
                 "policy": policy,
                 "resident_experts": int(capacity),
-                "hit_rate": float(hits[:, index].sum() / asked[:, index].sum()),
+                "hit_rate": float(1 - swaps.sum() / asked[:, index].sum()),
                 "hit_rate_worst_layer": float(rate.min()),
                 "hit_rate_best_layer": float(rate.max()),
                 "misses_per_token": misses,
@@ -73,12 +75,10 @@ def rows(accesses: np.ndarray, tokens: int, base: float) -> list[dict[str, Any]]
                 row[f"{tile}_tokens_per_s"] = 1e3 / (base + stall_ns * 1e-6)
                 row[f"{tile}_energy_mj_per_token"] = misses * float(one.energy_nj) * 1e-6
             seconds = tokens / row["pcm_tokens_per_s"]
-            for name, place in (
-                ("even_wear", writes[:, index].sum() / (24 * capacity)),
-                ("most_written", writes[:, index].max()),
-            ):
+            places = {"even_wear": swaps.sum() / (len(swaps) * capacity), "most_written": writes[:, index].max() - 1}
+            for name, place in places.items():
                 years = lifetime_years(float(place) / seconds, float(cost["pcm"].cycles), numbers)
-                row[f"pcm_lifetime_years_{name}"] = float(years)
+                row[f"pcm_lifetime_years_{name}"] = float(years) if place else None
             found.append(row)
     return found
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pimjax import checks
 from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import namespace, real_dtype

@@ -1,0 +1,213 @@
+"""Write docs/system.md: the flows of a pass priced for GPT-OSS-20B, placement, residency, errors of the fast models.
+
+python benchmarks/pages/system_page.py [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.lib.headlines import document
+from benchmarks.lib.paths import DOCS
+from pimjax.chips.multiplexed.geometry import geometry
+from pimjax.config import build, load_config
+from pimjax.config.base import field_facts
+from pimjax.config.system import DIE_LINKS, SystemSection
+from pimjax.system import FlowCounts, PassShape, core_pitch_mm, network_energy_nj, pass_fill_ns, pass_flows
+
+PAGE = DOCS / "system.md"
+TOP_K, GROUP_SIZE, SHARED = 4, 2, 0.8
+
+INTRODUCTION = """# The system around the crossbars
+
+Written by `python benchmarks/pages/system_page.py`. A model of real size needs many dies, and their wires and links are not
+free. `pimjax.system` prices them: pure functions on the numbers of `pimjax.config.system.SystemSection`, for NumPy and JAX.
+
+The chips do not read these numbers yet: an estimate has no network beyond its links, and a configuration has no section
+`system`. Until then the functions are called from Python; `help(pimjax.system)` says which one a chip takes for what.
+"""
+
+
+def shape_of_gpt_oss() -> PassShape:
+    """One pass of GPT-OSS-20B in groups of two, a token's groups spread over one full die."""
+    config = load_config("gpt_oss_20b", {"plan.group_size": GROUP_SIZE})
+    made, hardware = geometry(build(config)[0]), config.hardware
+    core: Any = hardware.core_area_mm2  # type: ignore[attr-defined]
+    group = core * float(made.expert_tiles) * ((1 - SHARED) * GROUP_SIZE + SHARED)
+    up, down = made.expert_up, made.expert_down
+    return PassShape(
+        width=config.model.d_model, hidden=config.model.d_ff, strip_columns=256.0,
+        up_row_blocks=float(up.rows), up_strips=float(up.strips), up_crossbars=float(up.tiles),
+        down_row_blocks=float(down.rows), down_strips=float(down.strips), down_crossbars=float(down.tiles),
+        gated=1.0, activation_bits=8.0, targets=float(TOP_K), groups_per_token=float(TOP_K), area_mm2=858.0,
+        group_area_mm2=group, pitch_mm=float(core_pitch_mm(core)),
+    )  # fmt: skip
+
+
+def flows() -> list[str]:
+    """The table of flows."""
+    numbers, shape = SystemSection().arrays(), shape_of_gpt_oss()
+    table = pass_flows(shape, numbers)
+    token = FlowCounts(1.0, float(TOP_K), 1.0, 1.0, 0.0, 0.0, 0.0)
+    total = float(network_energy_nj(table, token))
+    lines = [
+        "## Every flow of an expert pass",
+        "",
+        f"GPT-OSS-20B, groups of {GROUP_SIZE}, a layer's groups over one die of 858 mm2. The last column is one token in one layer: "
+        f"one load, {TOP_K} passes, one other die. Flows of a combining tree replace those to the combine point (`inline`).",
+        "",
+        "| flow | per | bits | wire [mm] | routers | energy [nJ] | resource | per token and layer [nJ] |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for flow in table:
+        each = float(flow.energy_nj * getattr(token, flow.per))
+        lines.append(
+            f"| {flow.name} | {flow.per} | {float(flow.bits):,.0f} | {float(flow.length_mm):.1f} | {float(flow.hops):.1f} | "
+            f"{float(flow.energy_nj):,.1f} | {flow.resource} | {each:,.1f} |"
+        )
+    crossbars = TOP_K * (float(shape.up_crossbars) + float(shape.down_crossbars)) * 12.48
+    lines += [
+        f"| **sum** | | | | | | | **{total:,.1f}** |",
+        "",
+        f"The products of these passes take {crossbars:,.0f} nJ in crossbars: the network adds {100 * total / crossbars:.1f} %. It adds "
+        f"{float(pass_fill_ns(shape, numbers)):.0f} ns to the latency of a pass, not to its slot.",
+    ]
+    return lines
+
+
+def links() -> list[str]:
+    """Kinds of links."""
+    lines = [
+        "## Links between dies",
+        "",
+        "Published for both directions together; half of it each way.",
+        "",
+        "| kind | each way | pJ/bit | one way [ns] | source |",
+        "|---|---|---|---|---|",
+    ]
+    for name, link in DIE_LINKS.items():
+        per = "mm2 of bonds" if link.by_area else "mm of edge"
+        lines.append(
+            f"| `{name}` | {link.bandwidth_gb_per_s_per_mm:,.0f} GB/s per {per} | {link.energy_pj_per_bit:g} | {link.latency_ns:g} | {link.source} |"
+        )
+    error = document("link_error")
+    lines += [
+        "",
+        "Bytes, busy times and energies of links are exact at every fidelity; the end of an expert phase on the links is:",
+        "",
+        f"| against the exact simulation, {error['systems']} random systems x windows of real traces | mean | p95 | worst |",
+        "|---|---|---|---|",
+    ]
+    for name in ("fluid", "closed"):
+        row = error[name]
+        lines.append(
+            f"| {name} | {row['mean_percent']:.2f} % | {row['p95_percent']:.1f} % | {row['max_percent']:.1f} % |"
+        )
+    return lines
+
+
+def placement() -> list[str]:
+    """Crossings of both placements."""
+    found = document("placement_study")
+    lines = [
+        "## Which die holds which expert",
+        "",
+        f"GPT-OSS-20B, all {found['layers']} layers, {found['requests']} requests in {found['folds']} folds: fitted on four, judged on the fifth. "
+        "A crossing is a token that goes to a die other than the home die of its layer, per token and layer.",
+        "",
+        "| dies per layer | needed by | contiguous | co-activation | saved, 95 % interval | other domains: contiguous, co-activation |",
+        "|---|---|---|---|---|---|",
+    ]
+    for dies in sorted(set(found["dies_per_layer"].values())):
+        row = found[f"dies={dies}"]
+        saved = row["crossings_saved_percent"]
+        needed = "; ".join(name for name, count in found["dies_per_layer"].items() if count == dies)
+        lines.append(
+            f"| {dies} | {needed} | {row['crossings_contiguous']['mean']:.3f} | {row['crossings_coactivation']['mean']:.3f} | "
+            f"{saved['mean']:.1f} % ({saved['low']:.1f} to {saved['high']:.1f}) | "
+            f"{row['crossings_contiguous_other_domains']:.3f}, {row['crossings_coactivation_other_domains']:.3f} |"
+        )
+    lines += [
+        "",
+        "`plain`: groups side by side, cut where a die ends (7, 5, 4 dies at g = 2, 4, 8); `tiers`: the experts of a group stacked; "
+        "`whole groups`: no group is cut.",
+    ]
+    return lines
+
+
+def residency() -> list[str]:
+    """Expert caches."""
+    found = document("residency_study")
+    lines = [
+        "## Weights that do not fit",
+        "",
+        f"GPT-OSS-20B decoding {found['tokens']:,} tokens of {found['requests']} requests, one after the other, on chips that hold a part of each "
+        f"layer's experts. A miss is {found['expert_bytes'] * 1e-6:.1f} MB from one HBM3 stack (819 GB/s, 5 pJ/bit [U]) and writing its crossbars: "
+        "8.3 ms on PCM, under the fetch on SRAM. A token of a chip that holds all takes "
+        f"{found['base_ms_per_token']:.2f} ms. All experts are {found['all_experts_gb']:.1f} GB: "
+        + ", ".join(f"{size}: {'they fit' if fits else 'they do not fit'}" for size, fits in found["fits"].items())
+        + ".",
+        "",
+        "| policy | experts held | hits (worst, best layer) | misses per token | PCM: tokens/s, mJ per token, years | SRAM: tokens/s, mJ per token |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        lines.append(
+            f"| {row['policy'].upper()} | {row['resident_experts']} of 32 | {100 * row['hit_rate']:.1f} % "
+            f"({100 * row['hit_rate_worst_layer']:.0f}, {100 * row['hit_rate_best_layer']:.0f}) | {row['misses_per_token']:.2f} | "
+            f"{row['pcm_tokens_per_s']:.1f}, {row['pcm_energy_mj_per_token']:.1f}, {_years(row['pcm_lifetime_years_even_wear'])} | "
+            f"{row['sram_tokens_per_s']:,.0f}, {row['sram_energy_mj_per_token']:.2f} |"
+        )
+    lines += [
+        "",
+        "Years: until every device of a place has seen 1e7 cycles [U: 1e6 to 1e8] with ten of them per write, if wear is even over the "
+        "places; the place that is written most lasts "
+        + ", ".join(_years(row["pcm_lifetime_years_most_written"]) for row in found["rows"] if row["policy"] == "lru")
+        + " (LRU, in the order of the rows). What the chip holds first is loaded before the run and counts as no miss.",
+    ]
+    return lines
+
+
+def _years(years: float | None) -> str:
+    return "no wear" if years is None else f"{years:.3f}"
+
+
+def numbers() -> list[str]:
+    """The section's numbers."""
+    lines = ["## Numbers", "", "| key | default | range | unit | source |", "|---|---|---|---|---|"]
+    for name, facts in field_facts(SystemSection).items():
+        if not facts["unit"]:
+            continue
+        spread = "" if not facts["spread"] else f"{facts['spread'][0]:g} to {facts['spread'][1]:g}"
+        mark = " [U]" if facts["assumed"] else ""
+        default = "of the kind" if facts["default"] is None else f"{facts['default']:g}"
+        lines.append(f"| `{name}` | {default}{mark} | {spread} | {facts['unit']} | {facts['source']} |")
+    return lines
+
+
+def page() -> str:
+    """The page's text."""
+    parts = [INTRODUCTION.splitlines(), flows(), links(), placement(), residency(), numbers()]
+    return "\n".join("\n".join(part) + "\n" for part in parts)
+
+
+def main() -> None:
+    """Write the page, or with --check exit 1 when it is out of date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare only")
+    options = parser.parse_args()
+    if options.check:
+        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
+            sys.exit("docs/system.md is not what the results say: run python benchmarks/pages/system_page.py")
+        return
+    PAGE.write_text(page(), encoding="utf-8")
+    print("wrote", PAGE)
+
+
+if __name__ == "__main__":
+    main()
