@@ -122,16 +122,53 @@ def test_choices_that_never_meet_keep_the_order() -> None:
     assert system.place_experts(4, 2, "coactivation", choices=np.eye(4, dtype=bool)).tolist() == [0, 0, 1, 1]
 
 
-@settings(max_examples=60)
-@given(st.integers(1, 9), st.floats(20, 3000), st.floats(100, 858), st.floats(0, 400))
-def test_groups_in_order_fill_dies_without_gap(groups, group_area, die_area, start) -> None:
-    made = system.contiguous_holds(np.arange(groups), group_area, die_area, start_mm2=start)
-    assert made.any(axis=1).all()
-    assert made.any(axis=0)[int(start // die_area) :].all()
-    # a group is on as many dies as its area reaches, which is at most one more than it fills
-    assert (made.sum(axis=1) <= np.ceil(group_area / die_area) + 1).all()
-    first = made.argmax(axis=1)
+@settings(max_examples=80)
+@given(st.integers(1, 4), st.integers(1, 6), st.floats(0, 900), st.floats(20, 800), st.booleans())
+def test_layers_in_order_fill_dies(layers, groups, dense, group_area, whole) -> None:
+    areas = {"dense_area_mm2": dense, "group_area_mm2": group_area, "usable_mm2": 800.0}
+    made = system.lay_out(np.tile(np.arange(groups), (layers, 1)), **areas, whole_groups=whole)
+    assert made.used_mm2.sum() == pytest.approx(layers * (dense + groups * group_area))
+    assert (made.used_mm2 <= 800 * (1 + 1e-6)).all()
+    spans = made.holds.reshape(layers * groups, -1)
+    first, wide = spans.argmax(axis=1), spans.sum(axis=1)
     assert (np.diff(first) >= 0).all()
+    assert (np.diff(made.homes) >= 0).all()
+    if whole:
+        assert (wide == 1).all()
+    else:
+        dies = system.dies_needed(made.used_mm2.sum() * (1 - 1e-9), 800.0, SystemSection().arrays())
+        assert made.holds.shape[2] == int(dies.dies)
+        assert (wide <= 2).all()
+        # each die but the last is full
+        assert made.used_mm2[:-1] == pytest.approx(np.full(len(made.used_mm2) - 1, 800.0))
+
+
+def test_groups_larger_than_a_die_are_on_several() -> None:
+    made = system.lay_out([0, 1], dense_area_mm2=0, group_area_mm2=250, usable_mm2=100)
+    assert made.holds[0].astype(int).tolist() == [[1, 1, 1, 0, 0], [0, 0, 1, 1, 1]]
+    with pytest.raises(ConfigError, match="does not fit a die"):
+        system.lay_out([0, 1], dense_area_mm2=0, group_area_mm2=250, usable_mm2=100, whole_groups=True)
+
+
+def test_ordered_groups_stay_groups_and_cross_less() -> None:
+    generator = np.random.default_rng(2)
+    friends = generator.permutation(16).reshape(4, 4)  # experts that tokens choose together
+    choices = np.zeros((200, 16), bool)
+    for row in choices:
+        row[generator.choice(friends[generator.integers(4)], 3, replace=False)] = True
+    groups = np.arange(16)
+    areas = {"dense_area_mm2": 0.0, "group_area_mm2": 100.0, "usable_mm2": 400.0}
+    ordered = system.order_groups(groups, choices, 4)
+    assert sorted(ordered) == list(range(16))
+    visited = [_dies(choices, system.lay_out(one, **areas)) for one in (groups, ordered)]
+    assert visited[1] == 200 < visited[0]  # every token's experts are on one die
+    pairs = np.repeat(np.arange(8), 2)
+    again = system.order_groups(pairs, choices, 4)
+    assert len({(int(a), int(b)) for a, b in zip(pairs, again, strict=True)}) == 8
+
+
+def _dies(choices, layout) -> int:
+    return int(np.asarray(system.die_visits(choices, layout.holds[0])).sum())
 
 
 @pytest.mark.parametrize(

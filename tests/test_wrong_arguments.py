@@ -278,7 +278,6 @@ CALLS: dict[str, tuple[dict, dict]] = {
     "system.along": ({"length_mm": 1, "pitch_mm": 1}, {"length_mm": NUMBERS, "pitch_mm": NOT_POSITIVE}),
     "system.busiest_die": ({}, {"visits": [None, "a", [[2, 0]], [["a"]], THING, {}, [[1], [1, 0]], [[0.5]]]}),
     "system.closed_phase": ({"visits": [1, 2], "links": LINKS, **PHASE}, {"visits": ["a", [-1, 1], None, [[1, 2]], THING, [1, 2, 3]], "links": OBJECTS, "home": [-1, 0.5, "a", None, [0]], "expert_ns": NUMBERS, "token_bytes": NUMBERS, "first_ns": NUMBERS}),
-    "system.contiguous_holds": ({"group_of_expert": [0, 1], "group_area_mm2": 1, "die_area_mm2": 1}, {"group_of_expert": [None, "a", [0.5], [-1], [], THING, [[0]]], "group_area_mm2": NOT_POSITIVE, "die_area_mm2": NOT_POSITIVE, "start_mm2": NUMBERS}),
     "system.core_pitch_mm": ({}, {"core_area_mm2": NOT_POSITIVE}),
     "system.die_port": ({}, {"numbers": OBJECTS}),
     "system.die_visits": ({"choices": [[1, 0]], "holds": [[1], [1]]}, {"choices": [None, "a", 3, [1], [[2, 0]], [["a"]], THING, [[1, 0, 1]]], "holds": [None, "a", 3, [1], [[2], [0]], THING, [[1]]]}),
@@ -288,6 +287,7 @@ CALLS: dict[str, tuple[dict, dict]] = {
     "system.farthest": ({"area_mm2": 1, "pitch_mm": 1}, {"area_mm2": NUMBERS, "pitch_mm": NOT_POSITIVE}),
     "system.fluid_phase": ({"visits": [1, 2], "links": LINKS, **PHASE}, {"visits": ["a", [-1, 1], None, [[1, 2]], THING, [1, 2, 3]], "links": OBJECTS, "home": [-1, 0.5, "a", None, [0]], "expert_ns": NUMBERS, "result_bytes": NUMBERS, "last_ns": NUMBERS}),
     "system.holds": ({"die_of_expert": [0, 1]}, {"die_of_expert": [None, "a", [0.5], [-1], [], THING, [[0]]], "dies": [0, -1, 1.5, "2", True, 1], "first": COUNTS}),
+    "system.lay_out": ({"group_of_expert": [0, 1], "dense_area_mm2": 1, "group_area_mm2": 1, "usable_mm2": 3}, {"group_of_expert": [None, "a", [0.5], [-1], [], THING, [[[0]]]], "dense_area_mm2": NUMBERS, "group_area_mm2": NOT_POSITIVE, "usable_mm2": NOT_POSITIVE, "whole_groups": FLAGS}),
     "system.layer_crossings": ({"choices": [[1, 0]], "holds": [[1], [1]], "home": 0, "token_bytes": 1, "result_bytes": 1},
         {"choices": [None, "a", 3, [1], [[2, 0]], [[1, 0, 1]]], "holds": [None, "a", 3, [1], [[2], [0]]], "home": [-1, 0.5, "a", None, [0]], "token_bytes": NUMBERS, "result_bytes": NUMBERS}),
     "system.lifetime_years": ({"writes_per_s": 1, "cycles": 1, "numbers": SYSTEM}, {"writes_per_s": NUMBERS, "cycles": NUMBERS, "numbers": OBJECTS}),
@@ -299,6 +299,7 @@ CALLS: dict[str, tuple[dict, dict]] = {
         {"choices": [None, "a", 3, [[1]], [[[2, 0]]], [[[1]]]], "holds": [None, "a", 3, [[1]], [[[2], [0]]]], "homes": [[-1], [0.5], "a", None, 0, [0, 0]], "num_tokens": NUMBERS, "token_bytes": NUMBERS}),
     "system.multicast_length_mm": ({"targets": 1, "area_mm2": 1}, {"targets": NUMBERS, "area_mm2": NUMBERS}),
     "system.network_energy_nj": ({"flows": system.pass_flows(PASS_SHAPE, SYSTEM), "counts": system.FlowCounts(1, 1, 1)}, {"flows": [None, 3, "a", [], [3], THING, {}, ()], "counts": OBJECTS}),
+    "system.order_groups": ({"group_of_expert": [0, 1], "choices": [[1, 1]], "dies": 2}, {"group_of_expert": [None, "a", [0.5, 1], [-1, 0], [], THING, [[0, 1]], [0, 2]], "choices": [None, "a", 3, [1], [[2, 0]], [[1]], THING], "dies": WHOLES, "seed": SEEDS}),
     "system.pass_fill_ns": ({"shape": PASS_SHAPE, "numbers": SYSTEM}, {"shape": OBJECTS, "numbers": OBJECTS}),
     "system.pass_flows": ({"shape": PASS_SHAPE, "numbers": SYSTEM}, {"shape": OBJECTS, "numbers": OBJECTS, "local_sums": FLAGS, "inline": FLAGS}),
     "system.place_experts": ({"experts": 4, "dies": 2, "strategy": "coactivation", "choices": [[1, 1, 0, 0]]},
@@ -326,7 +327,7 @@ NO_CALLS = {
     "MacroPrediction", "Sourced", "TileCost", "TileParameters", "Uncertainty", "ZigzagArray", "calibrated_tile", "catalogue_markdown",
     "nominal_constants", "Buffers", "CriticalPath", "EventLog", "JobGraph", "ResourceGroup", "Programmed", "CacheUse", "PassWindows", "RunCounts",
     "RunRouting", "SlotProfile", "TokenSteps", "Policy", "ScheduleCost", "SchedulePlan", "ScheduleProfile", "ScheduleSummary", "Axis",
-    "SweepConfig", "SweepOutcome", "Crossings", "DiePort", "Dies", "Flow", "FlowCounts", "LinkTimes", "Links", "PassShape", "PhaseTimes",
+    "SweepConfig", "SweepOutcome", "Crossings", "DiePort", "Dies", "Flow", "FlowCounts", "LinkTimes", "Layout", "Links", "PassShape", "PhaseTimes",
     "Residency", "SwapCost", "Wire", "TuneConfig", "TuneResult", "PimjaxError", "ConfigError", "TraceError",
 }  # fmt: skip
 #: What pydantic says where a configuration is made by hand; everything else makes one by `load_config`.

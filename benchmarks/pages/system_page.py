@@ -134,6 +134,23 @@ def placement() -> list[str]:
         )
     lines += [
         "",
+        "Experts that tokens choose together are also wanted at the same time: on one die they share fewer groups. Whole groups on dies, "
+        "slots of unseen requests over those of groups that know no die (`balanced`), and crossings:",
+        "",
+        "| groups | dies | contiguous | co-activation | groups first, then dies |",
+        "|---|---|---|---|---|",
+    ]
+    for dies in sorted(set(found["dies_per_layer"].values())):
+        for size in (2, 4, 8):
+            row = found[f"dies={dies}"].get(f"g={size}")
+            if row is not None:
+                cells = [
+                    f"{row[f'more_slots_{name}_percent']:+.1f} % slots, {row[f'crossings_{name}']:.3f}"
+                    for name in ("contiguous", "coactivation", "groups_first")
+                ]
+                lines.append(f"| g = {size} | {dies} | {' | '.join(cells)} |")
+    lines += [
+        "",
         "`plain`: groups side by side, cut where a die ends (7, 5, 4 dies at g = 2, 4, 8); `tiers`: the experts of a group stacked; "
         "`whole groups`: no group is cut.",
     ]

@@ -66,17 +66,30 @@ def groups_inside(loads: np.ndarray, die: np.ndarray, group_size: int) -> np.nda
 
 
 def slots(choices: np.ndarray, dies: int, group_size: int, layers: list[int]) -> dict[str, float]:
-    """Slots of unseen requests (one fold) where groups lie on whole dies, over those of groups without dies [%]."""
+    """What whole groups on dies cost unseen requests (one fold): slots over those of groups without dies [%], crossings.
+
+    `groups_first`: groups balanced without a look at dies, then those that tokens visit together on one die.
+    """
     test = np.arange(len(choices)) % FOLDS == 0
-    more: dict[str, list[float]] = {"contiguous": [], "coactivation": []}
+    more: dict[str, list[float]] = {"contiguous": [], "coactivation": [], "groups_first": []}
+    crossings: dict[str, list[float]] = {name: [] for name in more}
     for layer in layers:
-        loads = choices[:, layer].sum(axis=1).astype(float)
-        free = makespans(loads[test], group_experts(loads[~test], group_size, "balanced"))
+        train, loads = choices[~test, layer], choices[:, layer].sum(axis=1).astype(float)
+        free = group_experts(loads[~test], group_size, "balanced")
+        slots_of_free = makespans(loads[test], free)
         for name, values in more.items():
-            die = place_experts(EXPERTS, dies, name, choices=choices[~test, layer], kicks=KICKS)
-            bound = makespans(loads[test], groups_inside(loads[~test], die, group_size))
-            values.append(float(np.mean(bound / free - 1)))
-    return {f"more_slots_{name}_percent": 100 * float(np.mean(values)) for name, values in more.items()}
+            if name == "groups_first":
+                visits = np.asarray(die_visits(train.reshape(-1, EXPERTS), holds(free)))
+                of_group = place_experts(int(free.max()) + 1, dies, "coactivation", choices=visits, kicks=KICKS)
+                die, groups = of_group[free], free
+            else:
+                die = place_experts(EXPERTS, dies, name, choices=train, kicks=KICKS)
+                groups = groups_inside(loads[~test], die, group_size)
+            values.append(float(np.mean(makespans(loads[test], groups) / slots_of_free - 1)))
+            home = busiest_die(np.asarray(die_visits(train.reshape(-1, EXPERTS), holds(die))))
+            crossings[name].append(float(judged(choices[test, layer], die, home)["crossings"].mean()))
+    found = {f"more_slots_{name}_percent": 100 * float(np.mean(values)) for name, values in more.items()}
+    return found | {f"crossings_{name}": float(np.mean(values)) for name, values in crossings.items()}
 
 
 def study(choices: np.ndarray, elsewhere: np.ndarray | None, dies: int, layers: list[int]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ every formula here takes as `numbers`. How a chip uses the package:
 
 * **area**: `die_port`, `usable_die_area_mm2`, `dies_needed`, `silicon_area_mm2`: `packages`, `dies`, PHYs (component `d2d`),
   good silicon beside area.
-* **placement**, on the host, once per trace and grouping: `place_experts` (fitted on the requests that a run is given, or
-  others) or `contiguous_holds`, then `holds` with the layer's first die; `make_links` for the dies. Both are data of a run.
+* **placement**, on the host, once per trace and grouping: `lay_out` puts the groups of all layers over the dies, in the
+  order of their numbers or (`coactivation`) in that of `order_groups`, fitted on requests; `place_experts` and `holds` where
+  experts are placed before they are grouped. `make_links` joins the dies. All of it is data of a run.
 * **counts**, where a run counts its slots: `layer_crossings` per pass and layer, `model_pair_bytes` per request:
   `die_crossings_per_token`, bytes per pair, `link_bytes` per link.
 * **energy**: one `PassShape` from the chip's geometry, `pass_flows` once, `network_energy_nj` with the counts of the run:
@@ -42,10 +43,11 @@ from pimjax.system.flows import (
     pass_fill_ns,
     pass_flows,
 )
+from pimjax.system.layout import Layout, lay_out, order_groups
 from pimjax.system.links import NO_LINK, Links, link_bytes, link_energy_nj, make_links, route
 from pimjax.system.phase_event import PhaseTimes, simulate_phase
 from pimjax.system.phase_fast import LinkTimes, closed_phase, fluid_phase
-from pimjax.system.placement import busiest_die, contiguous_holds, holds, place_experts
+from pimjax.system.placement import busiest_die, holds, place_experts
 from pimjax.system.residency import (
     Residency,
     SwapCost,
@@ -74,6 +76,7 @@ __all__ = [
     "Dies",
     "Flow",
     "FlowCounts",
+    "Layout",
     "LinkTimes",
     "Links",
     "PassShape",
@@ -84,7 +87,6 @@ __all__ = [
     "along",
     "busiest_die",
     "closed_phase",
-    "contiguous_holds",
     "core_pitch_mm",
     "die_port",
     "die_visits",
@@ -94,6 +96,7 @@ __all__ = [
     "farthest",
     "fluid_phase",
     "holds",
+    "lay_out",
     "layer_crossings",
     "lifetime_years",
     "link_bytes",
@@ -103,6 +106,7 @@ __all__ = [
     "model_pair_bytes",
     "multicast_length_mm",
     "network_energy_nj",
+    "order_groups",
     "pass_fill_ns",
     "pass_flows",
     "place_experts",

@@ -105,35 +105,6 @@ def holds(die_of_expert: Any, dies: int | None = None, *, first: int = 0) -> Hos
     return die[:, None] == np.arange(count)
 
 
-@checks.checked(
-    ConfigError,
-    group_of_expert=checks.numbers(0, dims=1, integer=True, filled=True),
-    group_area_mm2=checks.numbers(0, dims=0, above=True),
-    die_area_mm2=checks.numbers(0, dims=0, above=True),
-    start_mm2=checks.numbers(0, dims=0),
-)
-def contiguous_holds(
-    group_of_expert: Any, group_area_mm2: float, die_area_mm2: float, *, start_mm2: float = 0.0
-) -> HostArray:
-    """Groups one after the other over dies, cut where a die ends: bool `[E, D]`. A group that is cut is on both dies.
-
-    Args:
-        group_of_expert: int `[E]`.
-        group_area_mm2: of one group.
-        die_area_mm2: of one die, without its PHYs.
-        start_mm2: area in use on the first die (of what comes before).
-
-    >>> contiguous_holds([0, 0, 1, 2], 300.0, 500.0).astype(int).tolist()
-    [[1, 0], [1, 0], [1, 1], [0, 1]]
-    """
-    groups = np.asarray(group_of_expert)
-    begin = start_mm2 + groups * float(group_area_mm2)
-    first = np.floor(begin / die_area_mm2 + 1e-9).astype(int)
-    last = np.maximum(np.ceil((begin + group_area_mm2) / die_area_mm2 - 1e-9).astype(int) - 1, first)
-    dies = np.arange(int(last.max()) + 1)
-    return (dies >= first[:, None]) & (dies <= last[:, None])
-
-
 @checks.checked(ConfigError, visits=checks.flags(meaning="booleans or 0 and 1 of [..., tokens, dies]"))
 def busiest_die(visits: Any) -> int:
     """The die that most tokens visit: as home it saves the most crossings.
@@ -223,4 +194,4 @@ def _descend(die: HostArray, patterns: HostArray, weight: HostArray, dies: int) 
         die[[e, f]] = die[[f, e]]
 
 
-__all__ = ["busiest_die", "contiguous_holds", "holds", "place_experts"]
+__all__ = ["busiest_die", "holds", "place_experts"]
