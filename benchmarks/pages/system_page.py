@@ -184,8 +184,12 @@ def residency() -> list[str]:
         "",
         "Years: until every device of a place has seen 1e7 cycles [U: 1e6 to 1e8] with ten of them per write, if wear is even over the "
         "places; the place that is written most lasts "
-        + ", ".join(_years(row["pcm_lifetime_years_most_written"]) for row in found["rows"] if row["policy"] == "lru")
-        + " (LRU, in the order of the rows). What the chip holds first is loaded before the run and counts as no miss.",
+        + ", ".join(
+            _years(row["pcm_lifetime_years_most_written"])
+            for row in found["rows"]
+            if row["policy"] == "lru" and row["misses_per_token"]
+        )
+        + " (LRU; 16, 8, 4 experts). What the chip holds first is loaded before the run and counts as no miss.",
     ]
     return lines
 
