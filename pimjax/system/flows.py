@@ -2,16 +2,17 @@
 
 The energy of the network is the sum over the table; there is nothing beside it. NumPy or JAX.
 
-| flow | bits | way |
-|---|---|---|
-| token to its groups | d x b_a per load | one tree over the area of the layer, 0.76 sqrt(m A) |
-| row blocks to crossbars (up, down) | d x b_a, hidden x b_a per pass | inside the group, 0.76 sqrt(crossbars of a row block x A_group) |
-| partial sums (up, down) | (crossbars - strips) x C x accumulator_bits per pass | one core pitch; digital accumulation: to the units, 2/3 sqrt(A) |
-| gate to up | hidden x accumulator_bits per pass (SwiGLU) | one core pitch: their strips are neighbours |
-| results to the combine point | d x result_bits per pass | 2/3 sqrt(A) |
-| results up a combining tree | d x result_bits per token | instead of the former: 0.76 sqrt(m A), partial results meet on the way |
-| token to another die, sum of a die back | d x b_a, d x result_bits per crossing | link between dies, or between packages |
-| token to the next layer's die | d x result_bits per move | link between dies, or between packages |
+* token to its groups: d x b_a bits per load, one tree over the area of the layer, 0.76 sqrt(m A);
+* row blocks to crossbars, up and down: d x b_a and hidden x b_a per pass, inside the group, 0.76 sqrt(crossbars of a row
+  block x A_group);
+* partial sums, up and down: (crossbars - strips) x C x accumulator_bits per pass, one core pitch; with digital accumulation
+  those of every crossbar go to the units, 2/3 sqrt(A);
+* gate to up (SwiGLU): hidden x accumulator_bits per pass, one core pitch: their strips are neighbours;
+* results to the combine point: d x result_bits per pass, 2/3 sqrt(A); or up a combining tree, where partial results meet on
+  the way: d x result_bits per token, 0.76 sqrt(m A);
+* token to another die, and the sum of that die back: d x b_a and d x result_bits per crossing, over a link between dies or
+  packages;
+* token to the next layer's die: d x result_bits per move, over the same links.
 """
 
 from __future__ import annotations
