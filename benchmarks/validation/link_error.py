@@ -121,7 +121,10 @@ def main() -> None:
         if congested.any():
             document[f"{name}_where_a_link_is_busy_over_half"] = summary(errors[congested])
         print(name, document[name])
-    document["rows"] = [{key: float(f"{value:.6g}") for key, value in row.items()} for row in rows]
+    document["worst"] = [
+        {key: float(f"{value:.6g}") for key, value in row.items()}
+        for row in sorted(rows, key=lambda row: -abs(row["fluid"]))[:5]
+    ]
     if not arguments.quick:
         print(f"wrote {write_json('link_error', document)}")
 
