@@ -32,8 +32,9 @@ MEANING: dict[int, tuple[str, str, bool]] = {
     ),
     DOES_NOT_FIT: (
         "does_not_fit",
-        "the mapping needs more crossbars than hardware.tiles: the area reported is what is needed; "
-        "raise hardware.tiles or use fewer layers",
+        "the mapping needs more crossbars than hardware.tiles, or the caches of the longest context more than the memory "
+        "holds: what is reported is what is needed; raise hardware.tiles or memory.capacity_gb, use fewer layers, or "
+        "shorten the context",
         False,
     ),
     MULTI_DIE: (

@@ -24,7 +24,7 @@ from benchmarks.lib.scripts import measuring_scripts, script_of
 from benchmarks.lib.workloads import cost_program, kernel_inputs, vary_hardware
 from benchmarks.validation import compare_commits
 from pimjax.config import build, load_config
-from pimjax.config.loader import list_presets
+from pimjax.config.presets import list_presets
 
 BENCHMARKS = ROOT / "benchmarks"
 SCRIPTS = sorted(path for path in BENCHMARKS.rglob("*.py") if path.parent.name != "lib" and path.stem != "__init__")

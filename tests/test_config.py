@@ -15,7 +15,7 @@ from pimjax.cli.app import main
 from pimjax.config import Capacity, Config, build, list_presets, load_config, parameter_count
 from pimjax.config.base import field_facts
 from pimjax.config.config import SECTIONS
-from pimjax.config.loader import find_preset
+from pimjax.config.presets import find_preset
 from pimjax.config.template import render_yaml
 from pimjax.config.yaml_reader import parse_yaml
 from pimjax.errors import ConfigError, OverrideError

@@ -164,7 +164,7 @@ def test_gradient_equals_finite_differences(figure):
     schedule = schedule_inputs(config, trace, fidelity="fluid", capacity=CAPACITY)
     design = build(config)[0]
     names = ["mvm_latency_ns", "add_latency_ns_per_256", "norm_latency_ns_per_256", "link_latency_ns_per_256",
-             "accumulator_frequency_ghz", "attention_latency_ns_per_pair", "dram_bandwidth_gb_per_s", "mux_on_resistance_kohm"]  # fmt: skip
+             "accumulator_frequency_ghz", "attention_latency_ns_per_pair", "memory_bandwidth_gb_per_s", "mux_on_resistance_kohm"]  # fmt: skip
     with jax.enable_x64(True):
         vector = np.array([getattr(design.hardware, name) for name in names])
 

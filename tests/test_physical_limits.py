@@ -28,7 +28,7 @@ def test_impossible_lanes_are_marked_and_others_are_untouched(chip: str) -> None
         "mvm_latency_ns": (-5.0, 0.0),
         "num_digital_units": (-2.0, 0.0),
         "crossbar_cols": (1e-5, -1.0),
-        "dram_bandwidth_gb_per_s": (0.0, np.nan),
+        "memory_bandwidth_gb_per_s" if chip == "multiplexed" else "dram_bandwidth_gb_per_s": (0.0, np.nan),
         "digital_unit_area_mm2": (-1.0, np.nan),
         "reticle_area_mm2": (0.0, -858.0),
     }

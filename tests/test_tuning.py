@@ -204,7 +204,7 @@ def test_history_is_written_as_parquet(result, tmp_path) -> None:
 def test_sensitivities_are_sorted_and_agree_with_a_step(problem: Problem) -> None:
     rows = sensitivities(problem)
     by_name = {row.name: row for row in rows}
-    assert "hardware.dram_bandwidth_gb_per_s" not in by_name  # a prefill without caches reads nothing
+    assert "hardware.memory_bandwidth_gb_per_s" not in by_name  # a prefill without caches reads nothing
     speed = by_name["core_speed"]
     assert speed.energy > 0 > speed.latency
     assert speed.objective == pytest.approx(speed.energy + speed.latency)

@@ -121,7 +121,7 @@ def sweeps(quick: bool) -> dict[str, Any]:
         "prompt tokens P": ("workload.prompt_tokens", (32, 128, 512, 2048, 8192, 32768)),
         "capacity C = kL/16, k": ("model.top_k", (1, 2, 4, 8)),
         "capacity rule": ("workload.capacity_rule", ("growing", "frozen", "fixed")),
-        "DRAM bandwidth [GB/s]": ("hardware.dram_bandwidth_gb_per_s", BANDWIDTHS),
+        "DRAM bandwidth [GB/s]": ("memory.bandwidth_gb_per_s", BANDWIDTHS),
         "batch": ("workload.batch_size", (1, 4, 16)),
     }
     out: dict[str, Any] = {"base": {"prompt_tokens": PROMPT, "generated_tokens": TOKENS}, "axes": {}}

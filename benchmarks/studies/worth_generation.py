@@ -30,7 +30,7 @@ MEMORIES: dict[str, dict[str, Any]] = {
     "LPDDR4, one channel (default)": {},
     "same, prefetch of 1 MiB": {"plan.dram_overlap": "prefetch", "hardware.kv_prefetch_bytes": 1048576},
     "8 MiB of SRAM in front": {"hardware.sram_cache_bytes": 8388608},
-    "HBM2, 256 B/ns": {"hardware.dram_bandwidth_gb_per_s": 256.0},
+    "HBM2, 256 B/ns": {"memory.bandwidth_gb_per_s": 256.0},
 }
 
 

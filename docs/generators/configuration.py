@@ -13,6 +13,9 @@ from pydantic.fields import FieldInfo
 from generators.results import table
 from pimjax.config.base import Section, field_facts
 from pimjax.config.config import SECTIONS, Config, section_classes
+from pimjax.config.memory import MemorySection
+from pimjax.config.presets import find_preset, list_presets
+from pimjax.config.yaml_reader import read_yaml
 from pimjax.registry import CHIPS
 from pimjax.tuning.tune_config import TuneConfig
 
@@ -34,7 +37,26 @@ def configuration_reference() -> str:
                 "",
                 *_section(section, name, "####"),
             ]
+    about = (inspect.getdoc(MemorySection) or "").splitlines()[0]
+    lines += ["### `memory`", "", about, "", *_section(MemorySection, "memory", "####"), *_memories()]
     return "\n".join(lines)
+
+
+def _memories() -> list[str]:
+    """The shipped memories, one column each."""
+    names = list_presets("memory")
+    files = {name: read_yaml(find_preset(name, "memory"))[0] for name in names}
+
+    def shown(facts: dict[str, typing.Any]) -> str:
+        spread = facts.get("range")
+        mark = " [U]" if facts.get("assumed") else ""
+        return f"{facts['value']:g}" + (f" ({spread[0]:g} to {spread[1]:g})" if spread else "") + mark
+
+    rows = [
+        (f"`{key}`", info.json_schema_extra["unit"], *(shown(files[name][key]) for name in names))
+        for key, info in MemorySection.model_fields.items()
+    ]
+    return ["#### Shipped memories", "", table(("key", "unit", *(f"`{name}`" for name in names)), rows), ""]
 
 
 def tuning_reference() -> str:

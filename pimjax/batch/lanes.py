@@ -51,6 +51,7 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "plan.attention": _one_of(plan_section.ATTENTION_LAWS),
     "plan.embedding": _one_of(plan_section.EMBEDDING_KINDS),
     "plan.dram_overlap": _one_of(plan_section.OVERLAP_KINDS),
+    "plan.memory_idle": _one_of(plan_section.MEMORY_IDLE_KINDS),
     "plan.tile": _one_of(plan_section.TILE_KINDS),
     "plan.adc": _one_of(plan_section.ADC_KINDS),
     "plan.policy": lambda index: list(plan_section.POLICIES)[index],  # users register more

@@ -23,6 +23,7 @@ from pimjax.chips import Chip
 from pimjax.config.build import Design
 from pimjax.config.config import Config
 from pimjax.config.loader import load_config
+from pimjax.config.memory import hardware_key
 from pimjax.errors import ConfigError
 from pimjax.registry import CHIPS
 
@@ -151,7 +152,7 @@ def _chips(sweep: SweepConfig) -> list[Chip]:
 
 def _on_device(name: str, chips: Sequence[Chip]) -> bool:
     """Whether a key is a number of every chip that no input of their kernels depends on."""
-    section, _, number = name.partition(".")
+    section, _, number = hardware_key(name).partition(".")
     return section == "hardware" and all(
         number in chip.hardware.model_fields and number not in chip.input_fields for chip in chips
     )
@@ -174,6 +175,6 @@ def _whole(value: Any) -> Any:
 def _table(axis: Axis, chips: Sequence[Chip]) -> HostArray:
     columns = []
     for name, values in axis.listed().items():
-        absent = chips[0].hardware.absent.get(name.removeprefix("hardware."))
+        absent = chips[0].hardware.absent.get(hardware_key(name).removeprefix("hardware."))
         columns.append([absent if value is None else float(value) for value in values])  # type: ignore[arg-type]
     return np.array(columns, np.float64).T

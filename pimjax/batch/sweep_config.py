@@ -15,7 +15,8 @@ from pimjax import checks
 from pimjax.batch.axes import Axis, Interval, LogRange, Range, check_distinct
 from pimjax.config.base import Section, option
 from pimjax.config.config import SECTIONS, Config
-from pimjax.config.loader import load_config, sentence, unknown_key_sentence
+from pimjax.config.loader import load_config, sentence
+from pimjax.config.presets import unknown_key_sentence
 from pimjax.config.yaml_reader import read_yaml
 from pimjax.errors import ConfigError, OverrideError, shown
 from pimjax.estimation.result import SCALARS
@@ -139,7 +140,9 @@ def load_sweep(path: str | Path | Mapping[str, Any], overrides: Mapping[str, Any
         data.setdefault("name", Path(path).stem)
         data = _beside(data, Path(path).resolve().parent)
     changes = {str(key): value for key, value in (overrides or {}).items()}
-    of_base = {key: changes.pop(key) for key in list(changes) if key.partition(".")[0] in (*SECTIONS, "chip_model")}
+    of_base = {
+        key: changes.pop(key) for key in list(changes) if key.partition(".")[0] in (*SECTIONS, "chip_model", "memory")
+    }
     data.update(changes)
     if of_base and isinstance(data.get("set", {}), Mapping):
         data["set"] = {**data.get("set", {}), **of_base}

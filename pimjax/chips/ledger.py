@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pimjax.checks import each, having, instance, require, text
+from pimjax.config.memory import BECAME, WHY, hardware_key
 from pimjax.config.retired import RETIRED
 from pimjax.errors import ConfigError
 from pimjax.registry import CHIPS
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pimjax.chips.chip import Chip
     from pimjax.config.config import Config
 
+_MEMORY = "hardware.memory_bandwidth_gb_per_s"  # a chip that reads it has the memory component
 QUANTITIES = ("time", "energy", "area")
 FAMILIES = (
     "crossbars",
@@ -199,9 +201,13 @@ def _idle(config: Config, keys: Iterable[str], accuracy: bool) -> dict[str, str]
         if key in RETIRED:
             found[key] = f"{key} is gone and has no effect: {RETIRED[key]}"
             continue
-        if key.partition(".")[0] not in ("hardware", "plan", "numerics"):
+        if key in BECAME and BECAME[key] in table:
+            found[key] = f"{key} is read as {BECAME[key]}: {WHY[key]}"
             continue
-        entries = table.get(key, [])
+        name = _MEMORY if key == "memory" else hardware_key(key)
+        if name.partition(".")[0] not in ("hardware", "plan", "numerics") or (key == "memory" and name in table):
+            continue
+        entries = table.get(name, [])
         active = [plain for plain, read, of_run in entries if read.is_active(config) and (of_run or accuracy)]
         if active:
             lost = [
@@ -228,10 +234,11 @@ def _sentence(config: Config, key: str, entries: list[tuple[str, Read, bool]]) -
         return f"{key} has no effect on an estimate; it is read by {', '.join(dict.fromkeys(elsewhere))}"
     entries = of_the_run or entries
     if not entries:
+        spelt = _MEMORY if key == "memory" else hardware_key(key)
         others = [
             name
             for name, chip in CHIPS.items()
-            if name != config.chip_model and any(read.key == key for _, read, _ in every_read(chip))
+            if name != config.chip_model and any(read.key == spelt for _, read, _ in every_read(chip))
         ]
         advice = f"chip_model: {' or '.join(others)} reads it" if others else "no chip reads it: leave it out"
         return f"{key} has no effect with chip_model: {config.chip_model}; {advice}"

@@ -8,7 +8,7 @@ from flax import struct
 
 #: Components of latency, energy and area. The first eleven are the keys of the authors' simulator, in its order.
 COMPONENTS = (
-    "passive",  # units' passive power and DRAM idle power
+    "passive",  # units' passive power and the memory's idle power
     "tier_linear",  # matrix-vector products
     "communication",  # blocks over links, but not the loads of the slots
     "layer_norm",
@@ -34,6 +34,7 @@ COMPONENTS = (
     "digital_units",
     "attention_units",
     "buffers",
+    "memory_interface",  # of the memory's channels, on the die
 )
 COMPONENT_INDEX = {name: index for index, name in enumerate(COMPONENTS)}
 

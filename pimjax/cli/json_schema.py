@@ -15,7 +15,8 @@ from pimjax.cli.program_cache import cache_folder
 from pimjax.config.base import Section
 from pimjax.config.config import SECTIONS, Config, section_classes, section_keys
 from pimjax.config.gpu import GpuConfig
-from pimjax.config.loader import list_presets
+from pimjax.config.memory import MemorySection
+from pimjax.config.presets import list_presets
 from pimjax.errors import ConfigError, shown
 from pimjax.registry import CHIPS
 from pimjax.tuning.measures import MEASURES
@@ -23,7 +24,7 @@ from pimjax.tuning.tune_config import TuneConfig
 
 Schema = dict[str, Any]
 #: folder of `configs/` -> class of its files
-FILES: dict[str, type[Section]] = {**SECTIONS, "gpu": GpuConfig}
+FILES: dict[str, type[Section]] = {**SECTIONS, "memory": MemorySection, "gpu": GpuConfig}
 KINDS = ("config", "sweep", "tune", *FILES)
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -84,7 +85,7 @@ def _config() -> Schema:
     schema["properties"].pop("stated")
     schema.pop("$defs", None)
     properties = schema["properties"]
-    for name in SECTIONS:
+    for name in (*SECTIONS, "memory"):
         presets = list_presets(name)
         properties[name] = {
             "description": properties[name].get("description", ""),
@@ -159,7 +160,8 @@ def _tune() -> Schema:
 
 
 def _dotted_keys() -> list[str]:
-    return [f"{name}.{key}" for name in SECTIONS for key in section_keys(name)]
+    memory = ("memory", *(f"memory.{key}" for key in MemorySection.model_fields))
+    return [*(f"{name}.{key}" for name in SECTIONS for key in section_keys(name)), *memory]
 
 
 def _tidy(schema: Any) -> Any:

@@ -31,7 +31,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 def complete_preset(incomplete: str) -> list[str]:
     """Names of shipped presets that begin with what was typed, for shell completion."""
-    from pimjax.config.loader import list_presets
+    from pimjax.config.presets import list_presets
 
     return [name for name in list_presets() if name.startswith(incomplete)]
 

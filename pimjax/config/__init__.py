@@ -5,6 +5,6 @@ from pimjax.config.build import Design as Design
 from pimjax.config.build import build as build
 from pimjax.config.config import Config as Config
 from pimjax.config.hf import from_hf as from_hf
-from pimjax.config.loader import list_presets as list_presets
 from pimjax.config.loader import load_config as load_config
 from pimjax.config.parameters import parameter_count as parameter_count
+from pimjax.config.presets import list_presets as list_presets

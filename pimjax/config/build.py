@@ -14,6 +14,7 @@ from pimjax import checks
 from pimjax.config import plan as plan_section
 from pimjax.config import workload as workload_section
 from pimjax.config.config import Config
+from pimjax.config.memory import hardware_key
 from pimjax.config.mixers import mixer_table
 from pimjax.config.model_arrays import Model, padded_mixers, traced_model
 from pimjax.config.plan import Plan
@@ -109,10 +110,10 @@ class Design:
         parts = {name: getattr(self, name) for name in ("hardware", "model", "workload", "plan")}
         for dotted, value in values.items():
             checks.require(ConfigError, "key", dotted, checks.text)
-            section, _, leaf = dotted.partition(".")
+            section, _, leaf = hardware_key(dotted).partition(".")
             names = [f.name for f in dataclasses.fields(parts[section])] if section in parts else list(parts)
             if section not in parts or leaf not in names:
-                from pimjax.config.loader import unknown_key_sentence
+                from pimjax.config.presets import unknown_key_sentence
 
                 raise ConfigError(unknown_key_sentence(dotted, value, leaf if section in parts else section, names))
             old = getattr(parts[section], leaf)
@@ -266,6 +267,7 @@ def _plan(config: Config, capacity: Capacity) -> Plan:
         attention=_whole(plan_section.ATTENTION_LAWS.index(plan.attention)),
         embedding=_whole(plan_section.EMBEDDING_KINDS.index(plan.embedding)),
         dram_overlap=_whole(plan_section.OVERLAP_KINDS.index(plan.dram_overlap)),
+        memory_idle=_whole(plan_section.MEMORY_IDLE_KINDS.index(plan.memory_idle)),
         energy_scale_with_sharing=_flag(plan.energy_scale_with_sharing),
         whole_ns=_flag(plan.whole_ns),
         tile=_whole(plan_section.TILE_KINDS.index(plan.tile)),

@@ -11,6 +11,7 @@ from pydantic import SerializeAsAny, ValidationInfo, field_validator, model_vali
 
 from pimjax.config.base import Section, option
 from pimjax.config.hardware import HardwareSection
+from pimjax.config.memory import DEFAULT_MEMORY
 from pimjax.config.model import ModelConfig
 from pimjax.config.numerics import NumericsConfig
 from pimjax.config.plan import PlanConfig
@@ -34,6 +35,11 @@ class Config(Section):
     name: str = option("unnamed", about="Name shown in results", max_length=255)
     description: str = option("", about="One sentence for lists", max_length=2000)
     chip_model: str = option(DEFAULT_CHIP, about="Which chip model; `pimjax presets` lists them")
+    memory: str = option(
+        DEFAULT_MEMORY,
+        about="What the memory's numbers started from: a preset, a file, or a mapping of own numbers (and `preset`)",
+        max_length=255,
+    )
     hardware: SerializeAsAny[HardwareSection] = option({}, about="The chip: a section of the chip model's own")
     model: ModelConfig = option(ModelConfig(), about="The transformer")
     workload: WorkloadConfig = option(WorkloadConfig(), about="The work")
@@ -102,7 +108,14 @@ class Config(Section):
         remarks = {key for key in ModelConfig.model_fields if key.startswith("published_")} | {"source", "left_out"}
         content = self.model_dump(
             mode="json",
-            exclude={"name": True, "description": True, "sources": True, "stated": True, "model": remarks},
+            exclude={
+                "name": True,
+                "description": True,
+                "memory": True,  # its numbers are the hardware's
+                "sources": True,
+                "stated": True,
+                "model": remarks,
+            },
         )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from pimjax.config.base import Section, number, option
-from pimjax.config.loader import find_preset, sentence
+from pimjax.config.loader import sentence
+from pimjax.config.presets import find_preset
 from pimjax.config.yaml_reader import read_yaml
 from pimjax.errors import ConfigError, brief, shown
 

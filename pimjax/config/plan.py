@@ -18,7 +18,8 @@ COMBINE_KINDS = ("digital", "inline")
 ROUTER_KINDS = ("crossbar", "digital")
 ATTENTION_LAWS = ("linear", "fit")
 EMBEDDING_KINDS = ("lookup", "crossbar")
-OVERLAP_KINDS = ("none", "prefetch")
+OVERLAP_KINDS = ("none", "prefetch", "stream")
+MEMORY_IDLE_KINDS = ("always", "cached")
 TILE_KINDS = ("calibrated", "parametric")
 GROUPINGS = ("uniform", "sorted", "snake", "balanced", "coactivation")  # strategies of pimjax.group_experts
 ADC_KINDS = ("survey", "zigzag", "hermes", "table")
@@ -56,7 +57,15 @@ class PlanConfig(Section):
     router: Literal["crossbar", "digital"] = option("crossbar", about="Where the router's linear layer runs")
     attention: Literal["linear", "fit"] = option("linear", about="Latency and energy law of attention")
     embedding: Literal["lookup", "crossbar"] = option("lookup", about="Token embedding from DRAM or on crossbars")
-    dram_overlap: Literal["none", "prefetch"] = option("none", about="Whether cached keys and values are read ahead")
+    dram_overlap: Literal["none", "prefetch", "stream"] = option(
+        "none",
+        about="Cached keys and values are read before attention, ahead of it (prefetch), or while it runs (stream; a "
+        "prompt's embeddings are then there before it)",
+    )
+    memory_idle: Literal["always", "cached"] = option(
+        "cached",
+        about="When the memory draws its idle power: always, or only while a cache lives there as the authors count",
+    )
     energy_scale_with_sharing: bool = option(
         False, about="Scale MVM energy by 0.2 + 0.8/g as the authors do (published rows only)"
     )  # fmt: skip
@@ -113,6 +122,7 @@ class Plan:
     attention: jax.Array  # index into ATTENTION_LAWS
     embedding: jax.Array  # index into EMBEDDING_KINDS
     dram_overlap: jax.Array  # index into OVERLAP_KINDS
+    memory_idle: jax.Array  # index into MEMORY_IDLE_KINDS
     energy_scale_with_sharing: jax.Array
     whole_ns: jax.Array
     tile: jax.Array  # index into TILE_KINDS

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 from pimjax.config import plan
 from pimjax.config.base import Section, field_facts
 from pimjax.config.config import SECTIONS, Config
+from pimjax.config.presets import list_presets
 from pimjax.errors import brief
 from pimjax.registry import CHIPS
 from pimjax.schedule.policies import POLICIES
@@ -35,6 +36,9 @@ def render_yaml(config: Config) -> str:
             "", "chip_model", config.chip_model, "; ".join(f"{name}: {chip.about}" for name, chip in CHIPS.items())
         )
     )
+    known = ", ".join(list_presets("memory"))
+    note = f"where the memory_* numbers of the hardware section started from; a preset: {known}"
+    lines.append(_commented("", "memory", config.memory, note))
     for name in SECTIONS:
         section = getattr(config, name)
         lines += ["", f"{name}:"]
@@ -53,7 +57,8 @@ def _section_lines(section: Any, indent: str, prefix: str, sources: dict[str, di
         source = sources.get(f"{prefix}.{key}", {}).get("source") or facts["source"]
         allowed = allowed_values(type(section), key)
         parts = [facts["about"], *([allowed] if allowed else []), *([brief(source)] if source else [])]
-        note = "; ".join(parts) + (" [U]" if facts["assumed"] else "")
+        is_assumed = sources.get(f"{prefix}.{key}", {}).get("assumed", facts["assumed"])
+        note = "; ".join(parts) + (" [U]" if is_assumed else "")
         lines.append(_commented(indent, key, value, note))
     return lines
 

@@ -122,8 +122,8 @@ def assumptions(config: Config) -> list[dict[str, Any]]:
     """Hardware numbers of the chip that have no published source, each with the range that studies sweep."""
     rows = []
     for name, facts in field_facts(CHIPS[config.chip_model].hardware).items():
-        if facts["assumed"]:
-            noted = config.sources.get(f"hardware.{name}", {})
+        noted = config.sources.get(f"hardware.{name}", {})
+        if noted.get("assumed", facts["assumed"]):
             rows.append(
                 {
                     "key": f"hardware.{name}",

@@ -20,6 +20,7 @@ from pimjax.config.plan import (
     ATTENTION_LAWS,
     COMBINE_KINDS,
     EMBEDDING_KINDS,
+    MEMORY_IDLE_KINDS,
     OVERLAP_KINDS,
     ROUTER_KINDS,
     SHARE_KINDS,
@@ -119,6 +120,16 @@ class Point:
     def prefetches(self) -> Any:
         """Keys and values are read ahead."""
         return self._is("plan", "dram_overlap", OVERLAP_KINDS, "prefetch")
+
+    @cached_property
+    def streams(self) -> Any:
+        """Keys and values are read while attention runs, and a prompt's embeddings before it."""
+        return self._is("plan", "dram_overlap", OVERLAP_KINDS, "stream")
+
+    @cached_property
+    def always_idles(self) -> Any:
+        """The memory draws its idle power whatever lives there."""
+        return self._is("plan", "memory_idle", MEMORY_IDLE_KINDS, "always")
 
     @cached_property
     def linear_attention(self) -> Any:

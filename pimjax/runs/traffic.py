@@ -167,15 +167,15 @@ def _held(own: Mixers, length: AnyArray) -> AnyArray:
     return own.token_bytes * kept + own.index_bytes * length + own.read_bytes
 
 
-def sram_share(design: Design | Point, *, mixer: ArrayLike, is_moe: ArrayLike) -> AnyArray:
-    """Fraction of the resident bytes that the SRAM holds, 0 to 1."""
+def sram_share(design: Design | Point, held: AnyArray) -> AnyArray:
+    """Fraction of the resident bytes `held` that the SRAM holds, 0 to 1."""
     point = point_of(design)
-    held = resident_bytes(point, mixer=mixer, is_moe=is_moe)
     size = point.hardware.sram_cache_bytes
     return where(held > 0, arrays.smaller(1.0, size / arrays.larger(held, 1.0)), 0.0)
 
 
-def dram_is_idle(design: Design | Point, share: ArrayLike) -> AnyArray:
-    """Whether a cache lives in DRAM, so that its idle power is paid; bool."""
-    workload = point_of(design).design.workload
-    return (workload.kv_cache | (workload.go_cache > 0)) & (share < 1.0)
+def memory_is_idle(design: Design | Point, share: ArrayLike) -> AnyArray:
+    """Whether the memory's idle power is paid: always, or where a cache lives in it; bool."""
+    point = point_of(design)
+    workload = point.design.workload
+    return point.always_idles | ((workload.kv_cache | (workload.go_cache > 0)) & (share < 1.0))

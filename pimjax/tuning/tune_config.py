@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import PrivateAttr, ValidationError, model_validator
+from pydantic import PrivateAttr, ValidationError, field_validator, model_validator
 
 from pimjax.batch.sweep_config import is_file
 from pimjax.config.base import Section, option
 from pimjax.config.config import SECTIONS, section_keys
-from pimjax.config.loader import sentence, unknown_key_sentence
+from pimjax.config.loader import sentence
+from pimjax.config.memory import hardware_key
+from pimjax.config.presets import unknown_key_sentence
 from pimjax.config.yaml_reader import read_yaml
 from pimjax.errors import ConfigError, shown
 from pimjax.registry import CHIPS
@@ -39,6 +41,11 @@ class ParameterConfig(Section):
         {}, about="hardware keys this number drives: each is its base value times (value / start) ** exponent"
     )
     source: str = option("", about="Where a power law comes from")
+
+    @field_validator("drives", mode="before")
+    @classmethod
+    def _spelt(cls, value: Any) -> Any:
+        return _spelt(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> ParameterConfig:
@@ -157,6 +164,11 @@ class TuneConfig(Section):
         """The base configuration in a word."""
         return self.base if isinstance(self.base, str) else str(self.base.get("name", "a mapping"))
 
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _spelt(cls, value: Any) -> Any:
+        return _spelt(value)
+
     @model_validator(mode="after")
     def _consistent(self) -> TuneConfig:
         if not isinstance(self.base, (str, Mapping)):
@@ -186,6 +198,13 @@ class TuneConfig(Section):
         return self
 
 
+def _spelt(value: Any) -> Any:
+    """A mapping by dotted key, numbers of the memory under their key of the hardware section."""
+    if not isinstance(value, Mapping):
+        return value
+    return {hardware_key(key) if isinstance(key, str) else key: item for key, item in value.items()}
+
+
 def _check_key(key: str, parameter: ParameterConfig) -> None:
     leaves = list(parameter.drives)
     if not leaves and parameter.kind != "categorical":
@@ -197,7 +216,7 @@ def _check_key(key: str, parameter: ParameterConfig) -> None:
                 f"parameters: {shown(leaf)} is no hardware number; only hardware.* moves continuously, other keys need "
                 "kind: categorical, and a name of your own needs drives"
             )
-    if parameter.kind == "categorical":
+    if parameter.kind == "categorical" and key != "memory":
         section, _, name = key.partition(".")
         known = section_keys(section) if section in SECTIONS else ()
         if name.partition(".")[0] not in known:

@@ -48,7 +48,7 @@ def _known_keys() -> tuple[str, ...]:
 
 
 KNOWN_KEYS = _known_keys()
-TOP_KEYS = (*SECTIONS, "name", "description", "chip_model", "sources", "stated")
+TOP_KEYS = (*SECTIONS, "memory", "name", "description", "chip_model", "sources", "stated")
 KEYS = st.one_of(st.sampled_from(KNOWN_KEYS), st.sampled_from(KNOWN_KEYS), st.sampled_from(TOP_KEYS), TEXT)
 
 

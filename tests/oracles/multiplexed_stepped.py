@@ -76,7 +76,10 @@ class Rules:
                 "strips": sum(ceil(width / cols) for width in outputs),
             }
         self.router_units = whole(d * m.num_experts / h.router_values_per_ns) if p.router == "digital" else 0
-        self.embed = whole(d / h.dram_bandwidth_gb_per_s)
+        self.channels = int(h.memory_channels)
+        self.embed = whole(d / (h.memory_bandwidth_gb_per_s * self.channels))
+        self.latency = whole(h.memory_latency_ns)
+        self.streams = p.dram_overlap == "stream"
         self.sampling = whole(h.sampling_latency_ns)
         heads, units = m.num_heads, h.num_attention_units
         self.attention_rate = h.attention_latency_ns_per_pair * q * ceil(heads / units) / heads
@@ -175,7 +178,7 @@ def run_pass(
         tables: per layer (slots [S, G], window of each slot [S], loads [S], token borders of the windows).
         tokens: n.
         batch: decode step.
-        kv_read, kv_write: DRAM ticks of one sequence's KV read and of its posted write.
+        kv_read, kv_write: ticks of one sequence's KV read and of its posted write on the channels.
         length: keys each query sees (batch).
 
     Returns:
@@ -192,10 +195,15 @@ def run_pass(
             return [flight]
         return [clock.job(token, shape["chain"], "units", flight) for _ in range(shape["strips"])]
 
+    def transfer(ticks: int, *needs: Job, waits: bool = True) -> list[Job]:
+        """A part of it on every channel, and the latency until it is there."""
+        parts = [clock.job(0, ticks, ("dram", channel), *needs) for channel in range(rules.channels)]
+        return [clock.job(0, rules.latency, "free", *parts)] if waits and rules.latency else parts
+
     stream = []
     for token in range(tokens):
-        read = clock.job(0, rules.embed, "dram")
-        stream.append([clock.job(token, rules.add_d, "units", read)])
+        read = [] if rules.streams and not batch else transfer(rules.embed)
+        stream.append([clock.job(token, rules.add_d, "units", *read)])
     measures = []
     for layer, table in enumerate(tables):
         projected = []
@@ -207,17 +215,20 @@ def run_pass(
             attended = []
             for token in range(tokens):
                 needs = projected[token]
+                read = []
                 if kv_read:
-                    read = clock.job(0, kv_read, "dram", *needs)
-                    clock.job(0, kv_write, "dram", *needs)  # posted: nobody waits for it
-                    needs = [read]
-                attended.append(clock.job(0, ticks, "attention", *needs))
+                    read = transfer(kv_read, *needs, waits=not rules.streams)
+                    transfer(kv_write, *needs, waits=False)  # posted: nobody waits for it
+                if rules.streams:
+                    attended.append([clock.job(0, ticks, "attention", *needs), *read])
+                else:
+                    attended.append([clock.job(0, ticks, "attention", *(read or needs))])
         else:
             ticks = whole(rules.attention_rate * tokens * (tokens + 1) / 2)
-            attended = [clock.job(0, ticks, "attention", *[job for row in projected for job in row])] * tokens
+            attended = [[clock.job(0, ticks, "attention", *[job for row in projected for job in row])]] * tokens
         gates, shared = [], []
         for token in range(tokens):
-            out = linear("output", layer, token, attended[token])
+            out = linear("output", layer, token, *attended[token])
             added = clock.job(token, rules.add_d, "units", *out)
             norm = clock.job(token, rules.norm, "units", added)
             routed = (
@@ -243,7 +254,7 @@ def run_pass(
         link = clock.job(token, rules.x, "free", *logits)
         clock.job(token, rules.sampling, "units", link)
     clock.run()
-    end = max(job.end for job in clock.jobs if job.place != "dram")
+    end = max(job.end for job in clock.jobs if job.place[0] != "dram")
     return end, [phase.result() for phase in measures]
 
 

@@ -11,6 +11,7 @@ from pimjax.arrays import larger, namespace, smaller, where
 from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.geometry import Geometry
 from pimjax.chips.multiplexed.work import Run
+from pimjax.chips.parts.memory import memory_of
 from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
 
@@ -60,6 +61,7 @@ def areas(
         "digital_units": hardware.num_digital_units * hardware.digital_unit_area_mm2,
         "attention_units": hardware.num_attention_units * hardware.attention_unit_area_mm2,
         "buffers": hardware.buffer_area_mm2_per_mb * (buffers * 1e-6),
+        "memory_interface": memory_of(point).area_mm2,
     }
     return Areas(parts, moe, sets, (2 * per_layer + waiting) * row + central)
 

@@ -24,6 +24,7 @@ from pimjax.chips.multiplexed.durations import ACTIVATION_COMPONENTS, Durations
 from pimjax.chips.multiplexed.energy import energy_and_busy
 from pimjax.chips.multiplexed.geometry import Geometry
 from pimjax.chips.multiplexed.work import Run, Work, run_work
+from pimjax.chips.parts.memory import memory_of
 from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost
 from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
@@ -103,7 +104,8 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
         status=status.bits(
             times.status,
             {
-                status.DOES_NOT_FIT: needed > hardware.tiles,
+                status.DOES_NOT_FIT: (needed > hardware.tiles)
+                | ((1 - run.sram) * run.held > memory_of(point).capacity_bytes),
                 status.MULTI_DIE: component_area.sum() > hardware.reticle_area_mm2,
                 status.NON_FINITE: ~namespace(times.latency).isfinite(times.latency),
                 status.IMPOSSIBLE: tile.impossible,

@@ -26,6 +26,7 @@ from pimjax.arrays import whole_up
 from pimjax.chips.multiplexed.core import Core, core
 from pimjax.chips.multiplexed.geometry import Geometry, Linear, geometry
 from pimjax.chips.parts.dual import Dual, apart, larger, value_of, where
+from pimjax.chips.parts.memory import memory_of
 from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS
 from pimjax.config.build import Design
 from pimjax.runs.point import Point, point_of
@@ -87,8 +88,8 @@ class Durations(NamedTuple):
     dense_act: Any  # activation of a dense block or shared expert: local, part of a flight
     dense_act_job: Any  # the same on a digital unit
     shared_act_job: Any
-    embed: Any  # one token's embedding: DRAM transfer, or crossbar read
-    embed_flight: Any  # added after it (links of a crossbar read)
+    embed: Any  # one token's embedding: transfer from the memory, or crossbar read
+    embed_flight: Any  # added after it (latency of the memory, links of a crossbar read)
     sampling: Any
     scheduler: Any  # per token of a window
 
@@ -164,7 +165,8 @@ def durations(
     shares_out = hardware.out_links > 0
     per_result = where(shares_out, shape.expert_down.strips / where(shares_out, hardware.out_links, 1.0), 0.0)
 
-    lookup = part("embedding", row / hardware.dram_bandwidth_gb_per_s)
+    memory = memory_of(point)
+    lookup, access = part("embedding", row / memory.bandwidth), part("embedding", memory.latency_ns)
     router_work = part("router", model.d_model * point.router_outputs / hardware.router_values_per_ns)
     add, norm = add_of(model.d_model), part("layer_norm", norm_rate * model.d_model)
     post = norm * model.post_norms
@@ -210,7 +212,7 @@ def durations(
         dense_act_job=where(local, 0.0, activation(model.dense_d_ff)),
         shared_act_job=where(local, 0.0, activation(model.shared_width)),
         embed=where(point.looks_up, lookup, mvm),
-        embed_flight=where(point.looks_up, 0.0, link),
+        embed_flight=where(point.looks_up, access, link),
         sampling=part("multinomial", hardware.sampling_latency_ns),
         scheduler=part("scheduler", hardware.scheduler_ns_per_token),
     )

@@ -10,8 +10,9 @@ from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.durations import ACTIVATION_COMPONENTS, Durations
 from pimjax.chips.multiplexed.geometry import Geometry
 from pimjax.chips.multiplexed.work import Run, Work
+from pimjax.chips.parts.memory import memory_of
 from pimjax.runs.point import Point
-from pimjax.runs.traffic import dram_is_idle
+from pimjax.runs.traffic import memory_is_idle
 
 
 class EnergyAndBusy(NamedTuple):
@@ -50,36 +51,36 @@ def energy_and_busy(
         )
         / 256
     )
-    bandwidth = hardware.dram_bandwidth_gb_per_s
-    dram = (1 - run.sram) / bandwidth
-    kv_time, go_time = dram * work.kv_bytes, dram * work.go_bytes
+    memory = memory_of(point)
+    kv_bytes, go_bytes = (1 - run.sram) * work.kv_bytes, (1 - run.sram) * work.go_bytes
+    kv_time, go_time = kv_bytes / memory.bandwidth, go_bytes / memory.bandwidth
     sram_bytes = run.sram * (work.kv_bytes + work.go_bytes)
     width = model.d_model
-    lookup_time = where(point.looks_up, work.tokens * width * workload.activation_bytes / bandwidth, 0.0)
+    lookup_bytes = where(point.looks_up, work.tokens * width * workload.activation_bytes, 0.0)
+    lookup_time = lookup_bytes / memory.bandwidth
     routed = where(point.routes_on_units, work.gates * width * point.router_outputs, 0.0)
     units = (
         hardware.num_digital_units * hardware.digital_unit_area_mm2
         + hardware.num_attention_units * hardware.attention_unit_area_mm2
     )
-    idle_dram = where(dram_is_idle(point, run.sram), hardware.dram_idle_power_w, 0.0)
-    passive = hardware.unit_power_w * units / hardware.unit_power_area_mm2 + idle_dram
+    idle_memory = where(memory_is_idle(point, run.sram), memory.idle_w, 0.0)
+    passive = hardware.unit_power_w * units / hardware.unit_power_area_mm2 + idle_memory
     products, links = work.both + work.reads, 2 * work.both + work.reads + work.sequences
     strips_local, strips_units = where(local, work.strips, 0.0), where(local, 0.0, work.strips)
     load_energy = work.loads * shape.expert_up.rows * link_energy
-    active = hardware.dram_active_power_w
     energy = {
         "passive": passive * latency,
         "tier_linear": product * products,
         "communication": link_energy * links,
         "layer_norm": hardware.norm_energy_nj_per_256 / 256 * (work.norms * width + work.gates * model.num_experts),
         "digital_add": add_energy * work.wide * width + strip_energy * strips_units,
-        "dram_kv": active * kv_time,
-        "dram_go": active * go_time,
+        "dram_kv": memory.nj_per_byte * kv_bytes,
+        "dram_go": memory.nj_per_byte * go_bytes,
         "mha_comp": work.attention_energy,
         "input_load": load_energy,
         "local_accumulation": strip_energy * strips_local,
         "router": add_energy * routed,
-        "embedding": active * lookup_time,
+        "embedding": memory.nj_per_byte * lookup_bytes,
         "sram": hardware.sram_energy_pj_per_byte * 1e-3 * sram_bytes,
     }
     act_time = where(

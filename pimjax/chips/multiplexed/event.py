@@ -18,6 +18,7 @@ from pimjax.chips.multiplexed.graph_parts import KINDS, TimedDesign, timed_desig
 from pimjax.chips.multiplexed.hardware import hardware_of
 from pimjax.chips.multiplexed.kernel import chip_of
 from pimjax.chips.multiplexed.work import run_of
+from pimjax.chips.parts.memory import memory_of
 from pimjax.chips.run_cost import COMPONENTS, RunCost
 from pimjax.config.build import Capacity, Design, build
 from pimjax.config.config import Config
@@ -29,7 +30,7 @@ from pimjax.runs.mixers import of_layers
 from pimjax.runs.point import Point
 from pimjax.runs.requests import with_prompt
 from pimjax.runs.routing import RunRouting, run_routing
-from pimjax.runs.traffic import Moved, prompt_traffic, sram_share, step_traffic
+from pimjax.runs.traffic import Moved, prompt_traffic, resident_bytes, sram_share, step_traffic
 from pimjax.runs.windows import Windows, layer_windows
 from pimjax.trace.routing import RoutingTrace
 
@@ -128,7 +129,9 @@ class _Bench:
         self.largest_group = int(max(sizes, default=1))
         self.timed: TimedDesign = timed_design(self.point, self.largest_group)
         self.dense_all, self.experts_all = bool(self.point.dense_all), bool(self.point.experts_all)
-        self.sram = float(sram_share(self.point, mixer=self.mixer, is_moe=self.is_moe))
+        held = resident_bytes(self.point, mixer=self.mixer, is_moe=self.is_moe)
+        self.sram = float(sram_share(self.point, held))
+        self.bandwidth = float(memory_of(self.point).bandwidth)
         plan = config.plan
         self.rules = MoeRules(
             barrier=bool(design.plan.barrier),
@@ -161,7 +164,12 @@ class _Bench:
             moved = Moved(*(np.zeros_like(part) for part in moved))
         time = attention_cost(self.point, float(length), whole=True, mixer=self.mixer).time
         return self._work(
-            np.zeros(length, np.int64), np.arange(length), choices, np.asarray(time)[:, None], self._per_sequence(moved)
+            np.zeros(length, np.int64),
+            np.arange(length),
+            choices,
+            np.asarray(time)[:, None],
+            self._per_sequence(moved),
+            known=length if is_prompt else length - 1,
         )
 
     def _recomputed(self, sequence: int, step: int, length: int) -> PassWork:
@@ -171,7 +179,9 @@ class _Bench:
         time = attention_cost(self.point, float(length), whole=True, mixer=self.mixer).time
         row = self.routing.steps[sequence][:, step : step + 1]
         moved = self._step_moved([sequence], step, length)
-        return self._work(np.zeros(length, np.int64), np.array([length - 1]), row, np.asarray(time)[:, None], moved)
+        return self._work(
+            np.zeros(length, np.int64), np.array([length - 1]), row, np.asarray(time)[:, None], moved, known=length - 1
+        )
 
     def _cached(self, step: int, length: int) -> PassWork:
         """A decode step with caches: one token of every sequence."""
@@ -201,13 +211,13 @@ class _Bench:
         return self._per_sequence(moved, len(sequences))
 
     def _per_sequence(self, moved: NamedTuple, sequences: int = 1) -> list[HostArray]:
-        """DRAM times of the five transfers, each `[L, sequences]` [ns], SRAM part of the KV read last."""
+        """Memory times of the five transfers, each `[L, sequences]` [ns], SRAM part of the KV read last."""
         hardware = hardware_of(self.config)
         columns = []
         for part in moved:
             part = np.asarray(part, np.float64)
             columns.append(np.broadcast_to(part if part.ndim == 2 else part[:, None], (self.layers, sequences)))
-        dram = [(1 - self.sram) * part / hardware.dram_bandwidth_gb_per_s for part in columns]
+        dram = [(1 - self.sram) * part / self.bandwidth for part in columns]
         return [*dram, self.sram * columns[0] / hardware.sram_bandwidth_gb_per_s]
 
     def _work(
@@ -217,7 +227,9 @@ class _Bench:
         choices: HostArray,
         attention: HostArray,
         moved: list[HostArray],
+        known: int = 0,
     ) -> PassWork:
+        """`known`: tokens whose ids are known before the pass."""
         config, plan, hardware = self.config, self.config.plan, hardware_of(self.config)
         layers, moe = [], 0
         for layer in range(self.layers):
@@ -236,7 +248,8 @@ class _Bench:
             kind, feeds = self.table.of_block[layer], self.table.has_feed_forward[layer]
             times = (attention[layer], *(part[layer] for part in moved))
             layers.append(LayerWork(windows, *times, mixer=kind, feeds=feeds))
-        prefetch = plan.dram_overlap == "prefetch"
+        prefetch, streams = plan.dram_overlap == "prefetch", plan.dram_overlap == "stream"
+        lookup = plan.embedding == "lookup"
         return PassWork(
             sequence_of_token=sequence_of_token,
             expert_tokens=expert_tokens,
@@ -246,9 +259,13 @@ class _Bench:
             shared=config.model.shared_width > 0,
             post_norms=int(self.point.model.post_norms),
             moe_norms=config.model.moe_norms,
-            prefetch_ns=hardware.kv_prefetch_bytes / hardware.dram_bandwidth_gb_per_s if prefetch else None,
+            prefetch_ns=hardware.kv_prefetch_bytes / self.bandwidth if prefetch else None,
             leftover_ns=0.0,
-            lookup=plan.embedding == "lookup",
+            lookup=lookup,
+            known_rows=known if streams and lookup else 0,
+            streams=streams,
+            channels=int(hardware.memory_channels),
+            latency_ns=hardware.memory_latency_ns,
         )
 
     # --- running ------------------------------------------------------------------------------------------------

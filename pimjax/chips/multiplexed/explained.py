@@ -22,7 +22,7 @@ CORE_FIELDS = ("mvm_latency_ns", "mvm_energy_nj", "core_area_mm2", "shareable_fr
 """Numbers of the hardware section that a parametric core replaces."""
 
 NOT_MODELLED = (
-    "DRAM is off-chip: its area is not counted.",
+    "The memory is off-chip: of its area only the interface is counted (memory.phy_area_mm2).",
     "The interconnect beyond the links (network on chip, links between dies) is not modelled.",
     "Writing weights is outside the run (they are resident): its time and energy are shown apart.",
 )
@@ -36,10 +36,12 @@ def counted(config: Config, result: Any) -> dict[str, Counted]:
     hardware = hardware_of(config)
     busy = {name: float(np.asarray(result.busy_ns)[index]) for name, index in COMPONENT_INDEX.items()}
     per_expert, moe = tiles(config)
+    bandwidth = hardware.memory_bandwidth_gb_per_s * hardware.memory_channels
     buffers = float(np.asarray(result.component_area_mm2)[COMPONENT_INDEX["buffers"]])
     cycle = hardware.crossbar_cols / (hardware.accumulator_lanes * hardware.accumulator_frequency_ghz)
     amounts = {
-        **{name: busy[name] * hardware.dram_bandwidth_gb_per_s for name in ("dram_kv", "dram_go", "embedding")},
+        **{name: busy[name] * bandwidth for name in ("dram_kv", "dram_go", "embedding")},
+        "memory_interface": float(hardware.memory_channels),
         "sram": busy["sram"] * hardware.sram_bandwidth_gb_per_s,
         "passive": float(np.asarray(result.latency_ns)),
         "crossbar_idle": float(np.asarray(result.latency_ns)),

@@ -10,7 +10,11 @@ Decisions where the model's text leaves room:
   sampled as each is done; the step ends with the last.
 - *Attention* of one sequence takes all M units (its heads are dealt to them); sequences follow each other in the
   order in which their queries, keys and values are there.
-- *KV read* of a sequence is issued at that instant, the *KV write* of the pass right after it.
+- *KV read* of a sequence is issued at that instant, the *KV write* of the pass right after it. Attention begins when the
+  read is over; with `dram_overlap: stream` it begins at once and ends no earlier than the read (addresses are known, so
+  that nothing waits for the memory's latency).
+- *Embeddings* are read in the order of the tokens. With `stream` those of known tokens (a prompt's, a recomputed prefix's)
+  are there when the pass begins; the newest token of a decode step waits for its own.
 - *Gate-output reads* that decide (scores or thresholds; stored outputs where keys and values are recomputed) are
   issued when the router is done and stand before the gate; with prefetch they are issued with the layer's KV read.
   Everything else the gate-output cache moves is posted after the gate.
@@ -38,7 +42,7 @@ class LayerWork:
 
     windows: Windows | None  # None: no routed experts
     attention: HostArray
-    kv_read: HostArray  # DRAM time before attention
+    kv_read: HostArray  # time on the memory's channels
     kv_write: HostArray  # posted
     go_read: HostArray  # before the gate
     go_write: HostArray  # posted after the gate
@@ -60,8 +64,12 @@ class PassWork:
     post_norms: int  # of what attention adds to the residual, and of what feeds forward: 0 or 1 each
     moe_norms: int
     prefetch_ns: float | None  # DRAM time that may be read ahead; None: no prefetch
-    leftover_ns: float  # posted writes of the pass before, still on the DRAM channel
-    lookup: bool  # embeddings from DRAM
+    leftover_ns: float  # posted writes of the pass before, still on the memory's channels
+    lookup: bool  # embeddings from the memory
+    known_rows: int = 0  # first tokens whose embeddings are there when the pass begins
+    streams: bool = False  # keys and values are read while attention runs
+    channels: int = 1
+    latency_ns: float = 0.0  # of the memory
     order: dict[int, HostArray] = field(default_factory=dict)  # layer -> order of results, see expert_phase
 
 
@@ -75,14 +83,14 @@ class PassGraph:
     start: HostArray  # embedding sums
     sampling: HostArray  # one per sequence
     ready: list[HostArray]  # attention may begin, per layer and sequence
-    posted: HostArray  # DRAM writes nobody waits for
+    posted: HostArray  # writes nobody waits for
 
 
 def pass_graph(work: PassWork, times: Durations) -> PassGraph:
     """Build the graph of one pass."""
     tokens = np.arange(len(work.sequence_of_token))
-    build = JobGraphBuilder(KINDS, resources(len(work.layers), work.rules.num_groups, work.num_units))
-    bench = Bench(build, times, np.array([layer.mixer for layer in work.layers]))
+    build = JobGraphBuilder(KINDS, resources(len(work.layers), work.rules.num_groups, work.num_units, work.channels))
+    bench = Bench(build, times, np.array([layer.mixer for layer in work.layers]), work.channels)
     posted = _leftover(bench, work.leftover_ns)
     stream = _embedding(bench, work, tokens)
     start = stream
@@ -121,20 +129,24 @@ def pass_graph(work: PassWork, times: Durations) -> PassGraph:
 def _leftover(bench: Bench, duration: float) -> list[HostArray]:
     if duration <= 0:
         return []
-    return [bench.build.add("kv write", duration, bench.build.resource("DRAM"))]
+    return [bench.transfers("kv write", [duration])[0]]
 
 
 def _embedding(bench: Bench, work: PassWork, tokens: HostArray) -> HostArray:
     """Token embeddings, one after the other, and the addition of the position's."""
-    place = bench.build.resource("DRAM" if work.lookup else "embedding")
-    # on the DRAM channel order of issue decides, so all jobs there have one priority
-    read = bench.build.add("embedding", np.full(len(tokens), bench.times.embed), place)
+    waiting = tokens[work.known_rows :]
+    durations = np.full(len(waiting), bench.times.embed)
+    # on the memory's channels order of issue decides, so all jobs there have one priority
+    if work.lookup:
+        read = bench.transfers("embedding", durations)
+    else:
+        read = bench.build.add("embedding", durations, bench.build.resource("embedding"))
     if bench.times.embed_flight > 0:
-        link = bench.wires("embedding link", np.full(len(tokens), bench.times.embed_flight), tokens)
-        bench.follow(read, link)
+        link = bench.wires("embedding link", np.full(len(waiting), bench.times.embed_flight), waiting)
+        bench.after(read, link)
         read = link
     added = bench.units("add", np.full(len(tokens), bench.times.add), tokens)
-    bench.follow(read, added)
+    bench.after(read, added[work.known_rows :])
     return added
 
 
@@ -149,7 +161,8 @@ def _attention(
     kv_done: HostArray,
     posted: list[HostArray],
 ) -> tuple[HostArray, HostArray]:
-    """Norm, q/k/v, memory and attention; returns the attention jobs and early gate-output reads (or empty)."""
+    """Norm, q/k/v, memory and attention; returns the jobs `[sequences, n]` that end attention and early gate-output reads
+    `[sequences, channels]` (or empty)."""
     build, sequence = bench.build, work.sequence_of_token
     norm = bench.units("norm", np.full(len(tokens), bench.times.norm), tokens)
     bench.after(stream, norm)
@@ -158,22 +171,29 @@ def _attention(
         projected = bench.linear("expand", index, projected, tokens)
     bench.after(projected, ready[sequence])
     attention = build.add("attention", layer.attention, build.resource("attention"))
-    bench.follow(kv_done, attention)
+    read = kv_done
     used = np.flatnonzero(layer.sram_read > 0)
     if len(used):
         sram = build.add("sram read", layer.sram_read[used], build.resource("SRAM"))
         bench.follow(ready[used], sram)
-        bench.follow(sram, attention[used])
+        read = np.column_stack([read, np.full(len(read), -1)])
+        read[used, -1] = sram
+    if work.streams:  # attention runs beside its reads, and ends with the later of both
+        bench.follow(ready, attention)
+        ended = np.column_stack([attention, read])
+    else:
+        bench.after(read, attention)
+        ended = attention[:, None]
     early = np.zeros(0, np.int64)
     if work.prefetch_ns is not None and layer.go_read.any():
-        early = build.add("go read", layer.go_read, build.resource("DRAM"))
-        bench.follow(ready, early)
+        early = bench.transfers("go read", layer.go_read)
+        bench.follow(ready[:, None], early)
     wrote = np.flatnonzero(layer.kv_write > 0)
     if len(wrote):
-        write = build.add("kv write", layer.kv_write[wrote], build.resource("DRAM"))
-        bench.follow(ready[wrote], write)
-        posted.append(write)
-    return attention, early
+        write = bench.transfers("kv write", layer.kv_write[wrote])
+        bench.follow(ready[wrote, None], write)
+        posted.append(write.ravel())
+    return ended, early
 
 
 def _after_attention(bench: Bench, work: PassWork, index: int, attention: HostArray, tokens: HostArray) -> HostArray:
@@ -217,7 +237,7 @@ def _experts(
     posted: list[HostArray],
 ) -> MoeJobs:
     """Router, gate, shared experts and the expert phase."""
-    times, build = bench.times, bench.build
+    times = bench.times
     assert layer.windows is not None
     if times.router_digital > 0:
         routed = bench.units("router on unit", np.full(len(tokens), times.router_digital), tokens)
@@ -229,13 +249,18 @@ def _experts(
     sequence = work.sequence_of_token
     if layer.go_read.any():
         if not len(go_read):
-            go_read = build.add("go read", layer.go_read, build.resource("DRAM"))
-            bench.after(routed, go_read[sequence])
-        bench.follow(go_read[sequence], gates)
+            go_read = bench.transfers("go read", layer.go_read)
+            for channel in go_read.T:
+                bench.after(routed, channel[sequence])
+            if work.latency_ns > 0:
+                late = bench.wires("go latency", np.where(layer.go_read > 0, work.latency_ns, 0.0))
+                bench.after(go_read, late)
+                go_read = late[:, None]
+        bench.after(go_read[sequence], gates)
     if layer.go_write.any():
-        write = build.add("go write", layer.go_write, build.resource("DRAM"))
-        bench.follow(gates, write[sequence])
-        posted.append(write)
+        write = bench.transfers("go write", layer.go_write)
+        bench.follow(gates[:, None], write[sequence])
+        posted.append(write.ravel())
 
     extra: list[tuple[HostArray, HostArray]] = []
     if work.shared:

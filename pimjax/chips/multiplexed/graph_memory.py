@@ -1,4 +1,4 @@
-"""DRAM transfers of cached keys and values in the event graph: one channel, in order of issue."""
+"""Transfers to and from the memory in the event graph: striped over its channels, on each in order of issue."""
 
 from __future__ import annotations
 
@@ -14,22 +14,27 @@ if TYPE_CHECKING:
 
 
 def kv_stream(bench: Bench, work: PassWork, ready: list[HostArray]) -> list[HostArray]:
-    """KV reads of every layer and sequence; returns, per layer, the jobs that attention waits for.
+    """KV reads of every layer and sequence; returns, per layer, the jobs `[sequences, n]` (-1: none) that attention
+    waits for, or with `work.streams` those that it ends no earlier than.
 
     Without prefetch a read is issued when the sequence's queries, keys and values are there. With prefetch the
-    channel reads layer after layer from the start of the pass, but never more than `prefetch_ns` beyond the end of
+    channels read layer after layer from the start of the pass, but never more than `prefetch_ns` beyond the end of
     what the attention that has begun may consume.
     """
-    place = bench.build.resource("DRAM")
     if work.prefetch_ns is None:
         done = []
         for layer, marks in zip(work.layers, ready, strict=True):
-            last = marks.copy()
+            last = np.full((len(marks), bench.channels), -1)
+            last[:, 0] = marks
             used = np.flatnonzero(layer.kv_read > 0)
             if len(used):
-                read = bench.build.add("kv read", layer.kv_read[used], place)
-                bench.follow(marks[used], read)
+                read = bench.transfers("kv read", layer.kv_read[used])
+                bench.follow(marks[used, None], read)
                 last[used] = read
+                if work.latency_ns > 0 and not work.streams:
+                    late = bench.wires("kv latency", np.full(len(used), work.latency_ns))
+                    bench.after(read, late)
+                    last[used], last[used, 0] = -1, late
             done.append(last)
         return done
 
@@ -39,7 +44,7 @@ def kv_stream(bench: Bench, work: PassWork, ready: list[HostArray]) -> list[Host
     ends = np.cumsum(sizes)
     limits = np.append(0.0, ends) + work.prefetch_ns  # limits[m]: may be read once items before m have begun
     waits = marks.copy()
-    before = -1
+    before = np.zeros((0, 0), np.int64)
     position = 0.0
     for item, size in enumerate(sizes):
         if size <= 0:
@@ -48,15 +53,15 @@ def kv_stream(bench: Bench, work: PassWork, ready: list[HostArray]) -> list[Host
         borders = limits[(limits > position) & (limits < ends[item])]
         chunks = np.diff(np.concatenate([[position], borders, [ends[item]]]))
         for start, length in zip(np.concatenate([[position], borders]), chunks, strict=True):
-            job = bench.build.add("kv read", length, place)
-            if before >= 0:
+            job = bench.transfers("kv read", [length])
+            if before.size:
                 bench.follow(before, job)
             begun = min(int(np.searchsorted(limits, start, side="right")) - 1, item)  # must have begun before
             if begun >= 0:
                 bench.follow(marks[begun], job)
-            before = int(job[0])
+            before = job
         mark = bench.wires("wait", 0.0)
-        bench.follow([before, marks[item]], mark)
+        bench.follow([*before[0], marks[item]], mark)
         waits[item] = int(mark[0])
         position = ends[item]
-    return [waits[index * sequences : (index + 1) * sequences] for index in range(len(work.layers))]
+    return [waits[index * sequences : (index + 1) * sequences, None] for index in range(len(work.layers))]

@@ -70,8 +70,10 @@ KINDS = (
     "sampling",
     "attention",
     "kv read",
+    "kv latency",
     "kv write",
     "go read",
+    "go latency",
     "go write",
     "sram read",
 )
@@ -160,21 +162,21 @@ def _splits(parts: Durations, mixers: int) -> dict[str, HostArray]:
     for kind in ("partial sum", "add", "combine", "residual"):
         split[kind] = only("digital_add")
     split |= {"attention": only("mha_comp"), "sram read": only("sram")}
-    for kind in ("kv read", "kv write"):
+    for kind in ("kv read", "kv latency", "kv write"):
         split[kind] = only("dram_kv")
-    for kind in ("go read", "go write"):
+    for kind in ("go read", "go latency", "go write"):
         split[kind] = only("dram_go")
     return split
 
 
-def resources(num_layers: int, num_groups: int, num_units: int) -> list[ResourceGroup]:
+def resources(num_layers: int, num_groups: int, num_units: int, channels: int) -> list[ResourceGroup]:
     """Everything jobs of a pass run on."""
     groups = max(1, num_groups)
     return [
         unlimited("wires"),
         pool("digital units", num_units),
         exclusive("attention"),
-        exclusive("DRAM"),
+        exclusive("memory channel", channels),
         exclusive("SRAM"),
         exclusive("embedding"),
         ResourceGroup("group", UNLIMITED, count=groups),
@@ -190,6 +192,7 @@ class Bench:
     build: JobGraphBuilder
     times: Durations
     mixer_of_layer: HostArray  # int [L], row of the model's table of mixers
+    channels: int = 1
 
     def wires(self, kind: str, duration: Any, token: Any = 0) -> HostArray:
         """Jobs that start the instant they are ready."""
@@ -198,6 +201,12 @@ class Bench:
     def units(self, kind: str, duration: Any, token: Any) -> HostArray:
         """Jobs on the digital units, low token first."""
         return self.build.add(kind, duration, self.build.resource("digital units"), token=token)
+
+    def transfers(self, kind: str, durations: Any) -> HostArray:
+        """Transfers to or from the memory, each striped over all channels, first come first served on every one:
+        jobs `[n, channels]`. `durations` `[n]`: bytes by the bandwidth of all channels."""
+        each = np.asarray(durations, np.float64)[:, None]
+        return self.build.add(kind, each, self.build.resource("memory channel", np.arange(self.channels)))
 
     def follow(self, before: Any, after: Any) -> None:
         """`after` waits for `before` (broadcast)."""

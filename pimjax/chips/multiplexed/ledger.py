@@ -23,6 +23,7 @@ CACHED = Condition(
     "workload.kv_cache", "true", lambda config: config.workload.kv_cache or config.workload.go_cache != "none"
 )
 PREFETCH = setting("plan.dram_overlap", "prefetch")
+ALWAYS = setting("plan.memory_idle", "always")
 EXPERTS = Condition("model.num_experts", "1 or more", lambda config: config.model.num_experts > 0)
 SHARED = Condition("plan.group_size", "2 or more", lambda config: config.plan.group_size > 1)
 SHARING = Condition("plan.share", "position or pair", lambda config: config.plan.share != "none")
@@ -41,8 +42,8 @@ _BLOCKS = _RESULTS + reads("numerics.weight_bits numerics.cell_bits", SLICED)
 _CORE_TIME = _TILE + reads("mvm_latency_ns", CALIBRATED) + _CIRCUIT + _CYCLES
 _CORE_ENERGY = _TILE + reads("mvm_energy_nj", CALIBRATED) + _CIRCUIT + reads("supply_v", PARAMETRIC) + _CYCLES
 _CORE_AREA = _TILE + reads("core_area_mm2", CALIBRATED) + _CIRCUIT
-_DRAM_TIME = reads("dram_bandwidth_gb_per_s")
-_DRAM_ENERGY = reads("dram_active_power_w dram_bandwidth_gb_per_s")
+_MEMORY_TIME = reads("memory_bandwidth_gb_per_s memory_channels")
+_MEMORY_ENERGY = reads("memory_energy_pj_per_bit")
 _ON_CHIP = reads("sram_cache_bytes")
 _WIDTHS = reads("crossbar_cols", LOCAL)
 _GROUPS = reads("plan.group_size") + reads("plan.copies plan.share", EXPERTS)
@@ -58,9 +59,11 @@ COMPONENTS = (
         "passive",
         "passive power",
         "idle",
-        "passive power of units and of the DRAM",
+        "passive power of units and of the memory",
         energy=reads("unit_power_w unit_power_area_mm2") + _UNIT_AREAS
-        + _given(reads("dram_idle_power_w") + _ON_CHIP, CACHED),
+        + _given(reads("memory_idle_w memory_channels") + _ON_CHIP, CACHED)
+        + reads("memory_idle_w memory_channels", ALWAYS)
+        + reads("plan.memory_idle"),
         by_run_time=True,
         counted="ns of the run",
     ),
@@ -134,21 +137,21 @@ COMPONENTS = (
     ),
     ComponentSpec(
         "dram_kv",
-        "DRAM: keys, values",
+        "memory: keys, values",
         "memory",
-        "reading keys and values: DRAM bandwidth or prefetch helps",
-        time=_given(_DRAM_TIME + _ON_CHIP, KV),
-        energy=_given(_DRAM_ENERGY + _ON_CHIP, KV),
-        counted="bytes of DRAM",
+        "reading keys and values: memory bandwidth, or reads that stream or run ahead, help",
+        time=_given(_MEMORY_TIME + _ON_CHIP, KV),
+        energy=_given(_MEMORY_ENERGY + _ON_CHIP, KV),
+        counted="bytes of memory",
     ),
     ComponentSpec(
         "dram_go",
-        "DRAM: gate outputs",
+        "memory: gate outputs",
         "memory",
         "gate-output cache traffic: the threshold variant moves less",
-        time=_given(_DRAM_TIME + _ON_CHIP, GO),
-        energy=_given(_DRAM_ENERGY + _ON_CHIP, GO),
-        counted="bytes of DRAM",
+        time=_given(_MEMORY_TIME + _ON_CHIP, GO),
+        energy=_given(_MEMORY_ENERGY + _ON_CHIP, GO),
+        counted="bytes of memory",
     ),
     ComponentSpec(
         "mha_comp",
@@ -223,12 +226,12 @@ COMPONENTS = (
     ),
     ComponentSpec(
         "embedding",
-        "DRAM: embeddings",
+        "memory: embeddings",
         "memory",
-        "reading embeddings: DRAM bandwidth helps",
-        time=_given(_DRAM_TIME, LOOKUP),
-        energy=_given(_DRAM_ENERGY, LOOKUP),
-        counted="bytes of DRAM",
+        "reading embeddings: memory bandwidth helps, and for prompts reads that stream",
+        time=_given(_MEMORY_TIME, LOOKUP),
+        energy=_given(_MEMORY_ENERGY, LOOKUP),
+        counted="bytes of memory",
     ),
     ComponentSpec(
         "sram",
@@ -289,6 +292,13 @@ COMPONENTS = (
         + reads("out_buffer_slots plan.policy", EXPERTS) + _GROUPS,
         counted="MB",
     ),
+    ComponentSpec(
+        "memory_interface",
+        "memory on the die",
+        "memory",
+        "interfaces of the memory's channels, or arrays of a memory on the die",
+        area=reads("memory_phy_area_mm2 memory_channels"), counted="channels",
+    ),
 )  # fmt: skip
 
 _ACCURACY = (
@@ -310,8 +320,12 @@ READERS = (
     ),
     Reader("queues on the units", reads("num_digital_units num_attention_units plan.accumulate plan.combine")),
     Reader("back-pressure and return links", reads("out_links out_buffer_slots", EXPERTS)),
-    Reader("reading ahead", reads("plan.dram_overlap", KV) + reads("kv_prefetch_bytes", KV, PREFETCH)),
-    Reader("whether the model fits", reads("tiles")),
+    Reader(
+        "reading ahead",
+        reads("plan.dram_overlap", KV) + reads("plan.dram_overlap", LOOKUP) + reads("kv_prefetch_bytes", KV, PREFETCH),
+    ),
+    Reader("waits for the memory", reads("memory_latency_ns", CACHED) + reads("memory_latency_ns", LOOKUP)),
+    Reader("whether the model fits", reads("tiles") + reads("memory_capacity_gb", CACHED)),
     Reader("the number of dies", reads("reticle_area_mm2")),
     Reader("accuracy (estimate --accuracy)", reads(_ACCURACY), of_run=False),
     Reader(

@@ -34,10 +34,13 @@ class Decode(NamedTuple):
 
     is_staggered: Array  # bool, tokens belong to different sequences: memory and attention one after the other
     is_stored: Array  # bool, experts run for the newest token alone; the others' outputs are stored
+    streams: Array  # [] bool, keys and values are read while attention runs
     read: Any  # KV read of one sequence
+    wait: Any  # the same from where it is asked for to where it is there
     write: Any  # posted writes of one sequence: they take the channel from reads ahead
     ahead: Any  # [] part of the reads that may be read ahead
     go_read: Any  # gate-output read of one sequence
+    go_wait: Any
 
 
 class Passes(NamedTuple):
@@ -49,6 +52,7 @@ class Passes(NamedTuple):
     counts: Counts
     after: After
     attention: Any  # of one sequence
+    rows: Array  # embeddings that are read in the pass
     decode: Decode | None  # None: prefills only
     is_moe: Array  # bool
     feeds: Array | None  # bool, something feeds forward; None: in every layer
@@ -76,14 +80,15 @@ def work_after(phases: Phases, is_last: Array, is_staggered: Array | bool) -> Af
 def pass_times(passes: Passes, experts: ExpertTimes) -> PassTimes:
     """Times of all passes; `experts` with a barrier. Kernel."""
     phases, crew, after, decode = passes.phases, passes.crew, passes.after, passes.decode
-    start = embedding_phase(phases, crew)
+    start = embedding_phase(phases, crew, passes.rows)
     go_read = late_read = None
     if decode is None:
         attended = Stream(passes.attention, passes.attention)
     else:
-        attended = _attention(passes, decode, where(decode.ahead > 0, 0.0, decode.read))
-        go_read = where(decode.is_stored, 0.0, decode.go_read)
-        late_read = where(decode.is_stored, decode.go_read, 0.0)
+        is_ahead = decode.ahead > 0
+        attended = _attention(passes, decode, where(is_ahead, 0.0, decode.read), where(is_ahead, 0.0, decode.wait))
+        go_read = (where(decode.is_stored, 0.0, decode.go_read), where(decode.is_stored, 0.0, decode.go_wait))
+        late_read = where(decode.is_stored, decode.go_wait, 0.0)
 
     attended = _once(passes, attended)
 
@@ -110,7 +115,7 @@ def pass_times(passes: Passes, experts: ExpertTimes) -> PassTimes:
     layers = where(passes.is_last, end, project(phases.next_projection, crew, done).last)
     if decode is not None:
         exposed = _exposed_reads(passes, decode, start.last - phases.embed * crew.count, layers)
-        waits = _attention(passes, decode, exposed).last - attended.last
+        waits = _attention(passes, decode, exposed, exposed).last - attended.last
         layers = layers + where(decode.ahead > 0, waits, 0.0)
     return PassTimes(
         edges=start.last,
@@ -125,16 +130,18 @@ def _once(passes: Passes, tokens: Stream) -> Stream:
     return Stream(*(apart(end, passes.point.one) for end in tokens))
 
 
-def _attention(passes: Passes, decode: Decode, read: Any) -> Stream:
+def _attention(passes: Passes, decode: Decode, read: Any, wait: Any) -> Stream:
     """Queries, keys and values of the last token there, to attention done.
 
-    Several sequences pass the memory channel, then the attention units, one after the other; their queries arrive at
-    the pace of projections and norms.
+    `wait`: `read` from where it is asked for. Attention begins after it, or runs beside it where reads stream. Several
+    sequences pass the memory's channels, then the attention units, one after the other; their queries arrive at the pace
+    of projections and norms.
     """
     pace = passes.phases.pace
     behind = arrays.where(decode.is_staggered, passes.crew.behind, 0.0)
     slowest = larger(larger(pace, read), passes.attention)
-    last = read + passes.attention + (slowest - pace) * behind
+    alone = where(decode.streams, larger(wait, passes.attention), wait + passes.attention)
+    last = alone + (slowest - pace) * behind
     return Stream(last - slowest * behind, last)
 
 

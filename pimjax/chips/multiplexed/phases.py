@@ -225,22 +225,27 @@ def project(projection: Projection, crew: Crew, normed: Stream) -> Stream:
     return in_turn(crew, normed, projection.issue, projection.span)
 
 
-def embedding_phase(phases: Phases, crew: Crew) -> Stream:
-    """Pass start to queries, keys and values of the first layer."""
-    read = delayed(Stream(phases.embed, phases.embed * (crew.behind + 1)), phases.embed_flight)
+def embedding_phase(phases: Phases, crew: Crew, rows: Array) -> Stream:
+    """Pass start to queries, keys and values of the first layer. `rows`: embeddings that are read in the pass; those of
+    the tokens before are there."""
+    first = where(rows >= crew.count, phases.embed + phases.embed_flight, 0.0)
+    read = Stream(first, where(rows > 0, phases.embed * rows + phases.embed_flight, 0.0))
     service = phases.add + phases.norm
     queued = through_units(crew, read, service)
     fluid = in_turn(crew, read, (service + phases.projection.work) / crew.units, service)
     return project(phases.projection, crew, either(phases.is_digital, fluid, queued))
 
 
-def gate_phase(phases: Phases, crew: Crew, attended: Stream, go_read: Any, other: Any) -> tuple[Stream, Stream]:
+def gate_phase(
+    phases: Phases, crew: Crew, attended: Stream, go_read: tuple[Any, Any] | None, other: Any
+) -> tuple[Stream, Stream]:
     """Attention to the norm before the feed-forward part, and to the gate.
 
     Args:
         phases, crew: the pass.
         attended: tokens after attention.
-        go_read: gate-output read of each token, one after the other; None: none.
+        go_read: gate-output read of each token, one after the other: time on the channels, time until it is there;
+            None: none.
         other: further unit time per token that comes before later tokens' gates; None: none.
     """
     service, output, router = phases.before_gate, phases.output, phases.router
@@ -252,7 +257,7 @@ def gate_phase(phases: Phases, crew: Crew, attended: Stream, go_read: Any, other
     normed = either(phases.is_digital, crowded, queued)
     routed = in_turn(crew, normed, router.issue, router.span)
     if go_read is not None:  # one channel
-        routed = in_turn(crew, routed, go_read, go_read)
+        routed = in_turn(crew, routed, *go_read)
     return normed, delayed(routed, phases.gate)
 
 

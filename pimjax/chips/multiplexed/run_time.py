@@ -2,8 +2,8 @@
 
 Decode steps are never unrolled: a pass is evaluated at a fixed number of *points* (static, from the schedule's shapes),
 point 0 the prefill and the others decode steps at sampled lengths with weights that sum straight lines exactly. For
-one sequence with caches and no prefetch a step is linear in its counts and lengths, so all points hold the mean step
-and the sum over steps is exact. Recomputed prefixes sit at the schedule's lengths; their attention, cubic in the
+one sequence with caches and no prefetch a step is linear in its counts and lengths (keys and values stream in
+proportion to what attention takes, but for the authors' fit), so all points hold the mean step and the sum is exact. Recomputed prefixes sit at the schedule's lengths; their attention, cubic in the
 length, is summed in closed form. A schedule without sampled lengths has point 0 alone.
 """
 
@@ -26,6 +26,7 @@ from pimjax.chips.multiplexed.pass_time import Decode, Passes, pass_times, work_
 from pimjax.chips.multiplexed.phases import crew_of, phases_of
 from pimjax.chips.multiplexed.work import Run
 from pimjax.chips.parts.dual import Dual, join, larger, largest, pick, total, value_of, where
+from pimjax.chips.parts.memory import memory_of
 from pimjax.runs.mixers import of_layers
 from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
@@ -74,7 +75,8 @@ def nodes(point: Point, schedule: RunCounts, run: Run) -> Nodes:
     lengths = arrays.where(point.experts_all, schedule.lengths, evenly)
     even = steps * part.astype(point.dtype)
     weights = arrays.where(point.experts_all, batch * schedule.weights, arrays.where(dense_all, batch * even, even))
-    exact = (batch <= 1) & ~point.prefetches & ~dense_all
+    is_linear = ~point.prefetches & (point.linear_attention | ~point.streams)
+    exact = (batch <= 1) & is_linear & ~dense_all
     sampled = _memory_at(point, schedule, run, lengths[:, None])
     mean = _memory(point, run, run.mean, run.decode.time / arrays.larger(steps, 1.0))
     memory = MemoryTimes(*(arrays.where(exact, b[None], a) for a, b in zip(sampled, mean, strict=True)))
@@ -135,6 +137,12 @@ def run_times(
             closed = _chosen(alone, single, closed)
         experts = closed if experts is None else _chosen(is_decode, closed, experts)
 
+    is_prompt = np.arange(points) == 0
+    count = arrays.larger(at.tokens, 1.0)
+    looked_up = arrays.where(
+        is_prompt, 0.0, arrays.where(point.dense_all, 1.0, count)
+    )  # decode knows all but its newest
+    rows = arrays.where(point.streams & point.looks_up, looked_up, count)
     passes = Passes(
         point=point,
         phases=phases,
@@ -142,6 +150,7 @@ def run_times(
         counts=counts,
         after=after,
         attention=share_of("mha_comp", at.attention, shares=shares),
+        rows=arrays.spread(rows[:, None], shape),
         decode=decode,
         is_moe=arrays.spread(schedule.is_moe, shape),
         feeds=None if schedule.has_feed_forward is None else arrays.spread(schedule.has_feed_forward, shape),
@@ -167,8 +176,10 @@ def run_times(
         share_of("dram_kv", at.written.keys, shares=shares), share_of("dram_go", at.written.outputs, shares=shares)
     )
     edges = pick(found.edges, 0, -1)
-    left = left_over(written, existing(pick(found.layers, 0, -2)), existing(pick(found.moe, 0, -2)))
-    waits = waiting_time(point, run, left, pick(edges, step, -1))
+    first_layers = existing(pick(found.layers, 0, -2))
+    left = left_over(written, first_layers, existing(pick(found.moe, 0, -2)))
+    grows = larger(total(written.keys + written.outputs - first_layers, -1) - pick(edges, 0, -1), 0.0)
+    waits = waiting_time(point, run, left, grows, pick(edges, step, -1))
     return RunTimes(
         latency=total(edges * at.weights, -1) + total(layers, -1) + waits,
         moe=existing(over_points(value_of(found.moe))).sum(-1),
@@ -198,15 +209,24 @@ def _decode(point: Point, memory: MemoryTimes, is_decode: Any, shares: bool) -> 
     def part(component: str, time: Any) -> Any:
         return share_of(component, time, shares=shares)
 
-    hardware = point.hardware
-    ahead = arrays.where(point.prefetches, hardware.kv_prefetch_bytes / hardware.dram_bandwidth_gb_per_s, 0.0)
+    channels = memory_of(point)
+    ahead = arrays.where(point.prefetches, point.hardware.kv_prefetch_bytes / channels.bandwidth, 0.0)
+
+    def latency(read: AnyArray, is_ahead: Any) -> AnyArray:
+        return read + arrays.where((read > 0) & ~is_ahead, channels.latency_ns, 0.0)
+
+    sram = part("sram", memory.sram_read)
+    kv_wait = latency(memory.dram_read, point.prefetches | point.streams)
     return Decode(
         is_staggered=arrays.spread(is_decode & ~point.dense_all, shape),
         is_stored=arrays.spread(is_decode & (point.dense_all & ~point.experts_all), shape),
-        read=larger(part("dram_kv", memory.dram_read), part("sram", memory.sram_read)),
+        streams=point.streams,
+        read=larger(part("dram_kv", memory.dram_read), sram),
+        wait=larger(part("dram_kv", kv_wait), sram),
         write=part("dram_kv", memory.posted),
         ahead=part("dram_kv", ahead),
         go_read=part("dram_go", memory.go_read),
+        go_wait=part("dram_go", latency(memory.go_read, point.prefetches)),
     )
 
 
@@ -244,7 +264,7 @@ def _memory_at(point: Point, schedule: RunCounts, run: Run, lengths: AnyArray) -
 
 def _memory(point: Point, run: Run, moved: Moved, attention: AnyArray) -> MemoryTimes:
     hardware = point.hardware
-    dram = (1 - run.sram) / hardware.dram_bandwidth_gb_per_s
+    dram = (1 - run.sram) / memory_of(point).bandwidth
     times = (
         attention,
         dram * moved.kv_read,

@@ -18,7 +18,7 @@ from pimjax.chips.multiplexed.geometry import Geometry, Sums
 from pimjax.runs.mixers import of_layers
 from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
-from pimjax.runs.traffic import Moved, prompt_traffic, sram_share, step_traffic
+from pimjax.runs.traffic import Moved, prompt_traffic, resident_bytes, sram_share, step_traffic
 
 
 class Run(NamedTuple):
@@ -37,7 +37,8 @@ class Run(NamedTuple):
     decode: AttentionCost | None  # [L] of all decode steps
     written: Moved  # [L] of the prefill
     mean: Moved | None  # [L] of the mean decode step
-    sram: AnyArray  # [] share of the cached bytes in SRAM
+    held: AnyArray  # [] bytes of all caches at the longest context
+    sram: AnyArray  # [] share of them in SRAM
 
 
 def run_of(point: Point, schedule: RunCounts) -> Run:
@@ -64,6 +65,7 @@ def run_of(point: Point, schedule: RunCounts) -> Run:
             taken=schedule.taken,
             mixer=mixer,
         )
+    held = resident_bytes(point, mixer=mixer, is_moe=is_moe)
     return Run(
         real=np.arange(np.shape(is_moe)[0]) < point.design.model.num_blocks,
         prefills=where(point.design.workload.prefill, batch, 0.0),
@@ -78,7 +80,8 @@ def run_of(point: Point, schedule: RunCounts) -> Run:
         decode=decode,
         written=prompt_traffic(point, is_moe=is_moe, mixer=mixer),
         mean=mean,
-        sram=sram_share(point, mixer=mixer, is_moe=is_moe),
+        held=held,
+        sram=sram_share(point, held),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pimjax.config.base import number
 from pimjax.config.hardware import HardwareSection
+from pimjax.config.memory import memory_number
 from pimjax.config.ranges import ADC_BITS
 
 HERMES = "HERMES, JSSC 57(4) 2022, doi 10.1109/JSSC.2022.3140414"
@@ -100,7 +101,19 @@ class AttentionNumbers(HardwareSection):
 
 
 class MemoryNumbers(HardwareSection):
-    """The DRAM channel."""
+    """The memory beside the crossbars: what `memory` of a configuration names. Every number is of one channel."""
+
+    memory_energy_pj_per_bit: float = memory_number("energy_pj_per_bit")
+    memory_bandwidth_gb_per_s: float = memory_number("bandwidth_gb_per_s")
+    memory_channels: float = memory_number("channels")
+    memory_capacity_gb: float = memory_number("capacity_gb")
+    memory_idle_w: float = memory_number("idle_w")
+    memory_latency_ns: float = memory_number("latency_ns")
+    memory_phy_area_mm2: float = memory_number("phy_area_mm2")
+
+
+class AuthorsMemoryNumbers(HardwareSection):
+    """The authors' DRAM channel: a power while it transfers, another while a cache lives there."""
 
     dram_bandwidth_gb_per_s: float = number(5.332, unit="GB/s", about="DRAM bandwidth", source=SIMULATOR, gt=0)
     dram_active_power_w: float = number(0.2467, unit="W", about="DRAM power while transferring", source=SIMULATOR, ge=0)

@@ -17,6 +17,19 @@ from pimjax.circuit.programming import (
 from pimjax.config.config import Config
 
 
+def _memory(hardware: Any) -> dict[str, float]:
+    """What weights come from: the memory component, or the authors' channel."""
+    if hasattr(hardware, "memory_bandwidth_gb_per_s"):
+        return {
+            "dram_bytes_per_ns": hardware.memory_bandwidth_gb_per_s * hardware.memory_channels,
+            "dram_nj_per_byte": hardware.memory_energy_pj_per_bit * 8e-3,
+        }
+    return {
+        "dram_bytes_per_ns": hardware.dram_bandwidth_gb_per_s,
+        "dram_nj_per_byte": hardware.dram_active_power_w / hardware.dram_bandwidth_gb_per_s,
+    }
+
+
 def weight_writing(config: Config, crossbars: float, per_expert: float) -> dict[str, Any]:
     """Programming: one crossbar, one expert swapped into its group (the group is blocked), the whole model [ns, nJ].
 
@@ -43,10 +56,7 @@ def weight_writing(config: Config, crossbars: float, per_expert: float) -> dict[
         mvm_latency_ns=hardware.mvm_latency_ns,
         constants=constants,
     )
-    memory = {
-        "dram_bytes_per_ns": hardware.dram_bandwidth_gb_per_s,
-        "dram_nj_per_byte": hardware.dram_active_power_w / hardware.dram_bandwidth_gb_per_s,
-    }
+    memory = _memory(hardware)
     cells = hardware.crossbar_rows * hardware.crossbar_cols
     swap = expert_swap(1.0, per_expert, write, weight_bytes=per_expert * cells, **memory)
     whole = model_load(crossbars, write, parallel_crossbars=per_expert, weight_bytes=crossbars * cells, **memory)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from pimjax.config.config import Config
-from pimjax.config.loader import load_config, unknown_key_sentence
+from pimjax.config.loader import load_config
+from pimjax.config.presets import unknown_key_sentence
 from pimjax.errors import ConfigError
 
 #: Defaults of the authors' main.py, by the names that their simulator uses.

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from pimjax.chips.parts.numbers import (
     SIMULATOR,
     AttentionNumbers,
+    AuthorsMemoryNumbers,
     CrossbarNumbers,
     DigitalUnitNumbers,
     LinkNumbers,
-    MemoryNumbers,
     PowerNumbers,
     ProgrammingNumbers,
 )
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class ReferenceHardware(
     ProgrammingNumbers,
     PowerNumbers,
-    MemoryNumbers,
+    AuthorsMemoryNumbers,
     AttentionNumbers,
     DigitalUnitNumbers,
     LinkNumbers,

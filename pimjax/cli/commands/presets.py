@@ -35,7 +35,7 @@ def presets(
             stdout.print(render_yaml(config), soft_wrap=True)
         return
     configs = {preset: load_config(preset) for preset in list_presets()}
-    sections = {section: list_presets(section) for section in SECTIONS}
+    sections = {section: list_presets(section) for section in (*SECTIONS, "memory")}
     if as_json:
         emit_json({"presets": {key: config.description for key, config in configs.items()}, "sections": sections})
         return
