@@ -49,7 +49,7 @@ def test_the_device_decodes_what_the_host_lists() -> None:
             {"zip": {"hardware.num_digital_units": [2, 5], "hardware.core_area_mm2": [0.5, 0.7]}},
             {"sample": "random", "count": 7, "ranges": {
                 "hardware.mvm_energy_nj": {"low": 9, "high": 16},
-                "hardware.memory_bandwidth_gb_per_s": {"low": 1, "high": 100, "scale": "log"}}},
+                "hardware.dram_bandwidth_gb_per_s": {"low": 1, "high": 100, "scale": "log"}}},
         )
     )  # fmt: skip
     grid = make_grid(1, space.num_lanes, 1, 1000)
@@ -59,7 +59,7 @@ def test_the_device_decodes_what_the_host_lists() -> None:
     for name in space.fields:
         decoded = np.asarray(getattr(designs.hardware, name.removeprefix("hardware.")))
         np.testing.assert_allclose(decoded, rows[name], rtol=1e-6)
-    bandwidth = rows["hardware.memory_bandwidth_gb_per_s"]
+    bandwidth = rows["hardware.dram_bandwidth_gb_per_s"]
     assert 1 <= bandwidth.min() < bandwidth.max() < 100
     assert len(np.unique(bandwidth)) == 7  # one draw per point of the axis, whatever the other axes
     again = RowMaker(space, grid, ["workload"], 4, np.dtype("float32")).columns(np.arange(space.num_lanes))

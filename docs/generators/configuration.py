@@ -56,7 +56,14 @@ def _memories() -> list[str]:
         (f"`{key}`", info.json_schema_extra["unit"], *(shown(files[name][key]) for name in names))
         for key, info in MemorySection.model_fields.items()
     ]
-    return ["#### Shipped memories", "", table(("key", "unit", *(f"`{name}`" for name in names)), rows), ""]
+    return [
+        "(memory-presets)=",
+        "",
+        "#### Shipped memories",
+        "",
+        table(("key", "unit", *(f"`{name}`" for name in names)), rows),
+        "",
+    ]
 
 
 def tuning_reference() -> str:

@@ -26,7 +26,7 @@ COMPONENTS = (
     "local_accumulation",  # adders beside the ADCs
     "router",  # router on a digital unit
     "scheduler",
-    "embedding",  # token embeddings read from DRAM
+    "embedding",  # token embeddings read from the memory
     "sram",  # accesses to on-chip caches
     "crossbar_idle",  # idle power of peripherals
     "moe_crossbars",  # areas from here on

@@ -56,7 +56,7 @@ class PlanConfig(Section):
     input_hold: bool = option(False, about="A group keeps its last token's activations")
     router: Literal["crossbar", "digital"] = option("crossbar", about="Where the router's linear layer runs")
     attention: Literal["linear", "fit"] = option("linear", about="Latency and energy law of attention")
-    embedding: Literal["lookup", "crossbar"] = option("lookup", about="Token embedding from DRAM or on crossbars")
+    embedding: Literal["lookup", "crossbar"] = option("lookup", about="Token embedding from the memory or on crossbars")
     dram_overlap: Literal["none", "prefetch", "stream"] = option(
         "none",
         about="Cached keys and values are read before attention, ahead of it (prefetch), or while it runs (stream; a "

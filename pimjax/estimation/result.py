@@ -54,7 +54,7 @@ class Estimate:
     """Cost of one run (or of a batch: every leaf then carries the leading axes).
 
     Axes: `C` = len(components), `O` = len(op_kinds), `L` layers. NumPy from host functions, JAX arrays from kernels.
-    DRAM area and any interconnect beyond the links are not included.
+    The memory's area off the die and any interconnect beyond the links are not included.
     """
 
     latency_ns: Any  # [] first to last event of the run

@@ -113,7 +113,7 @@ class Point:
 
     @cached_property
     def looks_up(self) -> Any:
-        """Embeddings come from DRAM."""
+        """Embeddings come from the memory."""
         return self._is("plan", "embedding", EMBEDDING_KINDS, "lookup")
 
     @cached_property

@@ -1,8 +1,8 @@
-"""What the caches move and hold in a pass: bytes, and their split between SRAM and DRAM.
+"""What the caches move and hold in a pass: bytes, and their split between SRAM and the memory.
 
 Formulas: :mod:`pimjax.cache.traffic`. Decisions where the definitions leave room:
 
-- *SRAM* in front of the DRAM is pinned: a cyclic scan over more than it holds would thrash any replacement. The
+- *SRAM* in front of the memory is pinned: a cyclic scan over more than it holds would thrash any replacement. The
   fraction of all resident bytes that fits is served from it, of every read and write.
 - *Keys and values* move only where they save work (`reads_kv`); a KV flag that saves nothing moves nothing.
 - *Gate outputs alone* (no KV): scores are recomputed with the hidden states, so a step reads the L summed outputs and
@@ -31,7 +31,7 @@ from pimjax.runs.point import Point, point_of
 
 
 class Moved(NamedTuple):
-    """Bytes of one layer and sequence in one pass (before the split between SRAM and DRAM)."""
+    """Bytes of one layer and sequence in one pass (before the split between SRAM and the memory)."""
 
     kv_read: AnyArray
     kv_written: AnyArray

@@ -31,7 +31,7 @@ NOT_MODELLED = (
 def counted(config: Config, result: Any) -> dict[str, Counted]:
     """Units of components that no kind of operation counts.
 
-    Times come from busy times, never from the critical path: a byte of DRAM traffic is one however much is hidden.
+    Times come from busy times, never from the critical path: a byte of traffic is one however much is hidden.
     """
     hardware = hardware_of(config)
     busy = {name: float(np.asarray(result.busy_ns)[index]) for name, index in COMPONENT_INDEX.items()}

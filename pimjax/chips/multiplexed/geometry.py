@@ -51,7 +51,7 @@ class Geometry(NamedTuple):
     shared_up: Linear  # shared experts: one block
     shared_down: Linear
     head: Linear  # output embedding
-    embedding_tiles: AnyArray  # crossbars of the embedding tables, 0 if looked up in DRAM
+    embedding_tiles: AnyArray  # crossbars of the embedding tables, 0 if looked up in the memory
     embedding_strips: AnyArray  # crossbars one token reads
     expert_tiles: AnyArray  # B: crossbars of one expert
     moe_tiles: AnyArray  # crossbars of all routed experts and copies, all layers

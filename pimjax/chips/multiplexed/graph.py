@@ -18,7 +18,7 @@ Decisions where the model's text leaves room:
 - *Gate-output reads* that decide (scores or thresholds; stored outputs where keys and values are recomputed) are
   issued when the router is done and stand before the gate; with prefetch they are issued with the layer's KV read.
   Everything else the gate-output cache moves is posted after the gate.
-- *Static SRAM*: the part of the caches that fits is pinned there; it is read beside the DRAM's part.
+- *Static SRAM*: the part of the caches that fits is pinned there; it is read beside the memory's part.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class PassWork:
     shared: bool  # experts that see every token, in one block
     post_norms: int  # of what attention adds to the residual, and of what feeds forward: 0 or 1 each
     moe_norms: int
-    prefetch_ns: float | None  # DRAM time that may be read ahead; None: no prefetch
+    prefetch_ns: float | None  # time on the channels that may be read ahead; None: no prefetch
     leftover_ns: float  # posted writes of the pass before, still on the memory's channels
     lookup: bool  # embeddings from the memory
     known_rows: int = 0  # first tokens whose embeddings are there when the pass begins

@@ -126,7 +126,7 @@ class MultiplexedHardware(
         65536, chosen=True, unit="bytes", about="KV bytes that may be read ahead (dram_overlap = prefetch)", spread=(0, 1_048_576), source=NONE, assumed=True, ge=0
     )  # fmt: skip
     sram_cache_bytes: float = number(
-        0, chosen=True, unit="bytes", about="On-chip SRAM in front of the DRAM for KV and gate-output caches", spread=(0, 8_388_608), source=NONE, assumed=True, ge=0
+        0, chosen=True, unit="bytes", about="On-chip SRAM in front of the memory for KV and gate-output caches", spread=(0, 8_388_608), source=NONE, assumed=True, ge=0
     )  # fmt: skip
     sram_bandwidth_gb_per_s: float = number(
         64, unit="GB/s", about="Bandwidth of the SRAM caches", spread=(32, 256), source=NONE, assumed=True, gt=0
