@@ -65,9 +65,9 @@ def cache_figure(quick: bool) -> dict[str, Any]:
         run = {"workload.prompt_tokens": 32, "workload.generated_tokens": tokens}
         chips = {
             "reference": (load_config("paper_reference", run), "closed" if quick else "fluid"),
-            "multiplexed": (load_config("paper_multiplexed", CHOSEN | run), "closed"),
+            "multiplexed": (load_config("paper_crossbars", CHOSEN | run), "closed"),
             "multiplexed, the authors' attention": (
-                load_config("paper_multiplexed", CHOSEN | run | {"plan.attention": "fit"}),
+                load_config("paper_crossbars", CHOSEN | run | {"plan.attention": "fit"}),
                 "closed",
             ),
         }
@@ -105,9 +105,9 @@ def forgotten() -> dict[str, Any]:
 def point(changes: dict[str, Any]) -> list[dict[str, Any]]:
     """All cache sets, the gate-output cache as full and as threshold lists."""
     base = {"workload.prompt_tokens": PROMPT, "workload.generated_tokens": TOKENS, **CHOSEN}
-    full = estimate_generation(load_config("paper_multiplexed", base | changes), pieces=1)
+    full = estimate_generation(load_config("paper_crossbars", base | changes), pieces=1)
     lists = estimate_generation(
-        load_config("paper_multiplexed", base | changes | {"workload.go_cache": "threshold"}), caches=("kv+go",), pieces=1
+        load_config("paper_crossbars", base | changes | {"workload.go_cache": "threshold"}), caches=("kv+go",), pieces=1
     )  # fmt: skip
     rows = [brief(case) for case in (*full, *lists)]
     rows[-1]["caches"] = "kv+go, thresholds"
@@ -140,7 +140,7 @@ def sweeps(quick: bool) -> dict[str, Any]:
 
 def yardstick(quick: bool) -> dict[str, Any]:
     """Whole models on the chip and on GPU rooflines: tokens/s and energy per token side by side."""
-    models = [("paper_multiplexed", CHOSEN, "kv+go")]
+    models = [("paper_crossbars", CHOSEN, "kv+go")]
     if not quick:
         models += [(name, {}, "kv") for name in ("olmoe_1b_7b", "gpt_oss_20b", "mixtral_8x7b")]
     rows = []
@@ -169,7 +169,7 @@ def fidelity(quick: bool) -> dict[str, Any]:
                 "workload.kv_cache": "kv" in held,
                 "workload.go_cache": "full" if "go" in held else "none",
             }
-            config, requests = resolve(load_config("paper_multiplexed", CHOSEN | changes), None)
+            config, requests = resolve(load_config("paper_crossbars", CHOSEN | changes), None)
             exact = simulate(config, requests).cost
             (case,) = estimate_generation(config, caches=(caches,), pieces=1)
             row = {
@@ -193,7 +193,7 @@ def long(quick: bool) -> dict[str, Any]:
     for fidelity in ("closed", "fluid"):
         for caches in ("none", "kv", "go", "kv+go"):
             config = load_config(
-                "paper_multiplexed", CHOSEN | {"workload.prompt_tokens": prompt, "workload.generated_tokens": tokens}
+                "paper_crossbars", CHOSEN | {"workload.prompt_tokens": prompt, "workload.generated_tokens": tokens}
             )
             begin = time.perf_counter()
             (case,) = estimate_generation(config, fidelity=fidelity, caches=(caches,))

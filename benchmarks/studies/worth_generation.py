@@ -1,6 +1,6 @@
 """Whether the caches make generation faster on the multiplexed chip depends on the memory they live in.
 
-Eight tokens after a prompt of 32 under expert choice, preset `paper_multiplexed` (one layer, d = 4096), exactly: with no
+Eight tokens after a prompt of 32 under expert choice, preset `paper_crossbars` (one layer, d = 4096), exactly: with no
 cache (every step recomputes the prefix) and with KV and gate-output cache, in each memory. Per decode step: time,
 energy, and what the critical path consists of.
 
@@ -37,7 +37,7 @@ MEMORIES: dict[str, dict[str, Any]] = {
 def step(kv_cache: bool, memory: dict[str, Any]) -> dict[str, Any]:
     """Mean decode step."""
     config = load_config(
-        "paper_multiplexed",
+        "paper_crossbars",
         {
             "model.routing": "expert_choice",
             "workload.prompt_tokens": PROMPT_TOKENS,
