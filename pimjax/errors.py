@@ -110,6 +110,10 @@ class ScheduleError(PimjaxError):
     """Choices, groups or a policy cannot be scheduled."""
 
 
+class ServingError(PimjaxError):
+    """Requests or a server that do not hold."""
+
+
 class NumericsError(PimjaxError):
     """Crossbar numerics were given values, shapes or bits out of range."""
 
