@@ -33,6 +33,7 @@ ORDER = (
     "chips",
     "estimation",
     "batch",
+    "serving",
     "tuning",
     "reproduction",
     "report",

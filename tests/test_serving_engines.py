@@ -20,6 +20,7 @@ from pimjax.serving import (
     make_requests,
     make_step_table,
     simulate,
+    simulate_batch,
     simulate_exactly,
 )
 
@@ -43,6 +44,7 @@ def tables(draw: st.DrawFn) -> StepTable:
         decode_grid=[1.0, 2.0, 4.0],
         context_grid=[0.0, 16.0],
         decode=values(draw, 2, 3, 2),
+        beside=values(draw, 2, 3, 2),
         length_grid=[0.0, 16.0],
         start_grid=[0.0, 32.0],
         chunk=values(draw, 2, 2, 2),
@@ -112,6 +114,45 @@ def test_compiled_engine_is_the_oracle(case, table, routing) -> None:
     requests, server = case
     exact = simulate_exactly(requests, server, TableSteps(table, routing))
     assert_same(simulate(requests, server, table, loads=routing, compiled=True), exact)
+
+
+@st.composite
+def scan_cases(draw: st.DrawFn) -> tuple[list[Requests], Server]:
+    """Two lanes of six requests and few sizes of the slots, so that few programs are compiled."""
+    lanes = []
+    for _ in range(2):
+        gaps = draw(st.lists(st.integers(0, 200), min_size=6, max_size=6))
+        lengths = st.lists(st.integers(1, 20), min_size=6, max_size=6)
+        lanes.append(make_requests(np.cumsum(gaps).astype(float), draw(lengths), draw(lengths)))
+    block = draw(st.integers(1, 5))
+    longest = max(int((one.prompt_tokens + one.output_tokens - 1).max()) for one in lanes)
+    chunked = draw(st.booleans())
+    server = Server(
+        max_num_seqs=draw(st.sampled_from([1, 3, 6])),
+        max_num_batched_tokens=draw(st.integers(1, 24)) if chunked else longest + draw(st.integers(0, 8)),
+        kv_tokens=draw(st.sampled_from([None, (-(-longest // block) + draw(st.integers(0, 6))) * block])),
+        block_tokens=block,
+        chunked_prefill=chunked,
+        reserve_full_prompt=draw(st.booleans()),
+        async_scheduling=draw(st.booleans()),
+    )
+    return lanes, server
+
+
+@settings(max_examples=60, deadline=None)
+@given(scan_cases(), tables(), st.none() | loads())
+def test_scan_is_the_oracle(case, table, routing) -> None:
+    lanes, server = case
+    found = simulate_batch(lanes, server, table, loads=routing, engine="scan")
+    for index, requests in enumerate(lanes):
+        exact = simulate_exactly(requests, server, TableSteps(table, routing))
+        for name in FIELDS[:-1]:
+            np.testing.assert_allclose(getattr(found, name)[index], getattr(exact, name), rtol=1e-9, err_msg=name)
+
+
+def test_scan_refuses_ranks() -> None:
+    with pytest.raises(ServingError, match="serves one rank"):
+        simulate_batch(make_requests([0.0], 1, 1), Server(ranks=2), make_step_table(tokens=[1.0]), engine="scan")
 
 
 @settings(max_examples=100, deadline=None)

@@ -100,7 +100,7 @@ def add_chunk(table, start, length, cost):
 
 
 @shared
-def add_batch(table, tokens, samples, decodes, context, routed, peak, distinct, cost):
+def add_batch(table, tokens, samples, decodes, context, chunks, routed, peak, distinct, cost):
     """Add what depends on the whole batch of a rank to cost [2]."""
     place, weight = interval(table.tokens_grid, tokens)
     other, other_weight = interval(table.samples_grid, samples)
@@ -111,6 +111,8 @@ def add_batch(table, tokens, samples, decodes, context, routed, peak, distinct, 
         column, column_weight = interval(table.context_grid, context / decodes)
         for q in range(2):
             cost[q] += across(table.decode[q], row, row_weight, column, column_weight)
+            if chunks:
+                cost[q] += across(table.beside[q], row, row_weight, column, column_weight)
             if routed:
                 cost[q] += along(table.peak_slope[q], row, row_weight) * (
                     peak - along(table.mean_peak, row, row_weight)
@@ -299,7 +301,8 @@ def serve_loop(
                 distinct = 0
                 if routed and decodes > 0:
                     peak, distinct = count_routing(loads, decode_routing, decode_position, decodes, visits, queues)
-                add_batch(table, tokens, samples, decodes, context, routed, peak, distinct, cost)
+                chunks = tokens > decodes
+                add_batch(table, tokens, samples, decodes, context, chunks, routed, peak, distinct, cost)
                 longest_ns = max(longest_ns, cost[0])
                 energy += cost[1]
             total_tokens += tokens

@@ -4,7 +4,7 @@ A step of one rank schedules `tokens` in all, of which some decode (one token of
 contexts have the mean `c`) and some belong to chunks of prompts (`length` tokens after `start` cached ones). It costs
 
     tokens(t) + samples(s) + [n > 0] (decode(n, c) + peak_slope(n) (peak - mean_peak(n)) + distinct_slope(n) (...))
-      + sum over chunks of (chunk(length, start) + prefix(start + length) - prefix(start))
+      + [n > 0 and chunks] beside(n, c) + sum over chunks of (chunk(length, start) + prefix(start + length) - prefix(start))
 
 and a step of ranks in lockstep costs the largest of these plus `joint(t of all ranks)`; energies add up. `s` counts the
 sequences that emit a token, `peak` the layers' longest queues of tokens at experts that share peripherals, summed over
@@ -37,6 +37,7 @@ class StepTable(NamedTuple):
     decode_grid: Any  # [N] sequences
     context_grid: Any  # [C] mean cached tokens
     decode: Any  # [2, N, C]
+    beside: Any  # [2, N, C] what decoding costs more in a step with chunks
     length_grid: Any  # [P] tokens of a chunk
     start_grid: Any  # [Q] tokens before it
     chunk: Any  # [2, P, Q]
@@ -54,6 +55,7 @@ _AXES = {
     "tokens": ("tokens_grid",),
     "samples": ("samples_grid",),
     "decode": ("decode_grid", "context_grid"),
+    "beside": ("decode_grid", "context_grid"),
     "chunk": ("length_grid", "start_grid"),
     "prefix": ("prefix_grid",),
     "joint": ("joint_grid",),
@@ -160,8 +162,9 @@ class TableSteps:
             cost += np.interp(batch.samples, table.samples_grid, table.samples[q]) if batch.tokens else 0.0
             if count:
                 mean = sum(cached for _, cached in batch.decodes) / count
-                rows = [np.interp(mean, table.context_grid, row) for row in table.decode[q]]
-                cost += np.interp(count, table.decode_grid, rows)
+                for plane in (table.decode[q], table.beside[q])[: 2 if batch.chunks else 1]:
+                    rows = [np.interp(mean, table.context_grid, row) for row in plane]
+                    cost += np.interp(count, table.decode_grid, rows)
                 for value, centre, slope in (
                     (peak, table.mean_peak, table.peak_slope[q]),
                     (distinct, table.mean_distinct, table.distinct_slope[q]),
