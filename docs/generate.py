@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from generators import caches, commands, configuration, errors, performance, schedules, studies, worth
+from generators import caches, commands, configuration, errors, performance, schedules, serving, studies, worth
 from generators.api import api_pages
 from generators.results import RESULTS
 
@@ -43,6 +43,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "caches_longest": caches.longest,
     "caches_yardstick": caches.yardstick,
     "macros": studies.macros,
+    "serving_steps": serving.steps,
+    "serving_speed": serving.speed,
+    "serving_vllm": serving.vllm,
     "worth_times": worth.times,
     "worth_alternatives": worth.alternatives,
     "worth_memories": worth.memories,

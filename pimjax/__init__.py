@@ -100,6 +100,7 @@ _MODULES = (
     "numerics",
     "runs",
     "schedule",
+    "serving",
     "sweep",
     "system",
     "trace",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,13 +15,13 @@ from pimjax.serving import (
     ServingRun,
     StepTable,
     TableSteps,
-    make_loads,
     make_requests,
     make_step_table,
     simulate,
     simulate_batch,
     simulate_exactly,
 )
+from pimjax.serving.loads import make_loads
 
 FIELDS = ("scheduled_ns", "first_token_ns", "finish_ns", "preemptions", "energy_nj", "rank")
 
@@ -78,12 +77,12 @@ def cases(draw: st.DrawFn, ranks: int = 3) -> tuple[Requests, Server]:
     chunked = draw(st.booleans())
     server = Server(
         max_num_seqs=draw(st.integers(1, 5)),
-        max_num_batched_tokens=draw(st.integers(1, 24))
-        if chunked else longest + draw(st.integers(0, 8)),
+        max_num_batched_tokens=draw(st.integers(1, 24)) if chunked else longest + draw(st.integers(0, 8)),
         kv_tokens=draw(st.sampled_from([None, blocks * block])),
         block_tokens=block,
         chunked_prefill=chunked,
         reserve_full_prompt=draw(st.booleans()),
+        reuse_preempted=draw(st.booleans()),
         async_scheduling=draw(st.booleans()),
         ranks=draw(st.integers(1, ranks)),
         lockstep=draw(st.booleans()),
@@ -164,12 +163,13 @@ def test_every_token_once_and_memory_kept(case, table) -> None:
     for name in ("scheduled_ns", "first_token_ns", "finish_ns"):
         assert np.isfinite(getattr(run, name)).all()
     assert (run.scheduled_ns >= requests.arrival_ns).all()
-    assert (run.first_token_ns >= run.scheduled_ns).all() and (run.finish_ns >= run.first_token_ns).all()
+    assert (run.first_token_ns >= run.scheduled_ns).all()
+    assert (run.finish_ns >= run.first_token_ns).all()
     computed = run.column("decodes").sum() + run.column("prefill_tokens").sum()
     needed = (requests.prompt_tokens + requests.output_tokens - 1).sum()
     if run.preemptions.sum() == 0:
         assert computed == needed
-    else:
+    elif not server.reuse_preempted:
         assert computed >= needed
     size = server.ranks if server.lockstep else 1
     assert (run.column("kv_blocks") <= server.kv_blocks * size).all()
@@ -190,6 +190,15 @@ def test_preemption_computes_the_youngest_again() -> None:
     assert run.first_token_ns.tolist() == [1.0, 1.0]
     assert run.finish_ns.tolist() == [4.0, 7.0]
     assert run.column("prefill_tokens").tolist() == [8, 0, 0, 0, 5, 0, 0]
+
+
+def test_preempted_request_finds_what_nobody_took() -> None:
+    """As above, but of the second's two full blocks one is still there: of its 5 tokens 3 are computed again."""
+    requests = make_requests([0.0, 0.0], 4, 4)
+    server = Server(max_num_seqs=2, max_num_batched_tokens=16, kv_tokens=10, block_tokens=2, reuse_preempted=True)
+    run = simulate_exactly(requests, server, TableSteps(make_step_table(tokens=[1.0])))
+    assert run.preemptions.tolist() == [0, 1]
+    assert 1 <= run.column("prefill_tokens").tolist()[4] < 5
 
 
 def test_async_scheduling_sees_arrivals_one_step_later() -> None:

@@ -12,7 +12,9 @@ import pytest
 from pimjax.errors import ServingError
 from pimjax.serving import generate_requests, load_requests, make_requests
 
-AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:47.1805900,396,109\n"
+AZURE = (
+    "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:47.1805900,396,109\n"
+)
 #: where the recorded serving runs lie; a test that needs them skips
 FOLDER = Path(os.environ.get("PIMJAX_SERVING", "../shared/serving"))
 
@@ -26,14 +28,16 @@ def file_of(tmp_path: Path, text: str, name: str = "requests") -> Path:
 def test_azure(tmp_path) -> None:
     found = load_requests(file_of(tmp_path, AZURE))
     assert found.arrival_ns.tolist() == [0.0, 5e8]
-    assert found.prompt_tokens.tolist() == [374, 396] and found.output_tokens.tolist() == [44, 109]
+    assert found.prompt_tokens.tolist() == [374, 396]
+    assert found.output_tokens.tolist() == [44, 109]
 
 
 def test_vllm_keeps_nanoseconds_of_a_clock(tmp_path) -> None:
     lines = [{"arrival_time": 1787267980.5, "input_toks": 3, "output_toks": 2},
              {"arrival_time": 1787267980.25, "input_toks": 7, "output_toks": 1, "request_id": "b"}]  # fmt: skip
     found = load_requests(file_of(tmp_path, "\n".join(map(json.dumps, lines))))
-    assert found.arrival_ns.tolist() == [0.0, 2.5e8] and found.prompt_tokens.tolist() == [7, 3]
+    assert found.arrival_ns.tolist() == [0.0, 2.5e8]
+    assert found.prompt_tokens.tolist() == [7, 3]
 
 
 def test_mooncake(tmp_path) -> None:
@@ -128,6 +132,8 @@ def test_recorded_files() -> None:
     if not (FOLDER / "azure_2023_conv.csv").is_file():
         pytest.skip(f"{FOLDER} (PIMJAX_SERVING) has no recorded serving runs")
     conversation = load_requests(FOLDER / "azure_2023_conv.csv")
-    assert len(conversation) == 19_366 and 3400 < conversation.arrival_ns[-1] / 1e9 < 3600
+    assert len(conversation) == 19_366
+    assert 3400 < conversation.arrival_ns[-1] / 1e9 < 3600
     runs = sorted(FOLDER.glob("*__requests*.jsonl"))
-    assert runs and all(len(load_requests(path)) == 300 for path in runs)
+    assert runs
+    assert all(len(load_requests(path)) == 300 for path in runs)

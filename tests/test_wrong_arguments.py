@@ -18,7 +18,7 @@ import pytest
 from flax import nnx
 
 import pimjax
-from pimjax import cache, chips, circuit, event, nn, numerics, runs, schedule, sweep, system, tuning
+from pimjax import cache, chips, circuit, event, nn, numerics, runs, schedule, serving, sweep, system, tuning
 from pimjax.cache.capacity import capacity_law
 from pimjax.config.system import SystemSection
 from pimjax.errors import PimjaxError, shown
@@ -84,6 +84,10 @@ PARAMETERS = {name: jnp.ones(shape) for name, shape in MODEL.shapes().items()}
 SWEEP = sweep.load_sweep({"axes": [{"field": "hardware.mvm_latency_ns", "values": [100, 130]}]})
 TUNE = {"parameters": {"hardware.num_digital_units": {"kind": "integer", "low": 1, "high": 4}}}
 TUNE_CONFIG = tuning.load_tune_config(TUNE)
+REQUESTS = serving.make_requests([0.0, 5.0], 4, 2)
+STEP_TABLE = serving.make_step_table(tokens=[10.0])
+SERVED = serving.simulate(REQUESTS, serving.Server(), STEP_TABLE, compiled=False)
+SERVE = {"requests": REQUESTS, "server": serving.Server(), "table": STEP_TABLE}
 PARTS = {
     "bits": NUMBERS,
     "node_nm": [*NUMBERS, 0],
@@ -95,6 +99,11 @@ PARTS = {
 @functools.cache
 def stored() -> Any:
     return numerics.program(jnp.asarray(WEIGHTS), CROSSBAR)
+
+
+@functools.cache
+def sampled() -> Any:
+    return serving.StepGrid(serving.ChipSteps(CONFIG, longest_context=16), max_num_seqs=2)
 
 
 @functools.cache
@@ -133,6 +142,26 @@ CALLS: dict[str, tuple[dict, dict]] = {
     "uncertainty": ({"config": REFERENCE, "fidelity": "closed", "samples": 4},
         {"config": CONFIGS, "fidelity": [*WORDS, "event"], "samples": [*WHOLES, 1], "seed": SEEDS, "level": [*FRACTIONS, 0.0], "top": COUNTS}),
     "batch.make_mesh": ({}, {"devices": [3, "a", [], [3], THING, {}, ["cpu"], np.zeros(3)]}),
+    # serving
+    "serving.make_requests": ({"arrival_ns": [0.0], "prompt_tokens": 1, "output_tokens": 1},
+        {"arrival_ns": [None, "a", [], [-1.0], [np.nan], [1.0, 0.0], [[1.0]], {}, THING, [2e18]], "prompt_tokens": [0, -1, 1.5, "a", None, [1, 2], 2**40, THING], "output_tokens": [0, [0], {}, [[1]]], "routing": ["a", [-1], [0, 1], 1.5, THING]}),
+    "serving.generate_requests": ({"arrivals": "poisson", "count": 3, "rate_per_s": 1.0},
+        {"arrivals": [None, *WORDS], "count": [*WHOLES[:4], 2**31 - 1, THING], "rate_per_s": [0, -1, "a", np.nan, None, 1e12, THING], "prompt_tokens": [0, "a", [], [0], [1.5], THING], "output_tokens": [0, {}, [-1]], "seed": SEEDS, "variation": [0, "a", np.inf], "burst": WHOLES[:4]}),
+    "serving.load_requests": ({"path": "missing.csv"}, {"path": [None, *PATHS, "missing.csv"], "format": [None, *WORDS], "drop_empty": FLAGS}),
+    "serving.Server": ({}, {"max_num_seqs": WHOLES, "max_num_batched_tokens": WHOLES[:8], "kv_tokens": [0, -1, 1.5, "a", True], "block_tokens": WHOLES[:5], "chunked_prefill": FLAGS, "ranks": WHOLES[:5], "lockstep": FLAGS, "balance": [None, *WORDS]}),
+    "serving.make_step_table": ({}, {"tokens": ["a", [1.0, 2.0], [[1.0]], [np.nan], THING, [[1], [1, 2]]], "tokens_grid": ["a", [], [1.0, 0.0], [np.inf], [[0.0]]], "no such": [1], "mean_peak": [[1.0, 2.0]]}),
+    "serving.simulate": (SERVE, {"requests": OBJECTS, "server": OBJECTS, "table": OBJECTS, "loads": [3, "a", {}], "log": FLAGS, "compiled": [3, "a", {}]}),
+    "serving.simulate_batch": (SERVE, {"requests": [None, 3, "a", {}, [], [3], [REQUESTS, serving.make_requests([0.0], 1, 1)]], "server": OBJECTS, "table": OBJECTS, "loads": [3, "a"], "engine": [None, *WORDS], "threads": [0, "a", 1.5]}),
+    "serving.simulate_exactly": ({"requests": REQUESTS, "server": serving.Server(), "cost": serving.TableSteps(STEP_TABLE)}, {"requests": OBJECTS, "server": OBJECTS, "cost": OBJECTS}),
+    "serving.request_times": ({"run": SERVED}, {"run": OBJECTS}),
+    "serving.summary": ({"run": SERVED}, {"run": OBJECTS, "ttft_slo_ns": [0, -1.0, "a", np.nan, [1.0]], "tpot_slo_ns": [0, "a"]}),
+    "serving.timeline": ({"run": SERVED}, {"run": OBJECTS, "points": WHOLES}),
+    "serving.slo_capacity": ({**SERVE, "ttft_slo_ns": 1e9, "tpot_slo_ns": 1e9},
+        {"requests": [*OBJECTS, serving.make_requests([0.0], 1, 1)], "server": OBJECTS, "table": OBJECTS, "ttft_slo_ns": [0, "a", None, np.nan], "tpot_slo_ns": [0, -1], "quantile": [-0.1, 1.5, "a"], "low_per_s": [0, "a", 1e6], "high_per_s": [0, 1e-3], "rounds": WHOLES[:5], "points": [1, *WHOLES[:5]], "engine": WORDS, "loads": [3]}),
+    "serving.ChipSteps": ({"config": CONFIG, "longest_context": 16}, {"config": OBJECTS, "trace": [3, "a", {}, THING], "longest_context": [1, *WHOLES[:8]]}),
+    "serving.StepGrid": ({"steps": sampled, "max_num_seqs": 2}, {"steps": OBJECTS, "max_num_seqs": WHOLES[:8], "samples": [1, *WHOLES[:5]], "seed": SEEDS}),
+    "serving.serving_gradients": ({"grid": sampled, "requests": REQUESTS, "server": serving.Server(), "keys": ["mvm_latency_ns"]},
+        {"grid": OBJECTS, "requests": OBJECTS, "server": [*OBJECTS, serving.Server(ranks=2)], "keys": [3, "a", [], [3], ["no such"], ["out_links"]], "routed": FLAGS}),
     # caches
     "cache.capacity_law": ({"num_experts": 2, "top_k": 1, "max_tokens": 8},
         {"num_experts": WHOLES, "top_k": [*WHOLES, 3], "max_tokens": WHOLES, "prompt_tokens": [*WHOLES, 9], "rule": WORDS}),
@@ -327,6 +356,7 @@ NO_CALLS = {
     "MacroPrediction", "Sourced", "TileCost", "TileParameters", "Uncertainty", "ZigzagArray", "calibrated_tile", "catalogue_markdown",
     "nominal_constants", "Buffers", "CriticalPath", "EventLog", "JobGraph", "ResourceGroup", "Programmed", "CacheUse", "PassWindows", "RunCounts",
     "RunRouting", "SlotProfile", "TokenSteps", "Policy", "ScheduleCost", "SchedulePlan", "ScheduleProfile", "ScheduleSummary", "Axis",
+    "Requests", "RoutingLoads", "ServingBatch", "ServingRun", "SloCapacity", "StepBatch", "StepTable", "TableSteps",
     "SweepConfig", "SweepOutcome", "Crossings", "DiePort", "Dies", "Flow", "FlowCounts", "LinkTimes", "Layout", "Links", "PassShape", "PhaseTimes",
     "Residency", "SwapCost", "Wire", "TuneConfig", "TuneResult", "PimjaxError", "ConfigError", "TraceError",
 }  # fmt: skip
@@ -365,8 +395,11 @@ def test_wrong_arguments_are_one_sentence(name: str, tmp_path, monkeypatch) -> N
     monkeypatch.chdir(tmp_path)
     right, wrong = CALLS[name]
     right = (
-        {key: value() if callable(value) and value in (stored, decoded) else value for key, value in right.items()}
-        if name.startswith(("nn", "num"))
+        {
+            key: value() if callable(value) and value in (stored, decoded, sampled) else value
+            for key, value in right.items()
+        }
+        if name.startswith(("nn", "num", "serv"))
         else right
     )
     problems = []

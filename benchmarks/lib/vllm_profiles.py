@@ -79,6 +79,12 @@ def profile_table(stem: Path, run: Deployment, *, distinct: Any = None) -> StepT
     moved = grid * run.d_model * VALUE_BYTES
     if run.tensor_parallel > 1:
         tokens_us = tokens_us + (2 * run.layers + 1) * run.ring_us(moved, run.tensor_parallel, 2)
+    if run.experts and run.expert_parallel > 1:
+        # every rank sends its tokens to the others before the experts and gets partial results back after them; ranks go
+        # in lockstep, so the largest rank's tokens decide
+        tokens_us = tokens_us + 2 * run.layers * (run.expert_parallel - 1) * (
+            run.link_latency_us + moved / (run.link_gb_per_s * 1e3)
+        )
     heads: dict[int, float] = {}
     for row in rows_of(stem.with_name(f"{stem.name}__profile_per_sequence.csv")):
         heads[int(row["sequences"])] = heads.get(int(row["sequences"]), 0.0) + float(row["time_us"])
@@ -87,7 +93,9 @@ def profile_table(stem: Path, run: Deployment, *, distinct: Any = None) -> StepT
     if run.tensor_parallel > 1:
         heads_us = heads_us + run.ring_us(samples * run.vocabulary * VALUE_BYTES, run.tensor_parallel, 1)
     attention = {
-        tuple(int(float(row[key])) for key in ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")): float(row["time_us"])
+        tuple(int(float(row[key])) for key in ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")): float(
+            row["time_us"]
+        )
         for row in rows_of(stem.with_name(f"{stem.name}__profile_attention.csv"))
     }
     decode = _plane({(n, kv): us for (chunk, _, n, kv), us in attention.items() if chunk == 0 and n > 0})
@@ -124,7 +132,7 @@ def _beside(attention: dict[Any, float], grids: tuple[np.ndarray, np.ndarray]) -
 
 
 def _experts(stem: Path, run: Deployment, distinct: Any) -> dict[str, Any]:
-    """What all ranks do together: exchange of tokens, and the experts of one rank."""
+    """What all ranks do together: the tokens of all at the experts of one."""
     measured = {
         (int(row["tokens"]), int(row["activated_experts"])): float(row["time_us"])
         for row in rows_of(stem.with_name(f"{stem.name}__profile_moe.csv"))
@@ -141,9 +149,7 @@ def _experts(stem: Path, run: Deployment, distinct: Any) -> dict[str, Any]:
     grid = np.unique(np.concatenate([np.arange(1, 65), np.geomspace(64, 4096, 60).round()]))
     share = run.expert_parallel
     experts = [experts_us(t / share, distinct(t) * run.experts / share) for t in grid]
-    # every rank gets all tokens before the experts, and sends all partial results back to their ranks after them
-    moved = run.ring_us(grid * run.d_model * VALUE_BYTES, share, 1) if share > 1 else np.zeros(len(grid))
-    return {"joint_grid": grid, "joint": 1e3 * run.layers * (np.array(experts) + 2 * moved)}
+    return {"joint_grid": grid, "joint": 1e3 * run.layers * np.array(experts)}
 
 
 def _plane(values: dict[tuple[int, int], float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -178,7 +184,9 @@ def visited(probabilities: np.ndarray, top_k: int) -> Any:
 def separability(stem: Path) -> dict[str, float]:
     """How far attention of a piece and of decoding sequences in one call is from the table's sum, in % of the former."""
     attention = {
-        tuple(int(float(row[key])) for key in ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")): float(row["time_us"])
+        tuple(int(float(row[key])) for key in ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")): float(
+            row["time_us"]
+        )
         for row in rows_of(stem.with_name(f"{stem.name}__profile_attention.csv"))
     }
     decode = _plane({(n, kv): us for (chunk, _, n, kv), us in attention.items() if chunk == 0 and n > 0})

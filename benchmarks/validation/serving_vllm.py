@@ -77,7 +77,8 @@ def server_of(path: Path, **more: Any) -> Server:
         max_num_seqs=engine["max_num_seqs"],
         max_num_batched_tokens=engine["max_num_batched_tokens"],
         kv_tokens=16 * (blocks - 1) if blocks else None,  # one block stands for nothing
-        async_scheduling=True,  # the default of this version
+        async_scheduling=True,  # both are defaults of this version
+        reuse_preempted=bool(cache.get("enable_prefix_caching", True)),
         **more,
     )
 

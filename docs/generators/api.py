@@ -26,6 +26,7 @@ PACKAGES = {
     "chips.multiplexed": "Chip model `multiplexed`",
     "estimation": "Estimates",
     "batch": "Batches and sweeps",
+    "serving": "Serving",
     "tuning": "Tuning",
     "reproduction": "Reproduction",
     "report": "Reports",

@@ -7,7 +7,7 @@ from pimjax.serving.chip_tables import StepGrid
 from pimjax.serving.exact import simulate_exactly
 from pimjax.serving.gradients import SURROGATES, serving_gradients
 from pimjax.serving.host import simulate
-from pimjax.serving.loads import RoutingLoads, make_loads
+from pimjax.serving.loads import RoutingLoads
 from pimjax.serving.request_files import FORMATS, load_requests
 from pimjax.serving.requests import Requests, make_requests
 from pimjax.serving.results import request_times, summary, timeline
@@ -34,7 +34,6 @@ __all__ = [
     "TableSteps",
     "generate_requests",
     "load_requests",
-    "make_loads",
     "make_requests",
     "make_step_table",
     "request_times",

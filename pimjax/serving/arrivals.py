@@ -16,9 +16,7 @@ from pimjax.errors import ServingError
 from pimjax.serving.requests import LAST_ARRIVAL_NS, MAX_REQUESTS, MAX_TOKENS, Requests, make_requests
 
 ARRIVALS = ("poisson", "gamma", "bursts")
-_LENGTHS = checks.any_of(
-    checks.whole(1, MAX_TOKENS), checks.numbers(1, MAX_TOKENS, dims=1, integer=True, filled=True)
-)
+_LENGTHS = checks.any_of(checks.whole(1, MAX_TOKENS), checks.numbers(1, MAX_TOKENS, dims=1, integer=True, filled=True))
 
 
 @checks.checked(

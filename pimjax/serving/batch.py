@@ -95,7 +95,8 @@ def simulate_batch(
         :class:`ServingBatch`, float64.
 
     Raises:
-        ServingError: a request can never be served, lanes of different numbers, or several ranks for "scan".
+        ServingError: a request can never be served, lanes of different numbers, or several ranks or
+            `reuse_preempted` for "scan".
 
     >>> from pimjax.serving import Server, make_requests, make_step_table
     >>> table = make_step_table(tokens=[10.0])
@@ -119,7 +120,9 @@ def simulate_batch(
         found = _scan(lanes, server, table, loads, batched)
     else:
         found = _host(lanes, server, table, loads, batched, threads or os.cpu_count() or 1)
-    given = [np.stack([getattr(one, name) for one in lanes]) for name in ("arrival_ns", "prompt_tokens", "output_tokens")]
+    given = [
+        np.stack([getattr(one, name) for one in lanes]) for name in ("arrival_ns", "prompt_tokens", "output_tokens")
+    ]
     return ServingBatch(*given, *found)
 
 
@@ -181,7 +184,9 @@ def lane_axes(batched: bool) -> Any:
     from pimjax.serving.scan import ScanInputs
 
     own = dict.fromkeys(("arrival", "prompt", "output", "routing"), 0)
-    return ScanInputs(**{name: own.get(name) for name in ScanInputs._fields if name != "table"}, table=0 if batched else None)
+    return ScanInputs(
+        **{name: own.get(name) for name in ScanInputs._fields if name != "table"}, table=0 if batched else None
+    )
 
 
 @functools.cache
@@ -202,6 +207,10 @@ def _scan(lanes: list[Requests], server: Server, table: StepTable, loads: Any, b
 
     if server.ranks != 1:
         raise ServingError(f"engine 'scan' serves one rank, but Server.ranks is {server.ranks}: use engine 'host'")
+    if server.reuse_preempted:
+        raise ServingError(
+            "engine 'scan' computes preempted requests from their beginning: use engine 'host' for reuse_preempted"
+        )
     count, slots = len(lanes[0]), slots_of(server, len(lanes[0]))
     longest = max(one.longest_context for one in lanes)
     if slots * longest > 2**30:

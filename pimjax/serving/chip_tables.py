@@ -83,7 +83,9 @@ class StepGrid:
     def _contexts(self, longest: int) -> HostArray:
         model = self.steps.config.model
         window = [model.sliding_window] if model.sliding_window else []
-        return np.array(sorted({n for n in (1, *window, max(1, longest // 8), max(1, longest // 2), longest) if n <= longest}))
+        return np.array(
+            sorted({n for n in (1, *window, max(1, longest // 8), max(1, longest // 2), longest) if n <= longest})
+        )
 
     def _batch(self, size: int, draw: np.random.Generator) -> list[tuple[int, int]]:
         requests = draw.integers(0, len(self.steps.recorded), size)

@@ -9,6 +9,9 @@ One step of one rank (vLLM 0.19, `Scheduler.schedule`, first come first served):
    whole prompt must fit into free memory (`reserve_full_prompt`), or its first chunk.
 3. A request whose tokens are all computed emits one; at its last one it leaves and frees its memory.
 
+With `reuse_preempted` blocks are taken in the order in which they became free, a preempted request's from its end; what is
+left of them when it starts again is not computed again.
+
 With `async_scheduling` step n + 1 is scheduled when step n starts: it sees the requests that were there at that time, and
 those that step n finishes still hold their places and their memory.
 """
@@ -52,6 +55,8 @@ class _Request:
     generated: int = 0
     blocks: int = 0
     scheduled: int = 0  # tokens of this step
+    lost: int = 0  # full blocks that it had when it was preempted
+    evicted_from: int = 0  # blocks taken in all, from which on those are taken
 
     @property
     def needs(self) -> int:
@@ -65,6 +70,7 @@ class _Request:
 @dataclass
 class _Rank:
     free: int
+    taken: int = 0  # blocks taken in all
     running: list[_Request] = field(default_factory=list)
     waiting: deque[_Request] = field(default_factory=deque)
 
@@ -176,6 +182,7 @@ class _Simulation:
             if place == len(rank.running):
                 break
             rank.free -= wanted
+            rank.taken += wanted
             request.blocks += wanted
             budget -= request.scheduled
             place += 1
@@ -183,25 +190,37 @@ class _Simulation:
             request = rank.waiting[0]
             if self.requests.arrival_ns[request.index] > visible:
                 break
-            if request.needs > budget and not server.chunked_prefill:
+            found = self._found_again(request, rank)
+            if request.needs - found > budget and not server.chunked_prefill:
                 break
-            take = min(request.needs, budget)
-            if self._blocks(request.needs if server.reserve_full_prompt else take) > rank.free:
+            take = min(request.needs - found, budget)
+            if self._blocks(request.needs if server.reserve_full_prompt else found + take) > rank.free:
                 break
             rank.running.append(rank.waiting.popleft())
-            request.scheduled, request.blocks = take, self._blocks(take)
+            request.computed, request.scheduled, request.blocks = found, take, self._blocks(found + take)
             rank.free -= request.blocks
+            rank.taken += request.blocks
             budget -= take
             if np.isnan(self.scheduled_ns[request.index]):
                 self.scheduled_ns[request.index] = now
 
     def _preempt(self, rank: _Rank) -> None:
         last = rank.running.pop()
+        ahead = rank.free  # free blocks are taken in the order in which they became free
         rank.free += last.blocks
         if not last.done:
+            last.lost, last.evicted_from = last.computed // self.server.block_tokens, rank.taken + ahead
             last.computed = last.blocks = last.scheduled = 0
             rank.waiting.appendleft(last)
             self.preemptions[last.index] += 1
+
+    def _found_again(self, request: _Request, rank: _Rank) -> int:
+        """Tokens whose blocks a preempted request finds again: its last blocks are taken first; one token is computed."""
+        if not self.server.reuse_preempted:
+            return 0
+        block = self.server.block_tokens
+        left = max(0, request.lost - max(0, rank.taken - request.evicted_from))
+        return min(left, (request.needs - 1) // block) * block
 
     def _blocks(self, tokens: int) -> int:
         return -(-tokens // self.server.block_tokens)

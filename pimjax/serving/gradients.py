@@ -58,11 +58,15 @@ def serving_gradients(
     from pimjax.serving.scan import initial_state, run_steps
 
     if server.ranks != 1:
-        raise ServingError(f"derivatives go through the scan, which serves one rank, but Server.ranks is {server.ranks}")
+        raise ServingError(
+            f"derivatives go through the scan, which serves one rank, but Server.ranks is {server.ranks}"
+        )
     base, names = grid.base_hardware, [key.removeprefix("hardware.") for key in keys]
     for name in names:
         if not hasattr(base, name) or name in grid.steps.chip.input_fields:
-            raise ServingError(f"keys: {name[:80]!r} is no hardware number of {grid.steps.chip.name!r} with a derivative here")
+            raise ServingError(
+                f"keys: {name[:80]!r} is no hardware number of {grid.steps.chip.name!r} with a derivative here"
+            )
     loads = grid.steps.loads if routed else None
     # idle times take no step of the log, but one of the scan
     length = 2 * len(simulate(requests, server, grid.table(), loads=loads).steps) + 2

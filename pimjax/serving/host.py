@@ -97,6 +97,7 @@ def simulate(
         server.kv_blocks,
         server.chunked_prefill,
         server.reserve_full_prompt,
+        server.reuse_preempted,
         server.async_scheduling,
         server.ranks,
         server.lockstep,
@@ -112,6 +113,4 @@ def simulate(
         rank,
     )
     kept = rows[: steps if log else 0]
-    return ServingRun(
-        requests, server, scheduled_ns, first_ns, finish_ns, preemptions, energy_nj, rank, kept
-    )
+    return ServingRun(requests, server, scheduled_ns, first_ns, finish_ns, preemptions, energy_nj, rank, kept)

@@ -133,6 +133,7 @@ def serve_loop(
     kv_blocks,
     chunked,
     reserve,
+    reuse,
     asynchronous,
     ranks,
     lockstep,
@@ -167,6 +168,9 @@ def serve_loop(
     queue = np.zeros((ranks, count), np.int64)
     queue_first = np.zeros(ranks, np.int64)
     queue_end = np.zeros(ranks, np.int64)
+    taken = np.zeros(ranks, np.int64)  # blocks taken in all
+    lost = np.zeros(count, np.int64)  # full blocks of a preempted request, and the count from which on they are taken
+    evicted_from = np.zeros(count, np.int64)
     free = np.zeros(ranks, np.int64)
     free[:] = kv_blocks
     unfinished = np.zeros(groups, np.int64)
@@ -232,8 +236,11 @@ def serve_loop(
                 while wanted > free[r] and place < num_running[r]:
                     num_running[r] -= 1
                     last = running[r, num_running[r]]
-                    free[r] += blocks[last]
                     preempted = True
+                    if generated[last] < output[last]:
+                        lost[last] = computed[last] // block
+                        evicted_from[last] = taken[r] + free[r]
+                    free[r] += blocks[last]
                     if generated[last] < output[last]:
                         computed[last] = 0
                         blocks[last] = 0
@@ -244,6 +251,7 @@ def serve_loop(
                 if place == num_running[r]:
                     break
                 free[r] -= wanted
+                taken[r] += wanted
                 blocks[request] += wanted
                 scheduled[request] = take
                 budget -= take
@@ -251,10 +259,14 @@ def serve_loop(
             while not preempted and queue_first[r] < queue_end[r] and budget > 0 and num_running[r] < max_num_seqs:
                 request = queue[r, queue_first[r]]
                 need = prompt[request] + generated[request]
-                take = min(need, budget)
-                if arrival[request] > visible or (need > take and not chunked):
+                found = 0
+                if reuse and lost[request] > 0:
+                    left = max(0, lost[request] - max(0, taken[r] - evicted_from[request]))
+                    found = min(left, (need - 1) // block) * block
+                take = min(need - found, budget)
+                if arrival[request] > visible or (need - found > take and not chunked):
                     break
-                wanted = (take + block - 1) // block
+                wanted = (found + take + block - 1) // block
                 reserved = (need + block - 1) // block if reserve else wanted
                 if reserved > free[r]:
                     break
@@ -262,8 +274,10 @@ def serve_loop(
                 running[r, num_running[r]] = request
                 num_running[r] += 1
                 scheduled[request] = take
+                computed[request] = found
                 blocks[request] = wanted
                 free[r] -= wanted
+                taken[r] += wanted
                 budget -= take
                 if np.isnan(scheduled_ns[request]):
                     scheduled_ns[request] = now

@@ -106,7 +106,9 @@ def _read(file: Path) -> str:
             raise ServingError(f"{shown(file)} has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read: split it")
         return file.read_bytes()[: MAX_FILE_BYTES + 1].decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ServingError(f"{shown(file)} is not UTF-8 text: give a CSV of Azure's or JSON Lines of requests") from None
+        raise ServingError(
+            f"{shown(file)} is not UTF-8 text: give a CSV of Azure's or JSON Lines of requests"
+        ) from None
     except OSError as error:
         raise ServingError(f"{shown(file)} cannot be read ({error.strerror})") from None
 
@@ -193,7 +195,9 @@ def _json_lines(text: str, file: Path, format: str) -> list[_Row]:
         if isinstance(time, bool) or not isinstance(time, (int, float)) or not math.isfinite(_as_float(time)):
             raise ServingError(f"{where}: the time is {shown(time)}; it must be a finite number of {_UNITS[format]}")
         if _as_float(time) < 0 or _as_float(time) * unit_ns > 9e18:
-            raise ServingError(f"{where}: the time is {shown(time)}; it must be from 0 to {9e18 / unit_ns:g} {_UNITS[format]}")
+            raise ServingError(
+                f"{where}: the time is {shown(time)}; it must be from 0 to {9e18 / unit_ns:g} {_UNITS[format]}"
+            )
         for what in (prompt, answer):
             if isinstance(what, bool) or not isinstance(what, int) or what < 0:
                 raise ServingError(f"{where}: {shown(what)} is no number of tokens; it must be a whole number from 0")

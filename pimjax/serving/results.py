@@ -16,7 +16,8 @@ _LIMIT = checks.optional(checks.numbers(0, dims=0, above=True))
 _RUN = checks.instance(ServingRun, "a ServingRun from simulate")
 
 
-def request_times(run: Any) -> dict[str, HostArray]:
+@checks.checked(ServingError, run=_RUN)
+def request_times(run: ServingRun) -> dict[str, HostArray]:
     """ns per request: `ttft` (arrival to first token), `tpot` (per further token; NaN for answers of one), `latency`
     (arrival to last token), `queueing` (arrival to first step).
 
@@ -80,7 +81,10 @@ def summary(run: ServingRun, *, ttft_slo_ns: float | None = None, tpot_slo_ns: f
     }
     if len(run.steps):
         weights, total = run.column("duration_ns"), float(run.column("duration_ns").sum())
-        mean = {name: _over(float((run.column(name) * weights).sum()), total) for name in ("running", "waiting", "kv_blocks")}
+        mean = {
+            name: _over(float((run.column(name) * weights).sum()), total)
+            for name in ("running", "waiting", "kv_blocks")
+        }
         out |= {
             "busy": _over(total / 1e9, span_s * (1 if run.server.lockstep else run.server.ranks)),
             "mean_running": mean["running"],

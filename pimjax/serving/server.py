@@ -1,7 +1,7 @@
 """`Server`: what a server decides with: batch limits, memory for keys and values, ranks. Host.
 
 The rules are those of vLLM's scheduler (version 1 engine, first come first served), as :mod:`pimjax.serving.exact` states
-them line by line. Left out: prefix caching, pools that separate prefill and decode, speculative decoding.
+them line by line. Left out: prefix caching between requests, pools that separate prefill and decode, speculative decoding.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Server:
         block_tokens: tokens per block of that memory.
         chunked_prefill: a prompt may be split over steps; else a step takes whole prompts only.
         reserve_full_prompt: a request starts only where its whole prompt fits into free memory.
+        reuse_preempted: a preempted request finds those of its blocks again that nobody took meanwhile (the part of prefix
+            caching that concerns a request itself); else it is computed from its beginning.
         async_scheduling: a step is scheduled when its predecessor starts, so requests that arrive meanwhile, and memory
             that it frees, wait for the step after.
         ranks: data-parallel ranks, each with a queue and a memory of its own.
@@ -50,6 +52,7 @@ class Server:
     block_tokens: int = 16
     chunked_prefill: bool = True
     reserve_full_prompt: bool = True
+    reuse_preempted: bool = False
     async_scheduling: bool = False
     ranks: int = 1
     lockstep: bool = False

@@ -132,5 +132,7 @@ def _quantiles(found: ServingBatch, quantile: float, shape: tuple[int, ...]) -> 
     ttft = np.quantile(found.ttft_ns, quantile, axis=1)
     tpot = np.where(np.isnan(found.tpot_ns), 0.0, found.tpot_ns)  # an answer of one token waits for no further one
     real = ~np.isnan(found.tpot_ns)
-    last = np.array([np.quantile(row[mask], quantile) if mask.any() else 0.0 for row, mask in zip(tpot, real, strict=True)])
+    last = np.array(
+        [np.quantile(row[mask], quantile) if mask.any() else 0.0 for row, mask in zip(tpot, real, strict=True)]
+    )
     return ttft.reshape(shape), last.reshape(shape)

@@ -79,9 +79,7 @@ def make_step_table(**curves: Any) -> StepTable:
     """
     unknown = set(curves) - set(StepTable._fields)
     if unknown:
-        raise ServingError(
-            f"step table: {sorted(unknown)[0]!r} is no curve; there are {', '.join(StepTable._fields)}"
-        )
+        raise ServingError(f"step table: {sorted(unknown)[0]!r} is no curve; there are {', '.join(StepTable._fields)}")
     made: dict[str, HostArray] = {}
     for name in StepTable._fields:
         if name.endswith("_grid"):

@@ -12,7 +12,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import pimjax
-from fuzz import places, traces
+from fuzz import places, requests, traces
 from fuzz.inputs import (
     KNOWN_KEYS,
     LARGE,
@@ -152,6 +152,7 @@ def classes() -> dict[str, FuzzClass]:
         FuzzClass("jsonl_records", "records of a routing log, changed: read", traces.lines(), traces.read_trace, 3),
         FuzzClass("npy_bytes", "bytes of recorded expert ids, changed: read", traces.trace_bytes("npy"), traces.read_trace, 2),
         FuzzClass("json_bytes", "bytes of a recorded answer, changed: read", traces.trace_bytes("json"), traces.read_trace, 2),
+        FuzzClass("requests", "bytes of serving requests, changed: read", requests.request_bytes(), requests.read_requests, 3),
         FuzzClass("sweep", "descriptions of sweeps, changed: validated, planned", changed_mappings([places.SWEEP]), places.plan_sweep, 3),
         FuzzClass("tune", "descriptions of tuning runs, changed: validated, made problems", changed_mappings([places.TUNE]), places.plan_tuning, 2),
         FuzzClass("sweep_folder", "files of a finished sweep, damaged: gone on with", places.damages_of(), places.sweep_folder, 0.5),

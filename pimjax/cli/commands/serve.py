@@ -31,9 +31,14 @@ def serve(
         Literal["poisson", "gamma", "bursts"], typer.Option(help="Without a file: how requests arrive.")
     ] = "poisson",
     rate: Annotated[
-        float | None, typer.Option("--rate", min=1e-9, help="Requests per second; a file is replayed at it. Default 1, or the file's.")
+        float | None,
+        typer.Option(
+            "--rate", min=1e-9, help="Requests per second; a file is replayed at it. Default 1, or the file's."
+        ),
     ] = None,
-    count: Annotated[int | None, typer.Option("--count", min=1, help="Requests; default 300, or all of a file.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, help="Requests; default 300, or all of a file.")
+    ] = None,
     prompt: Annotated[int, typer.Option("--prompt", min=1, help="Tokens of a prompt.")] = 128,
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens of an answer.")] = 32,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the arrivals.")] = 0,
@@ -44,9 +49,15 @@ def serve(
     kv_tokens: Annotated[
         int | None, typer.Option("--kv-tokens", min=1, help="Tokens whose keys and values fit; default: no limit.")
     ] = None,
-    ranks: Annotated[int, typer.Option("--ranks", min=1, help="Chips side by side, each with a copy of the model.")] = 1,
-    slo_ttft_ms: Annotated[float, typer.Option("--slo-ttft-ms", min=1e-9, help="Longest time to first token.")] = 1000.0,
-    slo_tpot_ms: Annotated[float, typer.Option("--slo-tpot-ms", min=1e-9, help="Longest time per further token.")] = 100.0,
+    ranks: Annotated[
+        int, typer.Option("--ranks", min=1, help="Chips side by side, each with a copy of the model.")
+    ] = 1,
+    slo_ttft_ms: Annotated[
+        float, typer.Option("--slo-ttft-ms", min=1e-9, help="Longest time to first token.")
+    ] = 1000.0,
+    slo_tpot_ms: Annotated[
+        float, typer.Option("--slo-tpot-ms", min=1e-9, help="Longest time per further token.")
+    ] = 100.0,
     capacity: Annotated[
         bool, typer.Option("--capacity", help="Also search the largest rate at which 99 % keep both limits.")
     ] = False,
@@ -60,7 +71,17 @@ def serve(
     |   pimjax serve --capacity --slo-tpot-ms 20
     """
     from pimjax.config import load_config
-    from pimjax.serving import ChipSteps, Server, StepGrid, generate_requests, load_requests, simulate, slo_capacity, summary, timeline
+    from pimjax.serving import (
+        ChipSteps,
+        Server,
+        StepGrid,
+        generate_requests,
+        load_requests,
+        simulate,
+        slo_capacity,
+        summary,
+        timeline,
+    )
 
     use_compilation_cache()
     loaded = load_config(config, parse_overrides(settings))
@@ -83,7 +104,9 @@ def serve(
         routing = open_traces(trace)
     limits = {"ttft_slo_ns": slo_ttft_ms * 1e6, "tpot_slo_ns": slo_tpot_ms * 1e6}
     found = None
-    with Progress("costs of steps", key=f"serve {loaded.name} {served.longest_context} {len(served)} {capacity}") as progress:
+    with Progress(
+        "costs of steps", key=f"serve {loaded.name} {served.longest_context} {len(served)} {capacity}"
+    ) as progress:
         steps = ChipSteps(loaded, routing, longest_context=max(2, served.longest_context))
         grid = StepGrid(steps, max_num_seqs=max_num_seqs).table()
         progress.say(f"serving {len(served):,} requests")
@@ -92,7 +115,9 @@ def serve(
         if capacity:
             progress.say("searching the largest rate")
             most = max(1e3 * served.rate_per_s, 1.0) if served.rate_per_s < float("inf") else 1e6
-            found = slo_capacity(served, server, grid, **limits, low_per_s=most * 1e-6, high_per_s=most, rounds=5, points=7)
+            found = slo_capacity(
+                served, server, grid, **limits, low_per_s=most * 1e-6, high_per_s=most, rounds=5, points=7
+            )
     facts = {"config": loaded.name, "digest": loaded.digest(), "chip_model": loaded.chip_model}
     if found is not None:
         figures["capacity_per_s"] = float(found.rate_per_s[0])
@@ -102,7 +127,9 @@ def serve(
     stdout.heading(loaded.name, loaded.digest())
     _show(figures, run, server, slo_ttft_ms, slo_tpot_ms)
     if steps.one_at_a_time:
-        stderr.note(f"the {loaded.chip_model} chip decodes one sequence at a time: a batch takes as long as all of them")
+        stderr.note(
+            f"the {loaded.chip_model} chip decodes one sequence at a time: a batch takes as long as all of them"
+        )
     if importlib.util.find_spec("numba") is None and len(served) > 2000:
         stderr.note("numba is not installed: the loop runs uncompiled; pip install 'pimjax\\[fast]'".replace("\\", ""))
     same = again(config, trace=trace, settings=settings)
@@ -123,10 +150,18 @@ def _show(figures: dict[str, Any], run: Any, server: Any, ttft_ms: float, tpot_m
     ]  # fmt: skip
     stdout.print(table(None, ("", ""), rows, text=2))
     stdout.print()
-    names = {"ttft": "first token", "tpot": "per further token", "latency": "whole answer", "queueing": "before first step"}
+    names = {
+        "ttft": "first token",
+        "tpot": "per further token",
+        "latency": "whole answer",
+        "queueing": "before first step",
+    }
     columns = ("mean", "p50", "p90", "p95", "p99")
     times = [
-        (plain, *("-" if figures[f"{key}_ns"][c] is None else with_unit(figures[f"{key}_ns"][c], "ns") for c in columns))
+        (
+            plain,
+            *("-" if figures[f"{key}_ns"][c] is None else with_unit(figures[f"{key}_ns"][c], "ns") for c in columns),
+        )
         for key, plain in names.items()
     ]
     stdout.print(table("time", ("", *columns), times))
@@ -143,7 +178,9 @@ def _show(figures: dict[str, Any], run: Any, server: Any, ttft_ms: float, tpot_m
     if "capacity_per_s" in figures:
         rows.append(("capacity", f"{shown(figures['capacity_per_s'])} requests/s with 99 % within both limits"))
     line = timeline(run, _WIDTH)
-    rows += [(name, _bars(line[key])) for name, key in (("batch", "running"), ("queue", "waiting"), ("memory", "kv_tokens"))]
+    rows += [
+        (name, _bars(line[key])) for name, key in (("batch", "running"), ("queue", "waiting"), ("memory", "kv_tokens"))
+    ]
     stdout.print(table(None, ("", ""), rows, text=2))
 
 
