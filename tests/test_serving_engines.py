@@ -117,7 +117,7 @@ def test_compiled_engine_is_the_oracle(case, table, routing) -> None:
 
 @st.composite
 def scan_cases(draw: st.DrawFn) -> tuple[list[Requests], Server]:
-    """Two lanes of six requests and few sizes of the slots, so that few programs are compiled."""
+    """Two lanes of six requests in three slots, so that few programs are compiled."""
     lanes = []
     for _ in range(2):
         gaps = draw(st.lists(st.integers(0, 200), min_size=6, max_size=6))
@@ -127,7 +127,7 @@ def scan_cases(draw: st.DrawFn) -> tuple[list[Requests], Server]:
     longest = max(int((one.prompt_tokens + one.output_tokens - 1).max()) for one in lanes)
     chunked = draw(st.booleans())
     server = Server(
-        max_num_seqs=draw(st.sampled_from([1, 3, 6])),
+        max_num_seqs=3,
         max_num_batched_tokens=draw(st.integers(1, 24)) if chunked else longest + draw(st.integers(0, 8)),
         kv_tokens=draw(st.sampled_from([None, (-(-longest // block) + draw(st.integers(0, 6))) * block])),
         block_tokens=block,
@@ -198,7 +198,7 @@ def test_preempted_request_finds_what_nobody_took() -> None:
     server = Server(max_num_seqs=2, max_num_batched_tokens=16, kv_tokens=10, block_tokens=2, reuse_preempted=True)
     run = simulate_exactly(requests, server, TableSteps(make_step_table(tokens=[1.0])))
     assert run.preemptions.tolist() == [0, 1]
-    assert 1 <= run.column("prefill_tokens").tolist()[4] < 5
+    assert run.column("prefill_tokens").tolist() == [8, 0, 0, 0, 3, 0, 0]
 
 
 def test_async_scheduling_sees_arrivals_one_step_later() -> None:

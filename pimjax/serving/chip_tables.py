@@ -3,7 +3,7 @@
 - *Decode*: batches of 1, 2, 4, ... sequences at a few contexts, and at a middle context several batches of real tokens.
   Their mean is the curve; how they differ gives the slopes over the longest queue and over the distinct experts, by
   least squares over all sizes together.
-- *Prefill*: prompts of 16, 32, ... tokens; in between, and beyond the longest sampled one, the parabola through three
+- *Prefill*: prompts of 1, 16, 32, ... tokens; in between, and beyond the longest sampled one, the parabola through three
   neighbours (attention grows with the square of the length).
 
 Inputs of the grid depend on no hardware number, so that many chips share them; the table is linear in the sampled costs
@@ -61,7 +61,8 @@ class StepGrid:
         self.sizes = _doubling(1, int(max_num_seqs))
         self.contexts = self._contexts(longest)
         middle = int(self.contexts[len(self.contexts) // 2])
-        self.lengths = _doubling(min(16, longest), min(longest, SAMPLED_PROMPT))
+        sampled = min(longest, SAMPLED_PROMPT)
+        self.lengths = np.union1d([1], _doubling(min(16, sampled), sampled))
         points: list[Any] = []
         peaks, distinct, self._decode_at = [], [], []
         for size in self.sizes:
@@ -204,20 +205,19 @@ def _doubling(first: int, last: int) -> HostArray:
 
 
 def _parabolas(grid: HostArray, longest: float) -> tuple[HostArray, HostArray]:
-    """A fine grid from 0 to `longest` and the weights `[fine, grid]` that give a curve through 0 on it.
+    """A fine grid from 0 to `longest` and the weights `[fine, grid]` that give a curve on it; 0 at 0 (no prompt, no pass).
 
-    >>> fine, weights = _parabolas(np.array([16.0, 32.0, 64.0]), 128.0)
-    >>> bool(np.allclose(weights @ np.array([16.0, 32.0, 64.0]) ** 2, fine**2))
+    >>> fine, weights = _parabolas(np.array([1.0, 16.0, 32.0, 64.0]), 128.0)
+    >>> bool(np.allclose(weights @ (np.array([1.0, 16.0, 32.0, 64.0]) ** 2 + 5.0), np.where(fine > 0, fine**2 + 5.0, 0.0)))
     True
     """
-    fine = np.unique(np.concatenate([np.linspace(0.0, longest, _FINE), grid]))
-    knots = np.concatenate([[0.0], grid])
-    weights = np.zeros((len(fine), len(knots)))
-    order = min(3, len(knots))
-    for row, x in enumerate(fine):
-        first = int(np.clip(np.searchsorted(knots, x, side="right") - 2, 0, len(knots) - order))
+    fine = np.unique(np.concatenate([[0.0], np.linspace(grid[0], longest, _FINE), grid]))
+    weights = np.zeros((len(fine), len(grid)))
+    order = min(3, len(grid))
+    for row, x in enumerate(fine[1:], 1):
+        first = int(np.clip(np.searchsorted(grid, x, side="right") - 2, 0, len(grid) - order))
         near = np.arange(first, first + order)
         for i in near:
             others = [j for j in near if j != i]
-            weights[row, i] = np.prod([(x - knots[j]) / (knots[i] - knots[j]) for j in others])
-    return fine, weights[:, 1:]  # an empty prompt costs nothing
+            weights[row, i] = np.prod([(x - grid[j]) / (grid[i] - grid[j]) for j in others])
+    return fine, weights
