@@ -54,7 +54,7 @@ def step_errors(steps: ChipSteps, table: Any, most: int, count: int) -> dict[str
     for _ in range(count):
         size = int(draw.integers(1, most + 1))
         requests: Any = _Routing(draw.integers(0, 1 << 20, size))
-        contexts = draw.integers(1, steps.longest_context, size)
+        contexts = draw.integers(1, steps.longest_context - 1, size)
         batch = StepBatch([(i, int(c)) for i, c in enumerate(contexts)], [], size)
         direct = steps.rank_cost(batch, requests)[0]
         for name, reader in readers.items():

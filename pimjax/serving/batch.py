@@ -63,8 +63,12 @@ class ServingBatch:
         return self.finish_ns - self.arrival_ns
 
 
+_ONE = checks.instance(Requests, "Requests")
+
+
 @checks.checked(
     ServingError,
+    requests=checks.any_of(_ONE, checks.each(_ONE, "a list of Requests, one for each lane", least=1)),
     server=checks.instance(Server, "a Server"),
     table=checks.instance(StepTable, "a StepTable from make_step_table or StepGrid"),
     loads=checks.optional(checks.instance(RoutingLoads, "RoutingLoads from ChipSteps")),
@@ -105,7 +109,7 @@ def simulate_batch(
     [[30.0, 40.0], [30.0, 80.0]]
     """
     lanes = [requests] if isinstance(requests, Requests) else list(requests)
-    for one in lanes or [None]:
+    for one in lanes:
         server.check(one)
     counts = {len(one) for one in lanes}
     if len(counts) != 1:

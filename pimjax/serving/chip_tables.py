@@ -59,7 +59,7 @@ class StepGrid:
         self.steps = steps
         longest, draw = steps.longest_context, np.random.default_rng(seed)
         self.sizes = _doubling(1, int(max_num_seqs))
-        self.contexts = self._contexts(longest)
+        self.contexts = self._contexts(longest - 1)  # a step adds a token to what is cached
         middle = int(self.contexts[len(self.contexts) // 2])
         sampled = min(longest, SAMPLED_PROMPT)
         self.lengths = np.union1d([1], _doubling(min(16, sampled), sampled))

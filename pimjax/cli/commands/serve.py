@@ -13,7 +13,7 @@ from pimjax.cli.program_cache import use_compilation_cache
 from pimjax.cli.progress import Progress
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_WIDTH = 60
+_WIDTH = 48
 
 
 def register(app: typer.Typer) -> None:
