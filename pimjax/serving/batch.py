@@ -187,10 +187,10 @@ def lane_axes(batched: bool) -> Any:
     """`in_axes` of :func:`scan_inputs`: requests, and the table where chips differ."""
     from pimjax.serving.scan import ScanInputs
 
-    own = dict.fromkeys(("arrival", "prompt", "output", "routing"), 0)
-    return ScanInputs(
-        **{name: own.get(name) for name in ScanInputs._fields if name != "table"}, table=0 if batched else None
+    own: dict[str, Any] = dict.fromkeys(ScanInputs._fields) | dict.fromkeys(
+        ("arrival", "prompt", "output", "routing"), 0
     )
+    return ScanInputs(**{**own, "table": 0 if batched else None})
 
 
 @functools.cache
