@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,6 +103,29 @@ def test_same_lengths_with_other_routing_give_another_tpot() -> None:
         found[name] = request_times(run)["tpot"].mean()
         np.testing.assert_allclose(found[name], request_times(exact)["tpot"].mean(), rtol=0.02)
     assert found["crowded"] > 1.02 * found["spread"]
+
+
+def test_routing_of_gpt_oss_decides_a_tpot() -> None:
+    """Eight requests of a real trace against eight others, same lengths; memory so fast that experts decide."""
+    path = Path(os.environ.get("PIMJAX_TRACES", "../shared/traces")) / "gptoss20b-decode.npz"
+    if not path.is_file():
+        pytest.skip(f"{path.parent} (PIMJAX_TRACES) has no {path.name}")
+    traces = pimjax.load_traces(path)
+    config = pimjax.load_config(
+        "gpt_oss_20b",
+        {"plan.policy": "compact", "hardware.dram_bandwidth_gb_per_s": 1e5, "workload.trace.kind": "uniform"},
+    )
+    requests = make_requests(np.zeros(8), 8, 6)
+    found = []
+    for first in (0, 30):
+        chosen = pimjax.trace.stack_traces([traces.request(first + i) for i in range(8)])
+        steps = ChipSteps(config, chosen, longest_context=16)
+        found.append(request_times(simulate_exactly(requests, Server(max_num_seqs=8), steps))["tpot"].mean())
+        fast = simulate(
+            requests, Server(max_num_seqs=8), StepGrid(steps, max_num_seqs=8).table(), loads=steps.loads, compiled=False
+        )
+        np.testing.assert_allclose(request_times(fast)["tpot"].mean(), found[-1], rtol=0.02)
+    assert abs(found[1] / found[0] - 1.0) > 1e-3
 
 
 def test_a_chip_that_decodes_one_at_a_time_takes_them_in_turn() -> None:

@@ -3,8 +3,8 @@
     PIMJAX_SERVING=folder python benchmarks/validation/serving_vllm.py
 
 The runs (300 requests each), their operator profiles and their settings are LLMServingSim's (casys-kaist, MIT licence); the
-folder holds them, and nothing of it is copied. Steps cost what the profiles say (benchmarks/lib/vllm_profiles.py); nothing
-is fitted on the runs. Writes benchmarks/results/serving_vllm.json: errors (simulated - measured) / measured, in %.
+folder holds them, and nothing of it is copied. Steps cost what the profiles say (benchmarks/lib/vllm_profiles.py); no
+number is fitted on the runs, but which effects count was decided with them in view. Writes benchmarks/results/serving_vllm.json: errors (simulated - measured) / measured, in %.
 """
 
 from __future__ import annotations

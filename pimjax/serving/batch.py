@@ -92,7 +92,7 @@ def simulate_batch(
         table: of one chip, or with a leading axis `[N]`.
         loads: routing of every step's own tokens; None: mean batches.
         engine: "host" (loop over requests, compiled by numba where it is installed, one thread per core): the faster one
-            on CPUs. "scan": one compiled program for all lanes; for accelerators and derivatives; one rank.
+            on CPUs. "scan": one compiled program for all lanes, one rank; what derivatives go through.
         threads: of "host"; default the cores.
 
     Returns:
@@ -190,6 +190,7 @@ def lane_axes(batched: bool) -> Any:
     own: dict[str, Any] = dict.fromkeys(ScanInputs._fields) | dict.fromkeys(
         ("arrival", "prompt", "output", "routing"), 0
     )
+    # pyrefly: ignore[bad-argument-type]
     return ScanInputs(**{**own, "table": 0 if batched else None})
 
 

@@ -17,6 +17,9 @@ from pimjax.serving.run import ServingRun
 from pimjax.serving.server import Server
 from pimjax.serving.step_table import StepTable
 
+_LARGEST_QUEUES = 1 << 27
+"""Places in the queues of all ranks, each as long as all requests: 1 GB."""
+
 
 @functools.cache
 def compiled_loop() -> Callable[..., Any]:
@@ -75,6 +78,11 @@ def simulate(
     server.check(requests)
     if np.ndim(table.tokens) != 2:
         raise ServingError("table has batch axes: give one chip's table, or use simulate_batch")
+    if server.ranks * len(requests) > _LARGEST_QUEUES:
+        raise ServingError(
+            f"{server.ranks} ranks for {len(requests):,} requests need more than {_LARGEST_QUEUES:,} places in queues: serve fewer "
+            "requests, or fewer ranks"
+        )
     if compiled is None:
         compiled = importlib.util.find_spec("numba") is not None
     if compiled:
