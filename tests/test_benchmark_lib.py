@@ -137,7 +137,8 @@ def test_random_cases_are_legal_and_need_few_programs() -> None:
         config = load_config(preset, case["overrides"])
         sizes = dataclasses.replace(build(config)[1], tile_kinds=("calibrated",))
         shapes.add((config.chip_model, sizes, config.workload.generated_tokens > 1))
-    assert len(shapes) == 5  # of which the authors' chip has two: times two fidelities and, of the rest, two tile kinds
+    # the authors' chip has two; of the rest two pairs are layers of one kind and of two (with and without a window)
+    assert len(shapes) == 7  # times two fidelities and, but for the authors' chip, two tile kinds
 
 
 def test_a_comparison_tells_rounding_from_differences_and_lists_refusals() -> None:

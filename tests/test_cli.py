@@ -145,7 +145,10 @@ def test_usage_mistakes_are_one_sentence_too(arguments, pieces, capsys) -> None:
 def test_a_pipe_has_one_line_a_row_and_a_narrow_terminal_blocks(capsys, monkeypatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     _, piped, _ = _run(capsys, "presets")
-    assert "paper_chip           multiplexed  The paper's chip with the authors' attention law, embeddings on" in piped
+    assert (
+        "paper_chip           multiplexed  The paper's chip with the authors' attention law and memory, embeddings on"
+        in piped
+    )
     monkeypatch.setenv("COLUMNS", "50")
     _, narrow, _ = _run(capsys, "presets")
     assert max(map(len, narrow.splitlines())) <= 61  # keys are never broken
