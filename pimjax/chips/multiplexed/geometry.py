@@ -151,7 +151,8 @@ def geometry(design: Design | Point) -> Geometry:
     )
     own = across["gate"] + across["first"] + across["second"] + across["third"]
     projected = query + count * keys + gate + further[0] + further[1] + further[2]
-    qkv = linear(down["width"], across["query"] + count * across["keys"] + own, width * projected)
+    strips = arrays.apart(across["query"] + count * across["keys"] + own, point.one)
+    qkv = linear(down["width"], strips, width * projected)
     expand = linear(down["latent"], across["values"], latent * values)
     queries = where(compresses_query, across["full_query"] + across["expanded"], 0.0)
     beside = linear(down["rank"], queries, rank * (full_query + mixer.expanded))
