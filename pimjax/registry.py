@@ -86,6 +86,7 @@ CHIPS = ChipRegistry(
     {
         "multiplexed": "pimjax.chips.multiplexed.chip:CHIP",
         "reference": "pimjax.chips.reference.chip:CHIP",
+        "gpu": "pimjax.chips.gpu.chip:CHIP",
     }
 )
 DEFAULT_CHIP = next(iter(CHIPS._homes))

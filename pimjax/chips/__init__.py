@@ -1,7 +1,7 @@
 """Chip models: one folder each, all behind the one class :class:`Chip`; `CHIPS` finds them by name.
 
 >>> list(CHIPS)
-['multiplexed', 'reference']
+['multiplexed', 'reference', 'gpu']
 """
 
 from pimjax.chips.chip import Chip, Counted, EventOptions

@@ -1,0 +1,102 @@
+"""Time, energy and area of a run on a GPU: sums of its operators. One code for kernels and the host."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pimjax import status
+from pimjax.arrays import larger, namespace, where
+from pimjax.cache.kv_layout import kv_token_bytes
+from pimjax.chips.gpu.loads import Loads
+from pimjax.chips.gpu.operators.attention import causal_pairs
+from pimjax.chips.gpu.operators.device import Time
+from pimjax.chips.gpu.passes import Layers
+from pimjax.config.model import ACTIVATIONS, ATTENTION_KINDS
+
+TIMED = ("products", "attention", "experts", "small", "links", "host")
+
+
+class Sums(NamedTuple):
+    """Times of the run by component of :data:`TIMED`, and of its experts in each layer `[L]` [ns]."""
+
+    busy: dict[str, Time]
+
+
+def sums(design: Any, loads: Loads, layers: Layers) -> dict[str, Time]:
+    """Busy time of every component over the run [ns]."""
+    model, hardware = design.model, design.hardware
+    moe, every = model.num_moe_layers, model.num_layers
+    windowed = model.num_windowed_layers
+
+    def run(time: Time, count: Any = 1.0) -> Time:
+        return Time(*((part * loads.runs).sum() * count for part in time))
+
+    of_experts = Time(*((part.sum(axis=1) * loads.runs).sum() for part in layers.experts))
+    zero = 0.0 * of_experts.total
+    summed = (layers.summed * loads.runs).sum() * 2.0 * every
+    host = hardware.pass_fixed_ns * loads.runs.sum()
+    return {
+        "products": run(layers.projections, every).plus(run(layers.dense, every - moe)).plus(run(layers.beside, moe)).plus(run(layers.head)),
+        "attention": run(layers.windowed, windowed).plus(run(layers.full, every - windowed)),
+        "experts": of_experts,
+        "small": run(layers.small, every + 0.5),
+        "links": Time(summed, zero, zero),
+        "host": Time(host, zero, zero),
+    }  # fmt: skip
+
+
+def energy_nj(hardware: Any, time: Time) -> Any:
+    """Energy of a component above idling [nJ]: traffic and arithmetic at their powers, no more than all of the time."""
+    whole = larger(time.total, 1e-9)
+    memory, arithmetic = time.memory / whole, time.arithmetic / whole
+    power = memory * (hardware.memory_bound_power_w - hardware.idle_power_w)
+    power = power + arithmetic * (hardware.compute_bound_power_w - hardware.idle_power_w)
+    return hardware.gpus * time.total * power / larger(memory + arithmetic, 1.0)
+
+
+def flops_of(design: Any, loads: Loads) -> tuple[Any, Any]:
+    """Useful operations of the run, and of its experts."""
+    model = design.model
+    width, moe, every = model.d_model, model.num_moe_layers, model.num_layers
+    matrices = where(model.activation == ACTIVATIONS.index("swiglu"), 3.0, 2.0)
+    mla = model.attention == ATTENTION_KINDS.index("mla")
+    values = where(mla, model.v_head_dim, model.head_dim)
+    latent = where(model.q_lora_rank > 0, model.q_lora_rank * (width + model.num_heads * model.head_dim), width * model.num_heads * model.head_dim)  # fmt: skip
+    expanded = model.kv_lora_rank * model.num_heads * (model.nope_head_dim + model.v_head_dim)
+    compressed = (
+        latent + width * (model.kv_lora_rank + model.rope_head_dim) + expanded + model.num_heads * values * width
+    )
+    attention = where(mla, compressed, width * model.head_dim * 2 * (model.num_heads + model.num_kv_heads))
+    fixed = every * attention + (every - moe) * matrices * width * model.dense_d_ff
+    fixed = fixed + moe * width * (model.num_experts + matrices * model.shared_width)
+    of_experts = 2.0 * (loads.assignments.sum(axis=1) * loads.runs).sum() * matrices * width * model.d_ff
+    tokens, sampled = (loads.tokens * loads.runs).sum(), (loads.sequences * loads.runs).sum()
+    pairs = 0.0
+    for window, layers in ((model.sliding_window, model.num_windowed_layers), (0.0, every - model.num_windowed_layers)):
+        seen = where(window > 0, -larger(-loads.context, -larger(window, 1.0)), loads.context)
+        one = where(loads.prompt > 0, causal_pairs(loads.prompt, window), seen)
+        pairs = pairs + layers * (one * loads.sequences * loads.runs).sum()
+    whole = 2.0 * (tokens * fixed + sampled * width * model.vocab_size) + 2.0 * pairs * model.num_heads * (
+        model.head_dim + values
+    )
+    return whole + of_experts, of_experts
+
+
+def status_of(design: Any, loads: Loads, latency: Any) -> Any:
+    """Bits of :mod:`pimjax.status`."""
+    hardware = design.hardware
+    return status.bits(
+        0,
+        {
+            status.DOES_NOT_FIT: peak_bytes(design, loads) > 1e9 * hardware.memory_gb * hardware.gpus,
+            status.MULTI_DIE: hardware.gpus * hardware.die_area_mm2 > hardware.reticle_area_mm2,
+            status.NON_FINITE: ~namespace(latency).isfinite(latency),
+        },
+    )
+
+
+def peak_bytes(design: Any, loads: Loads) -> Any:
+    """Weights, and keys and values of the whole context [bytes]."""
+    model, workload = design.model, design.workload
+    row = kv_token_bytes(model, workload)
+    return loads.weight_bytes + workload.batch_size * model.num_layers * row * workload.max_context_tokens

@@ -1,0 +1,108 @@
+"""The fused MoE layer of one pass, from the loads of its experts.
+
+Two grouped products (one input matrix and its gate, then the output matrix), an activation between them and a sum over the
+experts of a token after them. Tokens of an expert are computed in tiles; a tile that is not full costs as much as a
+full one, and the weights of an expert are read if it has a token at all. Grouped kernels walk over all columns of a
+tile before the next tile of the same expert (vLLM's default for Triton: unless a pass has more than 128 tokens per
+expert), so that a matrix larger than the cache is read once per tile.
+
+The rule of tiles is vLLM's default for Triton (`get_default_config` of fused_moe.py, version 0.24) or, for
+libraries that choose by load, the power of two above the mean load.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pimjax.arrays import larger, namespace, smaller, where
+from pimjax.chips.gpu.operators.device import Device, Time, together
+
+TILE_ROWS = (8, 16, 32, 64, 128)
+"""Rows of the tiles there are."""
+_GROUPED_ABOVE = 128.0  # tokens per expert
+
+
+class ExpertNumbers(NamedTuple):
+    """What is fitted of a family of kernels."""
+
+    fixed_ns: Any  # launches, sorting of tokens by expert
+    bandwidth_efficiency: Any  # of weight traffic, reached fraction of the data sheet's bandwidth
+    arithmetic_efficiency: Any  # in tiles of 128 rows
+    tile_exponent: Any  # efficiency ~ (rows / 128) to this power
+    cached_fraction: Any  # size of a matrix that is still read once for all tiles, in units of the cache
+    activation_efficiency: Any  # of activation traffic
+    exposed: Any
+    tiles_by_tokens: Any  # 1: vLLM's rule for Triton; 0: by the mean load
+
+
+class ExpertWork(NamedTuple):
+    """One layer in one pass; leaves broadcast together, `tiles` has a further last axis of `TILE_ROWS`."""
+
+    tokens: Any
+    assignments: Any  # (token, expert) pairs
+    touched: Any  # distinct experts with a token
+    tiles: Any  # [..., 5] tiles of each size that the loads fill: sum over experts of ceil(load / rows)
+
+
+class ExpertShape(NamedTuple):
+    """Widths of a layer."""
+
+    width: Any
+    hidden: Any
+    experts: Any
+    matrices_in: Any  # 2 with a gate, else 1
+    weight_bytes: Any  # of one weight, with its share of a scale
+    activation_bytes: Any
+
+
+def tile_choice(work: ExpertWork, shape: ExpertShape, by_tokens: Any) -> tuple[Any, Any]:
+    """Rows of a tile, and how many tiles there are.
+
+    >>> import numpy as np
+    >>> work = ExpertWork(48.0, 96.0, 8.0, np.array([16.0, 8, 8, 8, 8]))
+    >>> [float(one) for one in tile_choice(work, ExpertShape(64, 32, 8.0, 2, 2, 2), 1.0)]
+    [32.0, 8.0]
+    """
+    mean = work.assignments / larger(smaller(shape.experts, work.assignments), 1.0)
+    by_load = ((8, mean <= 8), (16, mean <= 16), (32, mean <= 32), (64, mean <= 64))
+    by_count = ((8, work.tokens < 0), (16, work.tokens <= 32), (32, work.tokens <= 96), (64, work.tokens <= 512))
+    rows, count = 128.0 + 0.0 * mean, work.tiles[..., 4] + 0.0 * mean
+    for index in (3, 2, 1, 0):
+        holds = where(by_tokens > 0.5, by_count[index][1], by_load[index][1])
+        rows, count = where(holds, 1.0 * by_load[index][0], rows), where(holds, work.tiles[..., index], count)
+    return rows, count
+
+
+def expert_layer(device: Device, numbers: ExpertNumbers, shape: ExpertShape, work: ExpertWork) -> Time:
+    """Time of the layer [ns]; elementwise over the leaves of `work`. Zero where no token is.
+
+    >>> import numpy as np
+    >>> h100 = Device(3350.0, 989.4, 50e6, 132.0)
+    >>> numbers = ExpertNumbers(20e3, 0.9, 0.55, 0.7, 3.0, 0.6, 0.2, 1.0)
+    >>> shape = ExpertShape(2048.0, 768.0, 128.0, 2.0, 2.0, 2.0)
+    >>> one = ExpertWork(1.0, 8.0, 8.0, np.full(5, 8.0))
+    >>> round(float(expert_layer(h100, numbers, shape, one).total) / 1e3, 1)  # us
+    47.0
+    """
+    xp = namespace(work.tokens, numbers.fixed_ns, device.bandwidth_gb_per_s)
+    rows, count = tile_choice(work, shape, numbers.tiles_by_tokens)
+    again = larger(count - work.touched, 0.0)  # tiles beyond each expert's first
+    apart = where(
+        numbers.tiles_by_tokens > 0.5, where(xp.floor(work.tokens / shape.experts) > _GROUPED_ABOVE, 0.0, 1.0), 0.0
+    )
+    rate = device.tflops * 1e3 * numbers.arithmetic_efficiency * (rows / 128.0) ** numbers.tile_exponent
+    bandwidth = device.bandwidth_gb_per_s * numbers.bandwidth_efficiency
+    total = memory = arithmetic = 0.0
+    for columns, depth in ((shape.matrices_in * shape.hidden, shape.width), (shape.width, shape.hidden)):
+        matrix = columns * depth * shape.weight_bytes
+        missed = matrix / (numbers.cached_fraction * device.l2_cache_bytes) - 1.0
+        missed = smaller(larger(missed, 0.0), 1.0) * apart
+        traffic = matrix * (work.touched + again * missed)
+        traffic = traffic + work.assignments * (columns + depth) * shape.activation_bytes
+        read, computed = traffic / bandwidth, 2.0 * count * rows * columns * depth / rate
+        total = total + together(read, computed, numbers.exposed)
+        memory, arithmetic = memory + read, arithmetic + computed
+    values = work.assignments * (shape.matrices_in + 1) * shape.hidden + (work.assignments + work.tokens) * shape.width
+    moved = values * shape.activation_bytes / (device.bandwidth_gb_per_s * numbers.activation_efficiency)
+    fixed = where(work.assignments > 0, numbers.fixed_ns, 0.0 * numbers.fixed_ns)
+    return Time(fixed + total + moved, memory + moved, arithmetic)
