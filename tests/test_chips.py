@@ -147,8 +147,9 @@ def test_numbers_of_another_chip_are_dropped_with_a_note_and_unknown_ones_refuse
 
 def test_nothing_outside_a_chips_folder_names_it() -> None:
     """String constants that are a chip's name, and imports of a chip's modules; documentation may name what it likes."""
-    names = ("multiplexed", "reference")
+    names = ("multiplexed", "reference", "gpu")
     allowed = {
+        ("registry.py", "gpu"),
         ("registry.py", "multiplexed"),
         ("registry.py", "reference"),
         ("__init__.py", "reference"),  # `pimjax.reference_config` is that chip's own public function

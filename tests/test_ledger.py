@@ -19,6 +19,9 @@ _BASE = {
     "model.num_experts": 4, "model.top_k": 2, "workload.prompt_tokens": 6, "workload.generated_tokens": 3,
 }  # fmt: skip
 _PHYSICAL = {**_BASE, "model.first_dense_layers": 1, "workload.trace.kind": "zipf"}
+_GPU = {**_PHYSICAL, "model.d_model": 1024}
+#: matrices beyond the cache and several tiles of each expert, so that every number of a GPU matters
+_GPU_FULL = {**_PHYSICAL, "model.d_model": 8192, "model.d_ff": 40_000, "workload.prompt_tokens": 600, "model.head_dim": 128}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "authors": ("paper_reference", _BASE),
     "authors, caches": ("paper_reference", {**_BASE, "workload.kv_cache": True, "workload.go_cache": "authors"}),
@@ -42,6 +45,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "plan.combine": "inline", "hardware.sram_cache_bytes": 500, "hardware.scheduler_ns_per_token": 3,
         },
     ),
+    "gpu": ("h100", {**_GPU, "model.activation": "swiglu"}),
+    "gpu, 8 bits, two": ("h100", {**_GPU, "model.weight_format": "fp8", "hardware.gpus": 2, "model.d_ff": 20_000}),
+    "gpu, 4 bits": ("h200", {**_GPU, "model.expert_format": "mxfp4", "workload.batch_size": 4}),
+    "gpu, full": ("b200", _GPU_FULL),
+    "gpu, 8 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "fp8"}),
+    "gpu, 4 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "mxfp4"}),
     "dense": ("paper_multiplexed", {**_BASE, "model.num_experts": 0, "plan.group_size": 1}),
 }  # fmt: skip
 
@@ -129,7 +138,7 @@ def test_every_number_acts_on_what_the_ledger_says(case: str) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("chip", [name for name in CHIPS if name in ("multiplexed", "reference")])
+@pytest.mark.parametrize("chip", [name for name in CHIPS if name in ("multiplexed", "reference", "gpu")])
 def test_every_declared_number_acts_somewhere(chip: str) -> None:
     """A key that the ledger lists for a component changes it in at least one of the cases."""
     missing = []

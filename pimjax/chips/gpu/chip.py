@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,7 +65,7 @@ class GpuChip(Chip):
         assert routing is not None
         whole = loads_of_run(config, routing)
         first = int(config.workload.prefill)
-        pieces = zip(edges[:-1], edges[1:], strict=True)
+        pieces = itertools.pairwise(edges)
         return [whole, passes(whole, 0, first), *(passes(whole, first + int(a), first + int(b)) for a, b in pieces)]
 
     def alike(self, inputs: Sequence[Any]) -> list[Any]:

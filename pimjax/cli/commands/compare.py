@@ -53,9 +53,9 @@ def compare(
     scalars = {name: [result[name] for result in results] for name in results[0] if _is_number(results[0][name])}
     parts = {
         group: {
-            name: [result[group][name] for result in results]
-            for name in results[0][group]
-            if any(result[group][name] for result in results)
+            name: [result[group].get(name, 0.0) for result in results]  # chips have components of their own
+            for name in dict.fromkeys(name for result in results for name in result[group])
+            if any(result[group].get(name) for result in results)
         }
         for group in ("critical_ns", "component_energy_nj", "component_area_mm2")
     }

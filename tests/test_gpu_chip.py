@@ -1,0 +1,253 @@
+"""The GPU as a chip: its sums against the operators in sequence, and what the real routing does to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pimjax
+from pimjax.chips import CHIPS
+from pimjax.chips.gpu.loads import Loads, loads_of_run, padded
+from pimjax.chips.gpu.operators.device import Device, together
+from pimjax.chips.gpu.operators.experts import TILE_ROWS, ExpertNumbers, ExpertShape, ExpertWork, expert_layer
+from pimjax.cli import main
+from pimjax.estimation.generation import estimate_generation
+from pimjax.runs.requests import resolve
+from pimjax.runs.routing import run_routing
+from pimjax.trace import fit_trace
+
+ROOT = Path(pimjax.__file__).parent.parent
+SMALL = {
+    "model.d_model": 64, "model.d_ff": 48, "model.num_heads": 4, "model.num_layers": 3, "model.num_experts": 8,
+    "model.top_k": 2, "model.vocab_size": 100, "workload.prompt_tokens": 9, "workload.generated_tokens": 4,
+    "workload.trace.kind": "zipf",
+}  # fmt: skip
+H100 = Device(3350.0, 989.4, 50e6, 132.0)
+NUMBERS = ExpertNumbers(27e3, 0.93, 0.57, 0.14, 3.2, 0.58, 0.13, 1.0)
+
+
+def small(**more: Any) -> pimjax.Config:
+    return pimjax.load_config("h100", {**SMALL, **{key.replace("__", "."): value for key, value in more.items()}})
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_sums_are_the_operators_in_sequence(data) -> None:
+    draw = data.draw
+    more = {
+        "workload.prompt_tokens": draw(st.integers(1, 40)),
+        "workload.generated_tokens": draw(st.integers(1, 5)),
+        "workload.batch_size": draw(st.integers(1, 4)),
+        "workload.kv_cache": draw(st.booleans()),
+        "model.first_dense_layers": draw(st.integers(0, 3)),
+        "model.num_shared_experts": draw(st.integers(0, 2)),
+        "model.activation": draw(st.sampled_from(["relu", "gelu", "swiglu"])),
+        "model.weight_format": draw(st.sampled_from(["bf16", "fp8", "mxfp4"])),
+        "model.sliding_window": draw(st.sampled_from([0, 5])),
+        "model.sliding_window_period": draw(st.integers(1, 2)),
+        "hardware.gpus": draw(st.sampled_from([1, 2])),
+    }
+    config = pimjax.load_config("h100", {**SMALL, **more})
+    event, closed = (pimjax.estimate(config, fidelity=fidelity) for fidelity in ("event", "closed"))
+    for field in ("latency_ns", "energy_nj", "busy_ns", "critical_ns", "component_energy_nj"):
+        np.testing.assert_allclose(getattr(event, field), getattr(closed, field), rtol=1e-9, err_msg=field)
+    assert float(np.sum(closed.critical_ns)) == pytest.approx(float(closed.latency_ns))
+
+
+def work_of(loads: np.ndarray, tokens: int) -> ExpertWork:
+    tiles = np.array([np.ceil(loads / rows).sum() for rows in TILE_ROWS])
+    return ExpertWork(float(tokens), float(loads.sum()), float((loads > 0).sum()), tiles)
+
+
+def test_a_batch_with_other_experts_of_the_same_size_has_another_time() -> None:
+    shape = ExpertShape(2048.0, 768.0, 128.0, 2.0, 2.0, 2.0)
+    apart, together_ = np.zeros(128), np.zeros(128)
+    apart[:64], together_[:8] = 1, 8  # 8 tokens with 8 experts each
+    times = [float(expert_layer(H100, NUMBERS, shape, work_of(loads, 8)).total) for loads in (apart, together_)]
+    assert times[0] > 3 * times[1]
+    # and so in a whole run: the same tokens, once with one pair of experts, once with all of them
+    config = small(workload__prompt_tokens=16, workload__generated_tokens=1, model__d_model=2048, model__d_ff=2048)
+    same = pimjax.RoutingTrace.from_expert_ids([[0, 1]] * 16, 8)
+    spread = pimjax.RoutingTrace.from_expert_ids([[(2 * t) % 8, (2 * t + 1) % 8] for t in range(16)], 8)
+    one, many = (
+        pimjax.estimate(config, fit_trace(trace, config, allow=["repeat_layers"]), fidelity="closed")
+        for trace in (same, spread)
+    )
+    assert float(many.latency_ns) > 1.05 * float(one.latency_ns)
+
+
+@given(st.integers(1, 300), st.integers(1, 16), st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_the_layer_follows_its_stated_law(tokens: int, experts: int, seed: int) -> None:
+    """A plain version: loops over experts and tiles, as the kernel walks over them."""
+    random = np.random.default_rng(seed)
+    loads = np.bincount(random.integers(0, experts, tokens), minlength=experts).astype(float)
+    width, hidden = 512.0, 40_000.0
+    rows = 16 if tokens <= 32 else 32 if tokens <= 96 else 64 if tokens <= 512 else 128
+    total = NUMBERS.fixed_ns
+    for columns, depth in ((2 * hidden, width), (width, hidden)):
+        matrix, traffic, flops = columns * depth * 2.0, 0.0, 0.0
+        again = 0.0 if tokens // experts > 128 else min(max(matrix / (3.2 * 50e6) - 1, 0), 1)
+        for load in loads:
+            for tile in range(int(-(-load // rows))):
+                traffic += matrix * (1.0 if tile == 0 else again)
+                flops += 2 * rows * columns * depth
+            traffic += load * (columns + depth) * 2
+        read, computed = traffic / (3350 * 0.93), flops / (989.4e3 * 0.57 * (rows / 128) ** 0.14)
+        total += max(read, computed) + 0.13 * min(read, computed)
+    total += 2 * (tokens * 3 * hidden + 2 * tokens * width) / (3350 * 0.58)
+    shape = ExpertShape(width, hidden, float(experts), 2.0, 2.0, 2.0)
+    found = expert_layer(H100, NUMBERS, shape, work_of(loads, tokens)).total
+    assert float(found) == pytest.approx(total, rel=1e-9)
+
+
+def test_traffic_and_arithmetic_overlap_but_for_a_part() -> None:
+    assert float(together(4.0, 1.0, 0.0)) == 4.0
+    assert float(together(1.0, 4.0, 1.0)) == 5.0
+
+
+def test_under_jit_vmap_and_grad() -> None:
+    config = small(workload__batch_size=2)
+    design, capacity = pimjax.build(config)
+    chip = CHIPS["gpu"]
+    _, requests = resolve(config, None)
+    inputs = chip.inputs(config, requests, fidelity="closed", capacity=capacity)
+    host = float(pimjax.estimate(config, fidelity="closed").latency_ns)  # generators draw otherwise in float64
+    with jax.enable_x64(True):
+        arrays = jax.tree.map(jnp.asarray, (design, inputs))
+
+        def latency(hardware: Any) -> Any:
+            changed = arrays[0].replace(hardware=hardware)
+            return chip.cost(changed, arrays[1], capacity=capacity, fidelity="closed").latency_ns
+
+        hardware = arrays[0].hardware
+        assert float(jax.jit(latency)(hardware)) == pytest.approx(host, rel=1e-12)
+        gradient = jax.jit(jax.grad(latency))(hardware)
+        for name in ("memory_bandwidth_gb_per_s", "experts_fixed_ns", "decode_block_ns", "pass_fixed_ns"):
+            value = getattr(hardware, name)
+            step = 1e-5 * value
+            up, down = (latency(hardware.replace(**{name: value + sign * step})) for sign in (1, -1))
+            assert float(getattr(gradient, name)) == pytest.approx(float((up - down) / (2 * step)), rel=1e-3), name
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+        many = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), hardware.memory_bandwidth_gb_per_s)
+        axes = jax.tree.map(lambda _: None, hardware).replace(memory_bandwidth_gb_per_s=0)
+        both = jax.vmap(latency, in_axes=(axes,))(hardware.replace(memory_bandwidth_gb_per_s=many))
+        assert float(both[0]) == pytest.approx(host, rel=1e-12)
+        assert float(both[1]) < host
+
+
+def test_padding_costs_nothing() -> None:
+    config = small(workload__generated_tokens=3)
+    config, requests = resolve(config, None)
+    assert requests is not None
+    design, capacity = pimjax.build(config)
+    loads = loads_of_run(config, run_routing(config, requests))
+    costs = [
+        CHIPS["gpu"].cost(design, one, capacity=capacity, fidelity="closed")
+        for one in (loads, Loads(*padded(loads, 7, 5)))
+    ]
+    for name in ("latency_ns", "flops", "tokens", "busy_ns", "component_energy_nj"):
+        np.testing.assert_allclose(getattr(costs[0], name), getattr(costs[1], name), rtol=1e-12, err_msg=name)
+
+
+def test_pieces_of_a_generation_add_up() -> None:
+    [_, case] = estimate_generation(small(workload__generated_tokens=9), caches=("none", "kv"), pieces=3)
+    assert float(np.sum(case.token_ns * case.steps)) + case.first_token_ns == pytest.approx(case.latency_ns, rel=1e-9)
+
+
+def test_a_cache_a_faster_memory_and_narrower_weights_help() -> None:
+    base = small(model__d_model=1024, model__d_ff=2048, workload__generated_tokens=6)
+    [none, kv] = estimate_generation(base, caches=("none", "kv"))
+    assert kv.latency_ns < none.latency_ns
+    plain = pimjax.estimate(base, fidelity="closed")
+    h200 = pimjax.load_config(base.model_dump(), {"hardware.memory_bandwidth_gb_per_s": 4800})
+    assert float(pimjax.estimate(h200, fidelity="closed").latency_ns) < float(plain.latency_ns)
+    two = pimjax.load_config(base.model_dump(), {"hardware.gpus": 2})
+    links = dict(zip(plain.components, pimjax.estimate(two, fidelity="closed").busy_ns, strict=True))["links"]
+    assert float(links) > 0
+
+
+def test_power_stays_between_idle_and_compute_bound() -> None:
+    for more in ({}, {"model__d_model": 4096, "model__d_ff": 8192, "workload__prompt_tokens": 512}):
+        result = pimjax.estimate(small(**more), fidelity="closed")
+        assert 75 <= float(result.energy_nj / result.latency_ns) <= 680
+
+
+def test_too_small_a_memory_is_said() -> None:
+    from pimjax import status
+
+    result = pimjax.estimate(small(hardware__memory_gb=1e-4), fidelity="closed")
+    assert int(result.status) & status.DOES_NOT_FIT
+
+
+def test_it_is_swept_tuned_reported_and_compared(tmp_path, capsys) -> None:
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("optax")
+    base = tmp_path / "gpu.yaml"
+    model = {key.split(".")[1]: value for key, value in SMALL.items() if key.startswith("model.")}
+    workload = {"prompt_tokens": 9, "trace": {"kind": "zipf"}, "kv_bytes": 2}
+    base.write_text(json.dumps({"chip_model": "gpu", "hardware": "h100", "model": model, "workload": workload}))
+    sweep = tmp_path / "sweep.yaml"
+    axes = [{"field": "hardware.memory_bandwidth_gb_per_s", "values": [2000, 4000]}, {"field": "model.top_k", "values": [1, 2]}]
+    sweep.write_text(json.dumps({"base": str(base), "axes": axes, "select": {"pareto": ["latency_ns", "energy_nj"]}}))
+    runs = (
+        ["sweep", "--config", str(sweep), "--output", str(tmp_path / "out"), "--json"],
+        ["estimate", str(base), "--fidelity", "closed", "--explain"],
+        ["generate", str(base), "--tokens", "4", "--gpu", "none"],
+        ["compare", "paper_multiplexed", "h100", "--fidelity", "closed"],
+    )
+    for arguments in runs:
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code in (0, None), arguments
+    assert "host between passes" in capsys.readouterr().out
+    run = {
+        "config": str(base),
+        "parameters": {"hardware.memory_bandwidth_gb_per_s": {"low": 1000, "high": 8000, "scale": "log"}},
+        "objective": {"latency_ns": 1},
+        "optimiser": {"steps": 30},
+    }
+    result = pimjax.tune(pimjax.load_tune_config(run))
+    assert result.settings["hardware.memory_bandwidth_gb_per_s"] == pytest.approx(8000, rel=1e-2)
+
+
+def test_presets_are_those_of_the_committed_fit(tmp_path) -> None:
+    """Numbers in configs/hardware come from benchmarks/results/gpu_fit.json, which names what they were fitted to."""
+    rows = json.loads((ROOT / "benchmarks" / "results" / "gpu_fit.json").read_text())["rows"]
+    numbers = {(row["family"], row["system"]): row["numbers"] for row in rows if "numbers" in row}
+    for preset, system in (("h100", "h100_sxm"), ("h200", "h100_sxm"), ("b200", "b200_sxm")):
+        hardware: Any = pimjax.load_config(preset).hardware
+        assert hardware.product_fixed_ns == numbers["products bfloat16", system]["fixed_ns"]
+    triton = numbers["experts bfloat16 vllm_unquantizedfusedmoe_triton_tritonexperts", "h100_sxm"]
+    found: Any = pimjax.load_config("h100").hardware
+    assert {name: getattr(found, f"experts_{name}") for name in triton} == triton
+
+
+def test_the_fit_meets_what_is_asked_of_shapes_that_it_has_not_seen() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "gpu_fit.json").read_text())["rows"]
+    held = {row["family"]: row["held_out_shapes"] for row in rows if row.get("system") == "h100_sxm" and row.get("held_out_shapes")}
+    bf16 = held["experts bfloat16 vllm_unquantizedfusedmoe_triton_tritonexperts"]
+    assert bf16["median"] <= 8
+    assert bf16["p90"] <= 25
+    assert held["products bfloat16"]["median"] <= 12
+
+
+@pytest.mark.skipif("PIMJAX_SILICON" not in os.environ, reason="PIMJAX_SILICON does not name a folder of operator tables")
+def test_the_committed_fit_is_what_the_tables_give() -> None:
+    script = ROOT / "benchmarks" / "validation" / "fit_gpu.py"
+    only = "experts bfloat16 vllm_unquantizedfusedmoe_triton_tritonexperts h100"
+    command = [sys.executable, str(script), "--data", os.environ["PIMJAX_SILICON"], "--quick", "--only", only]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    row = json.loads(out.stdout.splitlines()[-1])
+    assert row["own"]["median"] <= 8
