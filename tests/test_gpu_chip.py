@@ -199,7 +199,10 @@ def test_it_is_swept_tuned_reported_and_compared(tmp_path, capsys) -> None:
     workload = {"prompt_tokens": 9, "trace": {"kind": "zipf"}, "kv_bytes": 2}
     base.write_text(json.dumps({"chip_model": "gpu", "hardware": "h100", "model": model, "workload": workload}))
     sweep = tmp_path / "sweep.yaml"
-    axes = [{"field": "hardware.memory_bandwidth_gb_per_s", "values": [2000, 4000]}, {"field": "model.top_k", "values": [1, 2]}]
+    axes = [
+        {"field": "hardware.memory_bandwidth_gb_per_s", "values": [2000, 4000]},
+        {"field": "model.top_k", "values": [1, 2]},
+    ]
     sweep.write_text(json.dumps({"base": str(base), "axes": axes, "select": {"pareto": ["latency_ns", "energy_nj"]}}))
     runs = (
         ["sweep", "--config", str(sweep), "--output", str(tmp_path / "out"), "--json"],
@@ -236,18 +239,26 @@ def test_presets_are_those_of_the_committed_fit(tmp_path) -> None:
 
 def test_the_fit_meets_what_is_asked_of_shapes_that_it_has_not_seen() -> None:
     rows = json.loads((ROOT / "benchmarks" / "results" / "gpu_fit.json").read_text())["rows"]
-    held = {row["family"]: row["held_out_shapes"] for row in rows if row.get("system") == "h100_sxm" and row.get("held_out_shapes")}
+    held = {
+        row["family"]: row["held_out_shapes"]
+        for row in rows
+        if row.get("system") == "h100_sxm" and row.get("held_out_shapes")
+    }
     bf16 = held["experts bfloat16 vllm_unquantizedfusedmoe_triton_tritonexperts"]
     assert bf16["median"] <= 8
     assert bf16["p90"] <= 25
     assert held["products bfloat16"]["median"] <= 12
 
 
-@pytest.mark.skipif("PIMJAX_SILICON" not in os.environ, reason="PIMJAX_SILICON does not name a folder of operator tables")
+@pytest.mark.skipif(
+    "PIMJAX_SILICON" not in os.environ, reason="PIMJAX_SILICON does not name a folder of operator tables"
+)
 def test_the_committed_fit_is_what_the_tables_give() -> None:
     script = ROOT / "benchmarks" / "validation" / "fit_gpu.py"
     only = "experts bfloat16 vllm_unquantizedfusedmoe_triton_tritonexperts h100"
     command = [sys.executable, str(script), "--data", os.environ["PIMJAX_SILICON"], "--quick", "--only", only]
-    out = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    out = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     row = json.loads(out.stdout.splitlines()[-1])
     assert row["own"]["median"] <= 8

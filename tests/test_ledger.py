@@ -21,7 +21,13 @@ _BASE = {
 _PHYSICAL = {**_BASE, "model.first_dense_layers": 1, "workload.trace.kind": "zipf"}
 _GPU = {**_PHYSICAL, "model.d_model": 1024}
 #: matrices beyond the cache and several tiles of each expert, so that every number of a GPU matters
-_GPU_FULL = {**_PHYSICAL, "model.d_model": 8192, "model.d_ff": 40_000, "workload.prompt_tokens": 600, "model.head_dim": 128}
+_GPU_FULL = {
+    **_PHYSICAL,
+    "model.d_model": 8192,
+    "model.d_ff": 13_400,
+    "workload.prompt_tokens": 400,
+    "model.head_dim": 128,
+}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "authors": ("paper_reference", _BASE),
     "authors, caches": ("paper_reference", {**_BASE, "workload.kv_cache": True, "workload.go_cache": "authors"}),
@@ -49,8 +55,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpu, 8 bits, two": ("h100", {**_GPU, "model.weight_format": "fp8", "hardware.gpus": 2, "model.d_ff": 20_000}),
     "gpu, 4 bits": ("h200", {**_GPU, "model.expert_format": "mxfp4", "workload.batch_size": 4}),
     "gpu, full": ("b200", _GPU_FULL),
-    "gpu, 8 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "fp8"}),
-    "gpu, 4 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "mxfp4"}),
+    "gpu, 16 bits, full": ("h100", {**_GPU_FULL, "hardware.decode_exposed": 0.3}),
+    "gpu, 8 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "fp8", "model.d_ff": 27_000}),
+    "gpu, 4 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "mxfp4", "hardware.experts_fp4_exposed": 0.3}),
     "dense": ("paper_multiplexed", {**_BASE, "model.num_experts": 0, "plan.group_size": 1}),
 }  # fmt: skip
 
