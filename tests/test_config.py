@@ -52,7 +52,8 @@ def test_parameter_count_is_the_published_one(name: str) -> None:
 
 @pytest.mark.parametrize("chip", list(CHIPS))
 def test_shipped_hardware_numbers_carry_unit_and_source(chip: str) -> None:
-    config = load_config({"chip_model": chip, "hardware": "hermes"})
+    preset = "h100" if "multiprocessors" in CHIPS[chip].hardware.model_fields else "hermes"
+    config = load_config({"chip_model": chip, "hardware": preset})
     for name, facts in field_facts(CHIPS[chip].hardware).items():
         noted = config.sources[f"hardware.{name}"]
         assert noted["unit"] == facts["unit"]

@@ -55,7 +55,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpu, 8 bits, two": ("h100", {**_GPU, "model.weight_format": "fp8", "hardware.gpus": 2, "model.d_ff": 20_000}),
     "gpu, 4 bits": ("h200", {**_GPU, "model.expert_format": "mxfp4", "workload.batch_size": 4}),
     "gpu, full": ("b200", _GPU_FULL),
-    "gpu, 16 bits, full": ("h100", {**_GPU_FULL, "hardware.decode_exposed": 0.3}),
+    "gpu, 16 bits, full": ("h100", {**_GPU_FULL, "hardware.decode_exposed": 0.3, "hardware.decode_fixed_ns": 50, "hardware.prefill_fixed_ns": 50}),
     "gpu, 8 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "fp8", "model.d_ff": 27_000}),
     "gpu, 4 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "mxfp4", "hardware.experts_fp4_exposed": 0.3}),
     "dense": ("paper_multiplexed", {**_BASE, "model.num_experts": 0, "plan.group_size": 1}),

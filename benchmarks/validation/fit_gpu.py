@@ -351,21 +351,22 @@ def write_presets() -> None:
             f"# {source}.",
             f"# Kernels: fitted to rows of {system} by benchmarks/validation/fit_gpu.py (aiconfigurator-core 0.12.0, NVIDIA, Apache-2.0).",
         ]
-        for key, value in sheet.items():
-            assumed = ", assumed: true" if facts[key]["assumed"] else ""
-            lines.append(f'{key}: {{value: {value:.10g}, unit: "{facts[key]["unit"]}", source: "{source}"{assumed}}}')
+        values: dict[str, tuple[float, str]] = {key: (value, source) for key, value in sheet.items()}
         for prefix, families_of in PREFIXES.items():
             family = families_of[system == "b200_sxm"]
             for part, value in rows[family, system].items():
-                key = f"{prefix}_{part}"
-                if key in facts:
-                    lines.append(
-                        f'{key}: {{value: {value:.4g}, unit: "{facts[key]["unit"]}", source: "fitted, {system}: {family}"}}'
-                    )
+                values[f"{prefix}_{part}"] = (value, f"fitted, {system}: {family}")
         if system == "b200_sxm":
-            lines.append(
-                'experts_tiles_by_tokens: {value: 0, unit: "1", source: "TensorRT-LLM kernels choose tiles by the mean load"}'
-            )
+            values["experts_tiles_by_tokens"] = (0, "TensorRT-LLM kernels choose tiles by the mean load")
+        for key, fact in facts.items():
+            value, origin = values.get(key, (fact["default"], fact["source"]))
+            line = f'{key}: {{value: {value:.10g}, unit: "{fact["unit"]}", source: "{origin}"'
+            fitted = origin.startswith("fitted")
+            if fact["spread"] and not fitted:
+                low, high = (round(bound * value / fact["default"], 6) for bound in fact["spread"])
+                high = min(high, 1.0) if "efficiency" in key else high
+                line += f", range: [{low:.10g}, {high:.10g}]"
+            lines.append(line + (", assumed: true}" if fact["assumed"] and not fitted else "}"))
         (CONFIGS / f"{name}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

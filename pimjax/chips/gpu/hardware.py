@@ -114,8 +114,8 @@ class GpuHardware(BoardNumbers):
     elementwise_efficiency: float = number(0.8, unit="1", about="Reached part of the bandwidth, norms and residuals", source="assumption", assumed=True, spread=(0.6, 0.95), gt=0, le=1)  # fmt: skip
     pass_fixed_ns: float = number(
         5e5, unit="ns", about="Sampling and the host's work between two passes", source="set by hand to measured times per token of two models on H100 (benchmarks/validation/gpu_end_to_end.py)", assumed=True, spread=(2e5, 5e6), ge=0)  # fmt: skip
-    all_reduce_fixed_ns: float = number(10_000, unit="ns", about="Fixed cost of a sum over GPUs", source="assumption", assumed=True, spread=(4000, 30_000), ge=0)  # fmt: skip
-    all_reduce_efficiency: float = number(0.75, unit="1", about="Reached part of the links' bandwidth", source="assumption", assumed=True, spread=(0.5, 0.95), gt=0, le=1)  # fmt: skip
+    all_reduce_fixed_ns: float = number(4709, unit="ns", about="Fixed cost of a sum over GPUs", source=FIT, spread=(2000, 20_000), ge=0)  # fmt: skip
+    all_reduce_efficiency: float = number(0.335, unit="1", about="Reached part of the links' bandwidth", source=FIT, spread=(0.25, 0.9), gt=0, le=1)  # fmt: skip
 
 
 def hardware_of(config: Config) -> GpuHardware:

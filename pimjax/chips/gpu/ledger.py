@@ -81,7 +81,7 @@ COMPONENTS = (
     ),
     ComponentSpec(
         "small", "norms and residuals", "digital", "small kernels: fewer launches help",
-        time=_SMALL, energy=(*_SMALL, *_POWERS),
+        time=_SMALL, energy=reads("memory_bandwidth_gb_per_s elementwise_efficiency gpus idle_power_w memory_bound_power_w"),
     ),
     ComponentSpec(
         "links", "sums over GPUs", "links", "sums over GPUs: fewer GPUs or faster links help",
