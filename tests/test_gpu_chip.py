@@ -226,8 +226,8 @@ def test_it_is_swept_tuned_reported_and_compared(tmp_path, capsys) -> None:
 
 
 def test_presets_are_those_of_the_committed_fit(tmp_path) -> None:
-    """Numbers in configs/hardware come from benchmarks/results/gpu_fit.json, which names what they were fitted to."""
-    rows = json.loads((ROOT / "benchmarks" / "results" / "gpu_fit.json").read_text())["rows"]
+    """Numbers in configs/hardware come from benchmarks/results/fit_gpu.json, which names what they were fitted to."""
+    rows = json.loads((ROOT / "benchmarks" / "results" / "fit_gpu.json").read_text())["rows"]
     numbers = {(row["family"], row["system"]): row["numbers"] for row in rows if "numbers" in row}
     for preset, system in (("h100", "h100_sxm"), ("h200", "h100_sxm"), ("b200", "b200_sxm")):
         hardware: Any = pimjax.load_config(preset).hardware
@@ -238,7 +238,7 @@ def test_presets_are_those_of_the_committed_fit(tmp_path) -> None:
 
 
 def test_the_fit_meets_what_is_asked_of_shapes_that_it_has_not_seen() -> None:
-    rows = json.loads((ROOT / "benchmarks" / "results" / "gpu_fit.json").read_text())["rows"]
+    rows = json.loads((ROOT / "benchmarks" / "results" / "fit_gpu.json").read_text())["rows"]
     held = {
         row["family"]: row["held_out_shapes"]
         for row in rows

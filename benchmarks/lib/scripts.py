@@ -8,11 +8,13 @@ from benchmarks.lib.paths import ROOT
 
 #: Folders of scripts that measure something and write `results/<name>.json`.
 MEASURING = ("studies", "speed", "validation")
-#: Scripts of those folders that need another checkout beside this one, or transformers and torch, and what trains the
+#: Scripts of those folders that need another checkout beside this one, transformers and torch or measured GPU times, and what trains the
 #: shipped models.
 APART = (
     "compare_commits",
     "first_answers",
+    "fit_gpu",
+    "gpu_end_to_end",
     "import_parameters",
     "kernel_size",
     "kernel_throughput",

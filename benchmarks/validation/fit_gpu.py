@@ -4,7 +4,7 @@
     python benchmarks/validation/fit_gpu.py --presets      (configs/hardware/*.yaml from the committed fit)
 
 FOLDER holds the operator tables of the PyPI package aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0), selected rows as
-Parquet. Fitted per family of kernels, in the logarithm of the time. Writes `benchmarks/results/gpu_fit.json`.
+Parquet. Fitted per family of kernels, in the logarithm of the time. Writes `benchmarks/results/fit_gpu.json`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pimjax.config.base import field_facts
 CONFIGS = Path(__file__).parents[2] / "configs" / "hardware"
 LINKS = {"h100_sxm": 450.0, "b200_sxm": 900.0}
 """GB/s in each direction."""
-RESULTS = Path(__file__).parents[1] / "results" / "gpu_fit.json"
+RESULTS = Path(__file__).parents[1] / "results" / "fit_gpu.json"
 #: data sheets: bandwidth GB/s, dense TFLOP/s (bf16, fp8), L2 bytes, multiprocessors
 SHEETS = {"h100_sxm": (3350.0, 989.4, 1979.0, 50e6, 132.0), "b200_sxm": (8000.0, 2250.0, 4500.0, 126e6, 148.0)}
 #: relu2 blocks have one input matrix (Nemotron); the tables do not say so

@@ -39,7 +39,7 @@ def json_schema(kind: str = "config") -> Schema:
         ConfigError: unknown kind.
 
     >>> json_schema("config")["properties"]["chip_model"]["enum"]
-    ['multiplexed', 'reference']
+    ['multiplexed', 'reference', 'gpu']
     >>> "packed" in json_schema("plan")["properties"]["policy"]["anyOf"][0]["enum"]
     True
     """
