@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from pimjax import status
 from pimjax.arrays import larger, namespace, where
@@ -11,22 +11,22 @@ from pimjax.chips.gpu.loads import Loads
 from pimjax.chips.gpu.operators.attention import causal_pairs
 from pimjax.chips.gpu.operators.device import Time
 from pimjax.chips.gpu.passes import Layers
+from pimjax.config.mixers import Mixer
 from pimjax.config.model import ACTIVATIONS, ATTENTION_KINDS
 
 TIMED = ("products", "attention", "experts", "small", "links", "host")
 
 
-class Sums(NamedTuple):
-    """Times of the run by component of :data:`TIMED`, and of its experts in each layer `[L]` [ns]."""
-
-    busy: dict[str, Time]
+def windowed_layers(model: Any) -> Any:
+    """Layers that see the sliding window only."""
+    return (model.mixers[:, Mixer._fields.index("is_sliding")] * model.mixers[:, -1]).sum()
 
 
 def sums(design: Any, loads: Loads, layers: Layers) -> dict[str, Time]:
     """Busy time of every component over the run [ns]."""
     model, hardware = design.model, design.hardware
     moe, every = model.num_moe_layers, model.num_layers
-    windowed = model.num_windowed_layers
+    windowed = windowed_layers(model)
 
     def run(time: Time, count: Any = 1.0) -> Time:
         return Time(*((part * loads.runs).sum() * count for part in time))
@@ -71,8 +71,8 @@ def flops_of(design: Any, loads: Loads) -> tuple[Any, Any]:
     fixed = fixed + moe * width * (model.num_experts + matrices * model.shared_width)
     of_experts = 2.0 * (loads.assignments.sum(axis=1) * loads.runs).sum() * matrices * width * model.d_ff
     tokens, sampled = (loads.tokens * loads.runs).sum(), (loads.sequences * loads.runs).sum()
-    pairs = 0.0
-    for window, layers in ((model.sliding_window, model.num_windowed_layers), (0.0, every - model.num_windowed_layers)):
+    pairs, windowed = 0.0, windowed_layers(model)
+    for window, layers in ((model.sliding_window, windowed), (0.0, every - windowed)):
         seen = where(window > 0, -larger(-loads.context, -larger(window, 1.0)), loads.context)
         one = where(loads.prompt > 0, causal_pairs(loads.prompt, window), seen)
         pairs = pairs + layers * (one * loads.sequences * loads.runs).sum()
