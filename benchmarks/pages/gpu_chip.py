@@ -31,7 +31,13 @@ plus a fitted part of the shorter. What is particular:
 - *Attention* (`attention.py`): blocks of 128 positions, windows, grouped-query heads, the latent of MLA.
 - *Several GPUs* (`hardware.gpus`): tensor parallel, two sums over all GPUs per layer. Experts are split, not dealt out.
 - *Power*: idle power all the time, more while traffic or arithmetic is under way. The three powers are assumptions with
-  ranges, which `--explain` lists.
+  ranges, which `--explain` lists: nothing here was measured, so energies are no better than they are. Of the B200 the area,
+  the cache and the multiprocessors are assumptions too.
+- *Tiles*: the Triton kernel's as vLLM's default configuration is described publicly; not checked against a version. Kernels of
+  TensorRT-LLM are assumed to choose by the mean load.
+- *Cache*: `experts_cached_fraction` is above 1 (3.2 caches on an H100). It is an effective size, fitted: presumably tiles under way
+  together share the part of a matrix that they read, so that one of several caches' size still comes from memory once.
+  Presets have one number for 16 and 8 bits, the 16-bit kernel's; the errors of `fp8_block` below are with its own.
 
 Not modelled: expert parallelism in a run, requests that arrive and leave, keys in 8 bits as a kernel of their own, prompts in
 chunks. Area is that of logic dies; memory dies are not counted.
@@ -41,7 +47,8 @@ chunks. Area is that of logic dies; memory dies are not counted.
 Per family of kernels, in per cent: median and 90th percentile of |estimate / measurement - 1|, on rows that were fitted and
 on shapes that were not (five folds of whole shapes). Power law: loads drawn by an assumed generator, numbers of the balanced
 fit. Written by `python benchmarks/pages/gpu_chip.py`; the fit is `benchmarks/validation/fit_gpu.py`, its data operator
-times of aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0), selected rows of H100 and B200.
+times of aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0), selected rows of H100 and B200. That three shapes have one input matrix
+(`PLAIN_SHAPES`) is not in the data: it was inferred from residuals, which flatters the errors of these shapes.
 """
 
 
@@ -86,9 +93,10 @@ def page() -> str:
         "",
         "Measured serving runs of one node, tensor parallel (`benchmarks/validation/gpu_end_to_end.py`): median error of the time per",
         "output token in per cent, decoding alone and with the prompts of arriving requests mixed in, and of the time to the first",
-        "token of a request that does not wait (the measured ones do). `pass_fixed_ns` was set by hand to the H100 rows of vLLM;",
-        "kernels are vLLM's. Estimates are far off (2 to 7 times too slow) where 512 requests are sent at once and the server lets most of",
-        "them wait, as first tokens after 20 seconds and more show: fewer sequences decode together there than were sent.",
+        "token of a request that does not wait (the measured ones do). Kernels are vLLM's. `pass_fixed_ns` was chosen by hand after a look",
+        "at 25 rows per group (model, device, server, precision) of these runs on both devices: the H100's figures are in-sample, and",
+        "the B200's are no blind test either. Estimates are far off (2 to 7 times too slow) where 512 requests are sent at once",
+        "and the server lets most of them wait, as first tokens after 20 seconds and more show: fewer sequences decode together there than were sent.",
         "",
         "| server, device | rows | decoding alone | prompts mixed in | first token |",
         "|---|---|---|---|---|",

@@ -88,7 +88,7 @@ def status_of(design: Any, loads: Loads, latency: Any) -> Any:
     return status.bits(
         0,
         {
-            status.DOES_NOT_FIT: peak_bytes(design, loads) > 1e9 * hardware.memory_gb * hardware.gpus,
+            status.DOES_NOT_FIT: peak_bytes(design, loads) > 1e9 * hardware.device_memory_gb * hardware.gpus,
             status.MULTI_DIE: hardware.gpus * hardware.die_area_mm2 > hardware.reticle_area_mm2,
             status.NON_FINITE: ~namespace(latency).isfinite(latency),
         },

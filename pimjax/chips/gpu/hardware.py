@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 SHEET = "NVIDIA H100 Tensor Core GPU data sheet, SXM"
 WHITE_PAPER = "NVIDIA H100 Tensor Core GPU Architecture white paper"
+TILE_RULE = "as vLLM's default configuration is described publicly; not checked against a version"
 FIT = "fitted to operator times of aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0), H100, vLLM 0.24"
-MEASURED_POWER = "assumption; nvidia-smi readings of H100 SXM boards under such loads"
+
+BY_HAND = "chosen by hand after a look at 25 rows per group of measured serving runs on H100 and B200 (benchmarks/validation/gpu_end_to_end.py)"  # fmt: skip
 
 
 def _fixed(default: float, about: str) -> float:
@@ -38,19 +40,19 @@ class BoardNumbers(HardwareSection):
     """The data sheet."""
 
     gpus: float = number(1, chosen=True, whole=True, unit="units", about="GPUs that share every layer (tensor parallel)", source="choice", ge=1, le=1024)  # fmt: skip
-    memory_bandwidth_gb_per_s: float = number(
+    device_memory_bandwidth_gb_per_s: float = number(
         3350, unit="GB/s", about="Memory bandwidth of one GPU", source=SHEET, gt=0
     )
-    memory_gb: float = number(80, unit="GB", about="Memory of one GPU", source=SHEET, gt=0)
+    device_memory_gb: float = number(80, unit="GB", about="Memory of one GPU", source=SHEET, gt=0)
     bf16_tflops: float = number(989.4, unit="TFLOP/s", about="Dense rate of 16-bit products", source=SHEET, gt=0)
     fp8_tflops: float = number(1978.9, unit="TFLOP/s", about="Dense rate of 8-bit products", source=SHEET, gt=0)
     l2_cache_bytes: float = number(50e6, unit="bytes", about="On-chip cache", source=WHITE_PAPER, gt=0)
     multiprocessors: float = number(132, whole=True, unit="units", about="Streaming multiprocessors", source=WHITE_PAPER, ge=1)  # fmt: skip
     link_gb_per_s: float = number(450, unit="GB/s", about="Links to other GPUs, each direction", source=f"{SHEET}: 900 GB/s both", gt=0)  # fmt: skip
     die_area_mm2: float = number(814, unit="mm2", about="Logic dies of one GPU (memory dies are not counted)", source=WHITE_PAPER, ge=0)  # fmt: skip
-    idle_power_w: float = number(75, unit="W", about="Power of one GPU that waits", source=MEASURED_POWER, assumed=True, spread=(60, 130), ge=0)  # fmt: skip
-    memory_bound_power_w: float = number(400, unit="W", about="Power while memory traffic bounds it", source=MEASURED_POWER, assumed=True, spread=(250, 550), ge=0)  # fmt: skip
-    compute_bound_power_w: float = number(680, unit="W", about="Power while arithmetic bounds it", source=f"{SHEET}: at most 700 W; {MEASURED_POWER}", assumed=True, spread=(550, 700), ge=0)  # fmt: skip
+    idle_power_w: float = number(75, unit="W", about="Power of one GPU that waits", source="assumption", assumed=True, spread=(60, 130), ge=0)  # fmt: skip
+    memory_bound_power_w: float = number(400, unit="W", about="Power while memory traffic bounds it", source="assumption", assumed=True, spread=(250, 550), ge=0)  # fmt: skip
+    compute_bound_power_w: float = number(680, unit="W", about="Power while arithmetic bounds it", source="assumption", assumed=True, spread=(550, 700), ge=0)  # fmt: skip
 
 
 class GpuHardware(BoardNumbers):
@@ -76,8 +78,8 @@ class GpuHardware(BoardNumbers):
         0.576, "Reached part of the bandwidth, activations between 16-bit experts"
     )
     experts_exposed: float = _overlap(0.132, "16-bit experts")
-    experts_tiles_by_tokens: float = number(1, whole=True, unit="1", about="Tiles of 16-bit experts by tokens of the pass (1) or by the mean load (0)", source="vLLM 0.24, default of the Triton kernel", chosen=True, ge=0, le=1)  # fmt: skip
-    experts_cached_fraction: float = number(3.19, unit="1", about="Largest matrix that is read once for all tiles, in units of the cache", source=FIT, gt=0)  # fmt: skip
+    experts_tiles_by_tokens: float = number(1, whole=True, unit="1", about="Tiles of 16-bit experts by tokens of the pass (1) or by the mean load (0)", source=TILE_RULE, chosen=True, ge=0, le=1)  # fmt: skip
+    experts_cached_fraction: float = number(3.19, unit="1", about="Largest matrix that is read once for all tiles, in units of the cache; effective, may exceed 1: presumably tiles under way together share what they read", source=FIT, gt=0)  # fmt: skip
     experts_fp8_fixed_ns: float = _fixed(33870, "an 8-bit MoE layer")
     experts_fp8_bandwidth_efficiency: float = _part(0.886, "Reached part of the bandwidth, 8-bit experts")
     experts_fp8_arithmetic_efficiency: float = _part(
@@ -113,7 +115,7 @@ class GpuHardware(BoardNumbers):
     elementwise_fixed_ns: float = number(2500, unit="ns", about="Fixed cost of a norm, a rotation, a residual", source="assumption: a small kernel in a graph", assumed=True, spread=(1500, 5000), ge=0)  # fmt: skip
     elementwise_efficiency: float = number(0.8, unit="1", about="Reached part of the bandwidth, norms and residuals", source="assumption", assumed=True, spread=(0.6, 0.95), gt=0, le=1)  # fmt: skip
     pass_fixed_ns: float = number(
-        5e5, unit="ns", about="Sampling and the host's work between two passes", source="set by hand to measured times per token of two models on H100 (benchmarks/validation/gpu_end_to_end.py)", assumed=True, spread=(2e5, 5e6), ge=0)  # fmt: skip
+        5e5, unit="ns", about="Sampling and the host's work between two passes", source=BY_HAND, assumed=True, spread=(2e5, 5e6), ge=0)  # fmt: skip
     all_reduce_fixed_ns: float = number(4709, unit="ns", about="Fixed cost of a sum over GPUs", source=FIT, spread=(2000, 20_000), ge=0)  # fmt: skip
     all_reduce_efficiency: float = number(0.335, unit="1", about="Reached part of the links' bandwidth", source=FIT, spread=(0.25, 0.9), gt=0, le=1)  # fmt: skip
 

@@ -40,18 +40,18 @@ def _of(prefix: str, parts: str, *when: Condition) -> tuple[Read, ...]:
 
 
 _PRODUCTS = (
-    *reads("gpus memory_bandwidth_gb_per_s bf16_tflops multiprocessors"),
+    *reads("gpus device_memory_bandwidth_gb_per_s bf16_tflops multiprocessors"),
     *reads("fp8_tflops", NARROW),
     *_of("product", _PARTS),  # the head and the router stay in 16 bits
     *_of("product_fp8", f"{_PARTS} row_ns", NARROW),
 )
 _ATTENTION = (
-    *reads("gpus memory_bandwidth_gb_per_s bf16_tflops multiprocessors"),
+    *reads("gpus device_memory_bandwidth_gb_per_s bf16_tflops multiprocessors"),
     *_of("prefill", f"{_PARTS} block_ns", WHOLE),
     *_of("decode", f"{_PARTS} block_ns", CACHED),
 )
 _EXPERTS = (
-    *reads("gpus memory_bandwidth_gb_per_s", HAS_EXPERTS),
+    *reads("gpus device_memory_bandwidth_gb_per_s", HAS_EXPERTS),
     *reads("bf16_tflops", _width("expert", 0)),
     *reads("bf16_tflops", _width("expert", 2)),
     *reads("fp8_tflops", _width("expert", 1)),
@@ -63,7 +63,7 @@ _EXPERTS = (
     *_of("experts_fp8", _EXPERT_PARTS, _width("expert", 1)),
     *_of("experts_fp4", _EXPERT_PARTS, _width("expert", 2)),
 )
-_SMALL = reads("memory_bandwidth_gb_per_s elementwise_fixed_ns elementwise_efficiency")
+_SMALL = reads("device_memory_bandwidth_gb_per_s elementwise_fixed_ns elementwise_efficiency")
 _POWERS = reads("gpus idle_power_w memory_bound_power_w compute_bound_power_w")
 
 COMPONENTS = (
@@ -81,7 +81,7 @@ COMPONENTS = (
     ),
     ComponentSpec(
         "small", "norms and residuals", "digital", "small kernels: fewer launches help",
-        time=_SMALL, energy=reads("memory_bandwidth_gb_per_s elementwise_efficiency gpus idle_power_w memory_bound_power_w"),
+        time=_SMALL, energy=reads("device_memory_bandwidth_gb_per_s elementwise_efficiency gpus idle_power_w memory_bound_power_w"),
     ),
     ComponentSpec(
         "links", "sums over GPUs", "links", "sums over GPUs: fewer GPUs or faster links help",
@@ -94,6 +94,6 @@ COMPONENTS = (
     ComponentSpec("die", "logic dies", "digital", "logic dies", area=reads("die_area_mm2 gpus")),
 )  # fmt: skip
 READERS = (
-    Reader("memory limit", reads("memory_gb gpus")),
+    Reader("memory limit", reads("device_memory_gb gpus")),
     Reader("largest die", reads("reticle_area_mm2")),
 )

@@ -39,7 +39,7 @@ class Layers(NamedTuple):
 def device_of(hardware: Any, kind: Any) -> Device:
     """The GPU at the rate of a weight kind: 8-bit products have their own, 4-bit weights are widened to 16."""
     tflops = where(kind == 1, hardware.fp8_tflops, hardware.bf16_tflops)
-    return Device(hardware.memory_bandwidth_gb_per_s, tflops, hardware.l2_cache_bytes, hardware.multiprocessors)
+    return Device(hardware.device_memory_bandwidth_gb_per_s, tflops, hardware.l2_cache_bytes, hardware.multiprocessors)
 
 
 def _numbers(kind: Any, hardware: Any, cls: Any, prefixes: tuple[str, ...]) -> Any:
@@ -147,7 +147,7 @@ def _attention(design: Any, loads: Loads, window: Any, heads: Any, kv_heads: Any
 
 def in_one_type(design: Any, loads: Loads) -> tuple[Any, Loads]:
     """Design and loads with every number of one floating-point type."""
-    leaf = design.hardware.memory_bandwidth_gb_per_s
+    leaf = design.hardware.device_memory_bandwidth_gb_per_s
     device = arrays.on_device(leaf, loads.tokens, design.model.d_model)
     dtype = arrays.real_dtype(leaf, loads.tokens)
     return arrays.as_real(design, dtype, device=device), arrays.as_real(loads, dtype, device=device)

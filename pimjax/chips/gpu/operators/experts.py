@@ -3,11 +3,15 @@
 Two grouped products (one input matrix and its gate, then the output matrix), an activation between them and a sum over the
 experts of a token after them. Tokens of an expert are computed in tiles; a tile that is not full costs as much as a
 full one, and the weights of an expert are read if it has a token at all. Grouped kernels walk over all columns of a
-tile before the next tile of the same expert (vLLM's default for Triton: unless a pass has more than 128 tokens per
-expert), so that a matrix larger than the cache is read once per tile.
+tile before the next tile of the same expert, unless a pass has more than 128 tokens per expert, so that a matrix larger
+than the cache is read once per tile.
 
-The rule of tiles is vLLM's default for Triton (`get_default_config` of fused_moe.py, version 0.24) or, for
-libraries that choose by load, the power of two above the mean load.
+Both that limit and the rule of tiles of the Triton kernel are as vLLM's default configuration is described publicly; not
+checked against a version. For libraries that choose by load the tile is assumed to be the power of two above the mean load.
+
+The cache that decides what is read again is an effective one: `cached_fraction` times the data sheet's. The fit puts it above
+1 (3.2 on an H100). We read that as tiles that are under way together and share the part of the matrix that they read, so
+that a matrix of several caches' size still comes from memory once; it is not a measured size of anything.
 """
 
 from __future__ import annotations
@@ -29,10 +33,10 @@ class ExpertNumbers(NamedTuple):
     bandwidth_efficiency: Any  # of weight traffic, reached fraction of the data sheet's bandwidth
     arithmetic_efficiency: Any  # in tiles of 128 rows
     tile_exponent: Any  # efficiency ~ (rows / 128) to this power
-    cached_fraction: Any  # size of a matrix that is still read once for all tiles, in units of the cache
+    cached_fraction: Any  # size of a matrix that is still read once for all tiles, in units of the cache; may exceed 1
     activation_efficiency: Any  # of activation traffic
     exposed: Any
-    tiles_by_tokens: Any  # 1: vLLM's rule for Triton; 0: by the mean load
+    tiles_by_tokens: Any  # 1: by the tokens of the pass (Triton in vLLM); 0: by the mean load
 
 
 class ExpertWork(NamedTuple):
