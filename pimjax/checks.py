@@ -243,7 +243,8 @@ def numbers(
     """
     allowed = (dims,) if isinstance(dims, int) else dims
     kind = np.integer if integer else np.number
-    size = "" if allowed is None else f" with {' or '.join(map(str, allowed))} axes" if allowed != (0,) else ""
+    noun = "axis" if allowed == (1,) else "axes"
+    size = "" if allowed is None else f" with {' or '.join(map(str, allowed))} {noun}" if allowed != (0,) else ""
     noun = f"{'whole' if integer else 'real'} {'number' if allowed == (0,) else 'numbers'}"
     article = "one " if allowed == (0,) else ""
     bounds = f" {'above' if above else 'of at least'} {least:g}" if least > -np.inf else ""

@@ -91,7 +91,7 @@ class Crossbar:
                 raise NumericsError(f"Crossbar has no setting {name!r}; it has {', '.join(sorted(known))}")
         for name, most in _SHAPES.items():
             if name in settings:
-                checks.require(NumericsError, name, settings[name], checks.whole(name != "wire_sweeps", most))
+                checks.require(NumericsError, name, settings[name], checks.whole(int(name != "wire_sweeps"), most))
         if isinstance(settings.get("device"), str):
             if settings["device"] not in DEVICE_PRESETS:
                 raise NumericsError(f"device is {settings['device']!r}; the presets are {', '.join(DEVICE_PRESETS)}")
