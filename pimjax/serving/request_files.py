@@ -1,10 +1,10 @@
 """Files of requests: Azure's CSV, and JSON Lines as vLLM's benchmarks and Mooncake's traces write them. Host.
 
-| format | a line | time |
-|---|---|---|
-| `azure` | `TIMESTAMP,ContextTokens,GeneratedTokens` after a header of these names | date and time of day |
-| `vllm` | `{"arrival_time": 12.5, "input_toks": 80, "output_toks": 12}` | seconds |
-| `mooncake` | `{"timestamp": 27482, "input_length": 6955, "output_length": 52}` | milliseconds |
+A line of each format, and the unit of its time:
+
+- `azure`: `TIMESTAMP,ContextTokens,GeneratedTokens` after a header of these names; date and time of day
+- `vllm`: `{"arrival_time": 12.5, "input_toks": 80, "output_toks": 12}`; seconds
+- `mooncake`: `{"timestamp": 27482, "input_length": 6955, "output_length": 52}`; milliseconds
 
 Other names that the same programs use are understood (:data:`KEYS`); other keys are ignored (`hash_ids`: prefix caching
 is not simulated). Lines may come in any order; arrivals count from the first one.
