@@ -41,6 +41,13 @@ def small(**more: Any) -> pimjax.Config:
     return pimjax.load_config("h100", {**SMALL, **{key.replace("__", "."): value for key, value in more.items()}})
 
 
+@pytest.mark.parametrize("fidelity", ["closed", "event"])
+@pytest.mark.parametrize(("generated", "tokens"), [(1, 2 * 9), (4, 2 * 4)])
+def test_throughput_counts_emitted_tokens_and_of_prompts_alone_their_own(generated, tokens, fidelity) -> None:
+    found = pimjax.estimate(small(workload__generated_tokens=generated, workload__batch_size=2), fidelity=fidelity)
+    assert found.tokens_per_s == pytest.approx(tokens / found.latency_ns * 1e9)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_sums_are_the_operators_in_sequence(data) -> None:

@@ -101,7 +101,7 @@ class GpuChip(Chip):
         return self._costs(design, loads, simulate(config, design, loads), operators(design, loads), capacity)
 
     def _costs(self, design: Any, loads: Any, busy: Any, layers: Any, capacity: Capacity) -> RunCost:
-        from pimjax.chips.gpu.cost import energy_nj, flops_of, peak_bytes, status_of
+        from pimjax.chips.gpu.cost import energy_nj, flops_of, peak_bytes, status_of, tokens_of
 
         hardware, model = design.hardware, design.model
         times = {name: time.total for name, time in busy.items()}
@@ -121,7 +121,7 @@ class GpuChip(Chip):
                 "attention": runs * model.num_layers,
             },
             flops=flops,
-            tokens=(loads.sequences * loads.runs).sum(),
+            tokens=tokens_of(design, loads),
             capacity=capacity,
             peak_memory_bytes=peak_bytes(design, loads),
             moe_latency_ns=times["experts"],

@@ -82,6 +82,12 @@ def flops_of(design: Any, loads: Loads) -> tuple[Any, Any]:
     return whole + of_experts, of_experts
 
 
+def tokens_of(design: Any, loads: Loads) -> Any:
+    """Tokens that the run emits, or processes where it only reads prompts."""
+    emitted, processed = (loads.sequences * loads.runs).sum(), (loads.tokens * loads.runs).sum()
+    return where(design.workload.generated_tokens > 1, emitted, processed)
+
+
 def status_of(design: Any, loads: Loads, latency: Any) -> Any:
     """Bits of :mod:`pimjax.status`."""
     hardware = design.hardware
