@@ -46,7 +46,14 @@ _DRIVES: dict[str, dict[str, float]] = {
         "attention_unit_area_mm2": 0.5,
     },
     "link_speed": {"link_latency_ns_per_256": -1, "link_energy_nj_per_256": 2},
-    "dram_speed": {"memory_bandwidth_gb_per_s": 1, "memory_energy_pj_per_bit": 0.5, "memory_idle_w": 0.5},
+    "dram_speed": {  # power of a transfer rises with speed ** 1.5, so that of a bit with ** 0.5
+        "memory_bandwidth_gb_per_s": 1,
+        "memory_energy_pj_per_bit": 0.5,
+        "memory_idle_w": 0.5,
+        "dram_bandwidth_gb_per_s": 1,
+        "dram_active_power_w": 1.5,
+        "dram_idle_power_w": 0.5,
+    },
     "relu_speed": {"relu_latency_ns": -1, "relu_energy_nj_per_256": 2},
     "gating": {"unit_power_w": -1, "digital_unit_area_mm2": 0.1, "attention_unit_area_mm2": 0.1},
 }

@@ -36,7 +36,7 @@ def base_ms() -> float:
 
     def milliseconds(steps: int) -> float:
         lengths = {"workload.prompt_tokens": 128, "workload.generated_tokens": steps, "workload.kv_cache": True}
-        config = load_config("gpt_oss_20b", {**lengths, "hardware.dram_bandwidth_gb_per_s": BANDWIDTH})
+        config = load_config("gpt_oss_20b", {**lengths, "memory.bandwidth_gb_per_s": BANDWIDTH})
         return float(estimate(config, fidelity="closed").latency_ns) * 1e-6
 
     return (milliseconds(64) - milliseconds(32)) / 32
