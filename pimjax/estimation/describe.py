@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pimjax.chips.ledger import every_read
 from pimjax.config.config import Config
 from pimjax.registry import CHIPS
 
@@ -11,7 +12,7 @@ from pimjax.registry import CHIPS
 def what_ran(
     config: Config, *, trace: str | None = None, request: int = 0, tokens: Sequence[int] = ()
 ) -> dict[str, str]:
-    """Short sentences by topic: `run`, `model`, and of a model with experts `plan`, `routing`.
+    """Short sentences by topic: `run`, `model`, and of a model with experts `routing` and, where the chip reads it, `plan`.
 
     Args:
         config: with its prompt length filled in.
@@ -41,9 +42,11 @@ def what_ran(
     if not model.num_experts:
         return {**found, "model": f"{layers}, dense"}
     found["model"] = f"{layers}, {model.num_experts:,} experts, top {model.top_k:,}, {model.routing.replace('_', ' ')}"
-    grouping = "own map" if plan.group_of_expert is not None else plan.grouping
-    found["plan"] = f"groups of {plan.group_size:,} ({grouping}), {plan.policy}"
-    if not CHIPS[config.chip_model].takes_routing:
+    chip = CHIPS[config.chip_model]
+    if any(read.key in ("plan.group_size", "plan.policy") for _, read, _ in every_read(chip)):
+        grouping = "own map" if plan.group_of_expert is not None else plan.grouping
+        found["plan"] = f"groups of {plan.group_size:,} ({grouping}), {plan.policy}"
+    if not chip.takes_routing:
         found["routing"] = "the chip model's own; it takes no trace"
     else:
         shown = trace or f"{workload.trace.kind} (workload.trace)"
