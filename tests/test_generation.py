@@ -27,7 +27,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def cases():
-    config = load_config("paper_multiplexed", SMALL)
+    config = load_config("paper_crossbars", SMALL)  # one slow channel: there is something to wait for
     return estimate_generation(config, batch_sizes=(1, 3), group_sizes=(2, 4), gpus=("h100_sxm",), pieces=5)
 
 
@@ -58,7 +58,7 @@ def test_the_event_engine_agrees(cases):
             continue
         held = case.caches.split("+")
         config = load_config(
-            "paper_multiplexed",
+            "paper_crossbars",
             SMALL | {"workload.kv_cache": "kv" in held, "workload.go_cache": "full" if "go" in held else "none"},
         )
         config, requests = resolve(config, None)

@@ -175,7 +175,7 @@ def test_every_declared_number_acts_somewhere(chip: str) -> None:
         ("paper_multiplexed", {"hardware.comm_factor": 2}, "chip_model: reference reads it"),
         ("paper_multiplexed", {"hardware.tiers": 2}, "chip_model: reference reads it"),
         ("paper_multiplexed", {"hardware.attention_fit_linear": 1}, "set plan.attention: fit"),
-        ("paper_multiplexed", {"hardware.memory_idle_w": 1}, "set workload.kv_cache: true"),
+        ("paper_crossbars", {"hardware.memory_idle_w": 1}, "set workload.kv_cache: true"),
         ("paper_multiplexed", {"numerics.weight_bits": 6}, "set numerics.weight_encoding: sliced"),
         ("paper_multiplexed", {"numerics.stuck_fraction": 0.1}, "accuracy"),
         ("paper_multiplexed", {"plan.grouping": "balanced", "plan.group_size": 1}, "set plan.group_size: 2 or more"),

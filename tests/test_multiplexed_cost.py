@@ -28,10 +28,12 @@ def golden(golden_folder):
 
 
 def run(plan=None, hardware=None, model=None, workload=None, trace=None, **options):
+    authors = {"dram_overlap": "none", "memory_idle": "cached"}
     content = {
+        "memory": "lpddr4",
         "model": model or {},
         "hardware": hardware or {},
-        "plan": {"policy": "compact", "group_of_expert": GROUPS[2], **(plan or {})},
+        "plan": {"policy": "compact", "group_of_expert": GROUPS[2], **authors, **(plan or {})},
         "workload": workload or {},
     }
     trace = trace or RoutingTrace.from_expert_ids(np.arange(32).reshape(8, 4) % 16, 16)

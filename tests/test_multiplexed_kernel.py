@@ -47,9 +47,15 @@ def evaluate(config, trace, fidelity, changes=None):
 def configuration(*, tokens=None, hardware=None, plan=None, model=None, workload=None):
     return load_config(
         {
+            "memory": "lpddr4",
             "model": {"num_experts": 8, **(model or {})},
             "hardware": hardware or {},
-            "plan": {"policy": "compact", "group_of_expert": [0, 0, 1, 1, 2, 2, 3, 3], **(plan or {})},
+            "plan": {
+                "policy": "compact",
+                "group_of_expert": [0, 0, 1, 1, 2, 2, 3, 3],
+                "dram_overlap": "none",
+                **(plan or {}),
+            },
             "workload": {"prompt_tokens": tokens, **(workload or {})},
         }
     )

@@ -12,41 +12,45 @@ from typing import Any
 
 from pimjax.config.base import Section, number
 
-#: What `memory` is where nothing is said.
-DEFAULT_MEMORY = "lpddr4"
-_AUTHORS = "authors' simulator of arXiv 2602.10254, accelerator constants"
-_JEDEC = "JEDEC JESD209-4: up to 16 Gb per x16 channel"
+#: What `memory` is where nothing is said: one stack, sized to a chip of some thousand mm2.
+DEFAULT_MEMORY = "hbm3"
+_NONE = "assumption without a published source"
 
 #: Arguments of every number; the defaults are those of DEFAULT_MEMORY.
 _NUMBERS: dict[str, tuple[float, dict[str, Any]]] = {
     "energy_pj_per_bit": (
-        0.2467 / 5.332 * 125,
-        {"unit": "pJ/bit", "about": "Energy of a bit read or written", "source": f"{_AUTHORS}: 0.2467 W / 5.332 GB/s", "ge": 0},
+        5,
+        {"unit": "pJ/bit", "about": "Energy of a bit read or written", "spread": (3.5, 8), "assumed": True, "ge": 0,
+         "source": "assumption with the interface; HBM2 3.9, HBM3E 7 to 9 by a weak source"},
     ),
     "bandwidth_gb_per_s": (
-        5.332,
-        {"unit": "GB/s", "about": "Bandwidth of one channel or stack", "source": _AUTHORS, "gt": 0},
+        819,
+        {"unit": "GB/s", "about": "Bandwidth of one channel or stack", "source": "JEDEC JESD238: 1,024 bit x 6.4 Gb/s", "gt": 0},
     ),
     "channels": (
         1,
-        {"unit": "channels", "about": "Channels or stacks; transfers are striped over them", "source": _AUTHORS, "gt": 0,
+        {"unit": "channels", "about": "Channels or stacks; transfers are striped over them", "source": "one stack", "gt": 0,
          "chosen": True, "whole": True},
     ),
     "capacity_gb": (
-        2,
-        {"unit": "GB", "about": "Capacity of one channel or stack", "source": _JEDEC, "gt": 0, "chosen": True},
+        16,
+        {"unit": "GB", "about": "Capacity of one channel or stack", "source": "JEDEC JESD238: eight dies of 16 Gb", "gt": 0,
+         "chosen": True},
     ),
     "idle_w": (
-        0.1297,
-        {"unit": "W", "about": "Power of one channel or stack that is drawn whatever it does", "source": _AUTHORS, "ge": 0},
+        1.5,
+        {"unit": "W", "about": "Power of one channel or stack that is drawn whatever it does", "source": _NONE,
+         "spread": (0.5, 3), "assumed": True, "ge": 0},
     ),
     "latency_ns": (
-        0,
-        {"unit": "ns", "about": "First access, where nothing could be asked for ahead", "source": f"{_AUTHORS}: none", "ge": 0},
+        100,
+        {"unit": "ns", "about": "First access, where nothing could be asked for ahead",
+         "source": f"{_NONE}; row cycle and controller", "spread": (60, 150), "assumed": True, "ge": 0},
     ),
     "phy_area_mm2": (
-        0,
-        {"unit": "mm2", "about": "Interface of one channel or stack on the die; sram: the array", "source": f"{_AUTHORS}: none", "ge": 0},
+        12,
+        {"unit": "mm2", "about": "Interface of one channel or stack on the die; sram: the array", "source": _NONE,
+         "spread": (8, 20), "assumed": True, "ge": 0},
     ),
 }  # fmt: skip
 

@@ -58,12 +58,12 @@ class PlanConfig(Section):
     attention: Literal["linear", "fit"] = option("linear", about="Latency and energy law of attention")
     embedding: Literal["lookup", "crossbar"] = option("lookup", about="Token embedding from the memory or on crossbars")
     dram_overlap: Literal["none", "prefetch", "stream"] = option(
-        "none",
+        "stream",
         about="Cached keys and values are read before attention, ahead of it (prefetch), or while it runs (stream; a "
         "prompt's embeddings are then there before it)",
     )
     memory_idle: Literal["always", "cached"] = option(
-        "cached",
+        "always",
         about="When the memory draws its idle power: always, or only while a cache lives there as the authors count",
     )
     energy_scale_with_sharing: bool = option(

@@ -117,6 +117,8 @@ def reference_config(**inputs: Any) -> Config:
             "attention": "fit",
             "embedding": "crossbar",
             "whole_ns": True,
+            "dram_overlap": "none",
+            "memory_idle": "cached",
         },
     }
     overrides = {dotted: values[name] for name, dotted in _KEYS.items()}
