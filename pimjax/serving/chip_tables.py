@@ -1,7 +1,8 @@
 """`StepGrid`: a chip's steps sampled on a grid, and the step table made of them: for one chip, many, or a gradient.
 
-- *Decode*: batches of 1, 2, 4, ... sequences at a few contexts, and at a middle context several batches of real tokens.
-  Their mean is the curve; how they differ gives the slopes over the longest queue and over the distinct experts, by
+- *Decode*: batches of 1, 2, 3, ..., 8, 16, 32, ... sequences (time is a staircase in rounds of a chip's units, whose steps
+  are highest for few sequences) at a few contexts, and at a middle context several batches of real tokens. Their mean is
+  the curve; how they differ gives the slopes over the longest queue and over the distinct experts, by
   least squares over all sizes together.
 - *Prefill*: prompts of 1, 16, 32, ... tokens; in between, and beyond the longest sampled one, the parabola through three
   neighbours (attention grows with the square of the length).
@@ -45,7 +46,7 @@ class StepGrid:
     >>> import pimjax
     >>> grid = StepGrid(ChipSteps(pimjax.load_config("paper_multiplexed"), longest_context=64), max_num_seqs=4)
     >>> grid.table().decode.shape[:2]
-    (2, 3)
+    (2, 4)
     """
 
     @checks.checked(
@@ -58,7 +59,7 @@ class StepGrid:
     def __init__(self, steps: ChipSteps, *, max_num_seqs: int = 128, samples: int = 6, seed: int = 0) -> None:
         self.steps = steps
         longest, draw = steps.longest_context, np.random.default_rng(seed)
-        self.sizes = _doubling(1, int(max_num_seqs))
+        self.sizes = _sizes(int(max_num_seqs))
         self.contexts = self._contexts(longest - 1)  # a step adds a token to what is cached
         middle = int(self.contexts[len(self.contexts) // 2])
         sampled = min(longest, SAMPLED_PROMPT)
@@ -190,6 +191,15 @@ class StepGrid:
         inverse = np.linalg.pinv(features.reshape(-1, 2), rcond=1e-9)  # [2, N S]
         found = residual.reshape(2, -1) @ inverse.T
         return found[:, 0], found[:, 1]
+
+
+def _sizes(most: int) -> HostArray:
+    """Every size to 8, then twice as many each time.
+
+    >>> _sizes(40).tolist()
+    [1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 40]
+    """
+    return np.union1d(np.arange(1, min(8, most) + 1), _doubling(min(8, most), most))
 
 
 def _doubling(first: int, last: int) -> HostArray:
