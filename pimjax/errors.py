@@ -118,6 +118,10 @@ class NumericsError(PimjaxError):
     """Crossbar numerics were given values, shapes or bits out of range."""
 
 
+class CheckpointError(PimjaxError):
+    """A checkpoint folder, one of its files, or the text to evaluate it on is not acceptable."""
+
+
 class CapacityError(PimjaxError):
     """A problem is larger than an engine or a padded array accepts."""
 

@@ -245,6 +245,8 @@ CALLS: dict[str, tuple[dict, dict]] = {
     "JOBS.connect": ({"producers": 0, "consumers": 1}, {"producers": ["a", 1.5, -1, 9, None, THING], "consumers": ["a", 1.5, -1, 9, {}, [[0], [0, 1]]]}),
     # language models
     "nn.LanguageModelConfig": ({}, {"vocabulary": WHOLES, "d_model": [*WHOLES, 3], "num_layers": WHOLES, "top_k": [*WHOLES, 99], "router": WORDS, "activation": WORDS}),
+    "nn.load_checkpoint": ({}, {"folder": [None, *PATHS, "missing", "README.md"]}),
+    "nn.open_checkpoint": ({}, {"folder": [None, *PATHS, "missing", "README.md"]}),
     "nn.load_parameters": ({}, {"path": [None, *PATHS, "missing.npz"]}),
     "nn.decoder_prefill": ({"parameters": PARAMETERS, "tokens": [1, 2], "config": MODEL, "num_tokens": 2, "max_tokens": 4},
         {"parameters": [*OBJECTS, {"embedding": np.zeros(3)}, PARAMETERS | {"embedding": np.zeros((3, 3))}], "tokens": [None, "a", [1.5], [-1], [9], [[1]], [], THING], "config": OBJECTS, "num_tokens": [0, -1, 1.5, "a", None, [1]], "max_tokens": WHOLES,

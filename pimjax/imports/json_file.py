@@ -6,47 +6,52 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pimjax.errors import ConfigError
+from pimjax.errors import ConfigError, PimjaxError
 
 #: the largest known file of this kind has under 1 MB; a tokenizer or weights given by mistake have more
 MAX_BYTES = 16_000_000
 FILE_NAME = "config.json"
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(
+    path: Path, *, most: int = MAX_BYTES, what: str = "a config.json", error: type[PimjaxError] = ConfigError
+) -> dict[str, Any]:
     """Read a file with one JSON object.
 
     Args:
         path: the file, or the folder of a checkpoint that holds a config.json.
+        most: bytes that the file may have.
+        what: what the file is, for the sentence.
+        error: class of the error.
 
     Raises:
-        ConfigError: missing, no plain file, larger than `MAX_BYTES`, not UTF-8, not JSON, NaN or infinity in it,
-            nested too deeply, or not an object.
+        error: missing, no plain file, larger than `most`, not UTF-8, not JSON, NaN or infinity in it, nested too
+            deeply, or not an object.
     """
     try:
         path = path / FILE_NAME if path.is_dir() else path
         if not path.is_file():
-            raise ConfigError(f"{path}: is not a file; give a config.json or the folder of a checkpoint")
+            raise error(f"{path}: is not a file; give {what} or the folder of a checkpoint")
         size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ConfigError(f"{path}: is {size:,} bytes; a config.json may have at most {MAX_BYTES:,}")
+        if size > most:
+            raise error(f"{path}: is {size:,} bytes; {what} may have at most {most:,}")
         with path.open("rb") as stream:  # a file that grows, or a device that says it is empty, ends here too
-            content = stream.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        if isinstance(error, ConfigError):
+            content = stream.read(most + 1)
+    except (OSError, ValueError) as problem:
+        if isinstance(problem, PimjaxError):
             raise
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError(f"{str(path)[:200]!r} cannot be read ({reason}); give the path of a config.json") from None
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: is larger than {MAX_BYTES:,} bytes, which a config.json may have at most")
+        reason = problem.strerror if isinstance(problem, OSError) else str(problem)
+        raise error(f"{str(path)[:200]!r} cannot be read ({reason}); give the path of {what}") from None
+    if len(content) > most:
+        raise error(f"{path}: is larger than {most:,} bytes, which {what} may have at most")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not UTF-8 text; give the config.json of a model") from None
-    return parse_json(text, str(path))
+        raise error(f"{path}: is not UTF-8 text; give {what}") from None
+    return parse_json(text, str(path), error=error)
 
 
-def parse_json(text: str, where: str = "<text>") -> dict[str, Any]:
+def parse_json(text: str, where: str = "<text>", *, error: type[PimjaxError] = ConfigError) -> dict[str, Any]:
     """One JSON object as a dictionary (see :func:`read_json`).
 
     >>> parse_json('{"hidden_size": 8}')
@@ -54,18 +59,18 @@ def parse_json(text: str, where: str = "<text>") -> dict[str, Any]:
     """
 
     def refuse(constant: str) -> NoReturn:
-        raise ConfigError(f"{where}: has the number {constant}; every number must be finite")
+        raise error(f"{where}: has the number {constant}; every number must be finite")
 
     try:
         data = json.loads(text, parse_constant=refuse)
-    except ConfigError:
+    except PimjaxError:
         raise
     except RecursionError:
-        raise ConfigError(f"{where}: is nested too deeply to be the config.json of a model") from None
-    except ValueError as error:  # JSONDecodeError, or a whole number of thousands of digits
-        position = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else "a number has too many digits"
-        raise ConfigError(f"{where}{position}: is not valid JSON ({reason})") from None
+        raise error(f"{where}: is nested too deeply to describe a model") from None
+    except ValueError as problem:  # JSONDecodeError, or a whole number of thousands of digits
+        position = f", line {problem.lineno}" if isinstance(problem, json.JSONDecodeError) else ""
+        reason = problem.msg if isinstance(problem, json.JSONDecodeError) else "a number has too many digits"
+        raise error(f"{where}{position}: is not valid JSON ({reason})") from None
     if not isinstance(data, dict):
-        raise ConfigError(f"{where}: must be a JSON object of keys and values, but it is a {type(data).__name__}")
+        raise error(f"{where}: must be a JSON object of keys and values, but it is a {type(data).__name__}")
     return data

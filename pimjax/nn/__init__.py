@@ -7,6 +7,8 @@ from typing import Any
 
 #: public name -> module that defines it
 _HOME = {
+    "load_checkpoint": "pimjax.nn.checkpoint.load",
+    "open_checkpoint": "pimjax.nn.checkpoint.load",
     "LanguageModelConfig": "pimjax.nn.language_model",
     "load_parameters": "pimjax.nn.language_model",
     "decode": "pimjax.nn.cached_decoder",

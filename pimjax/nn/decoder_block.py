@@ -20,11 +20,15 @@ Parameters = Mapping[str, Array]
 
 
 class Site(NamedTuple):
-    """Which matrix is being multiplied: `name`, `layer` (-1 for the output head), `expert` (traced int, or None)."""
+    """Which matrix is being multiplied: `name`, `layer` (-1 for the output head), `expert` (traced int, or None).
+
+    `tokens`: int [T], the numbers of the tokens that the inputs belong to; None: whoever multiplies knows them.
+    """
 
     name: str
     layer: int
     expert: Array | None = None
+    tokens: Array | None = None
 
 
 #: ``(weights [out, in], inputs [..., in], site) -> [..., out]``; experts call it under ``jax.vmap`` over ``E``.

@@ -1,0 +1,1 @@
+"""The decoders of public Mixture-of-Experts models as pure functions over the weights of one layer, and a Flax module."""
