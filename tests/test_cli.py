@@ -105,10 +105,16 @@ def test_reproduction_files(tmp_path) -> None:
         "multiplexed": 2.0,
         "meaning": "",
         "terms": {},
+        "ablation": [{"assumption": "other", "preset": "chip", "set": {"a.b": 1}, "value": 1.5}],
     }
     known = {**line, "name": "known", "reference": value}
     written = write_results({"lines": [line, known], "claims": [claim]}, tmp_path / "out")
-    assert [path.name for path in written] == ["lines.csv", "claims.csv", "results.json", "reproduction.png"]
+    assert [path.name for path in written] == [
+        *("lines.csv", "claims.csv", "ablations.csv", "results.json", "reproduction.png")
+    ]
+    assert (tmp_path / "out" / "ablations.csv").read_text().splitlines()[1] == (
+        'area_efficiency,other,chip,"{""a.b"": 1}",value,1.5'
+    )
     assert (tmp_path / "out" / "lines.csv").read_text().splitlines()[1].startswith("--x,run,1.0,2.0")
     assert written[-1].stat().st_size > 10_000
 

@@ -10,6 +10,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from pimjax.reproduction.claims import claim_rows
+
 #: Okabe-Ito colours: told apart by colour-blind readers too.
 COLOURS = {"authors": "#000000", "event": "#0072B2", "fluid": "#E69F00", "closed": "#009E73", "multiplexed": "#CC79A7"}
 
@@ -64,17 +66,22 @@ def _runs(axes: Any, lines: list[dict[str, Any]]) -> None:
 
 
 def _claims(axes: Any, claims: list[dict[str, Any]]) -> None:
-    bars = (
-        ("published", "authors", "published"),
-        ("authors_method", "event", "authors' method"),
-        ("multiplexed", "multiplexed", "multiplexed chip"),
-    )
-    for offset, (key, colour, label) in enumerate(bars):
-        places = [index + (offset - 1) * 0.26 for index in range(len(claims))]
-        drawn = axes.barh(places, [claim[key] for claim in claims], height=0.24, color=COLOURS[colour], label=label)
+    rows = claim_rows(claims)
+    bars = ((1, "authors", "published"), (2, "event", "authors' method"), (3, "multiplexed", "multiplexed chip"))
+    for offset, (column, colour, label) in enumerate(bars):
+        known = [
+            (index + (offset - 1) * 0.26, row[column]) for index, row in enumerate(rows) if row[column] is not None
+        ]
+        drawn = axes.barh(*zip(*known, strict=True), height=0.24, color=COLOURS[colour], label=label)
         axes.bar_label(drawn, fmt="%.3g", padding=2)
-    axes.set_yticks(range(len(claims)), [claim["name"].replace("_", "\n", 1).replace("_", " ") for claim in claims])
+    axes.set_yticks(range(len(rows)), [_label(row[0]) for row in rows])
     axes.invert_yaxis()
     axes.margins(x=0.15)
     axes.set_title("The paper's claims", loc="left", fontweight="bold")
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3)
+
+
+def _label(name: str) -> str:
+    """A claim's name in lines that fit beside the axis."""
+    head, unit, tail = name.partition("_gops_per_w_per_mm2_of_")
+    return f"{head}: GOPS/W\nper mm2 of {tail}" if unit else name.replace("_", "\n", 1).replace("_", " ")

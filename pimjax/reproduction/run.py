@@ -13,7 +13,8 @@ import numpy as np
 from pimjax.chips import CHIPS, COMPONENTS, EventOptions
 from pimjax.compiling import quick_compilation
 from pimjax.config.build import build, capacity_of
-from pimjax.reproduction.claims import claims, multiplexed_runs
+from pimjax.reproduction.chip_runs import multiplexed_runs
+from pimjax.reproduction.claims import claims
 from pimjax.reproduction.lines import PublishedLine, published, published_lines
 
 Progress = Callable[[str], None]
@@ -38,7 +39,7 @@ def reproduce(*, with_claims: bool = True, progress: Progress = lambda text: Non
         rows = _recompute(published_lines(), progress)
         if chips is None:
             return {"lines": rows, "claims": []}
-        progress("claims: the multiplexed chip, exactly")
+        progress("claims: the multiplexed chip, and which assumption carries each")
         return {"lines": rows, "claims": claims(rows, chips.result())}
 
 
@@ -77,6 +78,7 @@ def fast_costs(lines: list[PublishedLine], fidelity: str) -> dict[str, np.ndarra
             "latency_ns": np.asarray(cost.latency_ns),
             "energy_nj": np.asarray(cost.component_energy_nj).sum(-1),
             "flops": np.asarray(cost.flops),
+            "area_mm2": np.asarray(cost.component_area_mm2).sum(-1),
         }
 
 
@@ -90,6 +92,7 @@ def exact_costs(line: PublishedLine, cache: dict[Any, Any]) -> dict[str, Any]:
         "latency_ns": float(cost.latency_ns),
         "energy_nj": float(np.sum(cost.component_energy_nj)),
         "flops": float(cost.flops),
+        "area_mm2": float(np.sum(cost.component_area_mm2)),
         "critical_ns": {name: value for name, value in critical.items() if value},
     }
 
