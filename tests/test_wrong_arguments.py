@@ -88,6 +88,13 @@ REQUESTS = serving.make_requests([0.0, 5.0], 4, 2)
 STEP_TABLE = serving.make_step_table(tokens=[10.0])
 SERVED = serving.simulate(REQUESTS, serving.Server(), STEP_TABLE, compiled=False)
 SERVE = {"requests": REQUESTS, "server": serving.Server(), "table": STEP_TABLE}
+SOUGHT = {
+    "grid": lambda: sampled(),
+    "requests": REQUESTS,
+    "server": serving.Server(),
+    "ttft_slo_ns": 1e9,
+    "tpot_slo_ns": 1e9,
+}
 PARTS = {
     "bits": NUMBERS,
     "node_nm": [*NUMBERS, 0],
@@ -154,14 +161,18 @@ CALLS: dict[str, tuple[dict, dict]] = {
     "serving.simulate_batch": (SERVE, {"requests": [None, 3, "a", {}, [], [3], [REQUESTS, serving.make_requests([0.0], 1, 1)]], "server": OBJECTS, "table": OBJECTS, "loads": [3, "a"], "engine": [None, *WORDS], "threads": [0, "a", 1.5]}),
     "serving.simulate_exactly": ({"requests": REQUESTS, "server": serving.Server(), "cost": serving.TableSteps(STEP_TABLE)}, {"requests": OBJECTS, "server": OBJECTS, "cost": OBJECTS}),
     "serving.request_times": ({"run": SERVED}, {"run": OBJECTS}),
-    "serving.summary": ({"run": SERVED}, {"run": OBJECTS, "ttft_slo_ns": [0, -1.0, "a", np.nan, [1.0]], "tpot_slo_ns": [0, "a"]}),
+    "serving.summary": ({"run": SERVED}, {"run": OBJECTS, "ttft_slo_ns": [0, -1.0, "a", np.nan, [1.0]], "tpot_slo_ns": [0, "a"], "idle_power_w": [-1, "a", None, np.nan], "area_mm2": [0, "a", np.inf]}),
     "serving.timeline": ({"run": SERVED}, {"run": OBJECTS, "points": WHOLES}),
     "serving.slo_capacity": ({**SERVE, "ttft_slo_ns": 1e9, "tpot_slo_ns": 1e9},
         {"requests": [*OBJECTS, serving.make_requests([0.0], 1, 1)], "server": OBJECTS, "table": OBJECTS, "ttft_slo_ns": [0, "a", None, np.nan], "tpot_slo_ns": [0, -1], "quantile": [-0.1, 1.5, "a"], "low_per_s": [0, "a", 1e6], "high_per_s": [0, 1e-3], "rounds": WHOLES[:5], "points": [1, *WHOLES[:5]], "engine": WORDS, "loads": [3]}),
-    "serving.ChipSteps": ({"config": CONFIG, "longest_context": 16}, {"config": OBJECTS, "trace": [3, "a", {}, THING], "longest_context": [1, *WHOLES[:8]]}),
+    "serving.ChipSteps": ({"config": CONFIG, "longest_context": 16}, {"config": OBJECTS, "trace": [3, "a", {}, THING], "longest_context": [1, *WHOLES[:8]], "mixed_attention": [-1, "a", None, np.nan, 1e3], "components": [3, "a", [], [3], ["no such"], ["attention"]]}),
     "serving.StepGrid": ({"steps": sampled, "max_num_seqs": 2}, {"steps": OBJECTS, "max_num_seqs": WHOLES[:8], "samples": [1, *WHOLES[:5]], "seed": SEEDS}),
     "serving.serving_gradients": ({"grid": sampled, "requests": REQUESTS, "server": serving.Server(), "keys": ["mvm_latency_ns"]},
         {"grid": OBJECTS, "requests": OBJECTS, "server": [*OBJECTS, serving.Server(ranks=2)], "keys": [3, "a", [], [3], ["no such"], ["out_links"]], "routed": FLAGS}),
+    "serving.serving_sweep": ({**SOUGHT, "hardware": {"mvm_latency_ns": [130.0]}},
+        {"grid": OBJECTS, "requests": OBJECTS, "server": OBJECTS, "hardware": [*OBJECTS, {"no such": [1.0]}, {"mvm_latency_ns": ["a"]}], "ttft_slo_ns": [0, "a", None], "tpot_slo_ns": [-1, np.nan], "routed": FLAGS}),
+    "serving.tune_serving": ({**SOUGHT, "bounds": {"mvm_latency_ns": (60.0, 240.0)}, "rounds": 1, "chips": 4},
+        {"grid": OBJECTS, "requests": OBJECTS, "server": OBJECTS, "bounds": [*OBJECTS, {"no such": (1.0, 2.0)}, {3: (1.0, 2.0)}, {"mvm_latency_ns": ("a", 2.0)}, {"mvm_latency_ns": (2.0, 1.0)}], "objective": [None, *WORDS], "rounds": WHOLES[:5], "chips": [1, *WHOLES[:5]], "seed": SEEDS, "ttft_slo_ns": [0], "tpot_slo_ns": ["a"], "routed": FLAGS}),
     # caches
     "cache.capacity_law": ({"num_experts": 2, "top_k": 1, "max_tokens": 8},
         {"num_experts": WHOLES, "top_k": [*WHOLES, 3], "max_tokens": WHOLES, "prompt_tokens": [*WHOLES, 9], "rule": WORDS}),

@@ -64,6 +64,9 @@ class Chip:
         takes_routing: whether its fast fidelities depend on a trace; then `inputs` is called with the requests.
         event_options: fields of :class:`EventOptions` that it knows.
         input_fields: hardware numbers that `inputs` depends on.
+        sequence_components: where all tokens of a serving step share one pass (weights are read once for prompts and new
+            tokens together): the components that work on each sequence by itself. None: the chip takes prompts and new
+            tokens one after the other. Only for chips whose latency is the sum of their components' busy times.
         plain_layers_only: whether it knows attention of one kind of head, full or windowed, with two norms in each
             layer, and no more (see :mod:`pimjax.config.uncosted`); models with anything else are refused.
     """
@@ -77,6 +80,7 @@ class Chip:
     takes_routing: ClassVar[bool] = False
     event_options: ClassVar[frozenset[str]] = frozenset()
     input_fields: ClassVar[tuple[str, ...]] = ()
+    sequence_components: ClassVar[tuple[str, ...] | None] = None
     plain_layers_only: ClassVar[bool] = True
 
     # --- what a run needs ---------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ class ServingBatch:
         prompt_tokens, output_tokens: int64 `[N, R]`.
         scheduled_ns, first_token_ns, finish_ns, energy_nj: float64 `[N, R]`.
         preemptions: int64 `[N, R]`.
+        step_ns: float64 `[N]`, durations of all steps together, ranks that step apart added up.
     """
 
     arrival_ns: HostArray
@@ -45,6 +46,7 @@ class ServingBatch:
     finish_ns: HostArray
     energy_nj: HostArray
     preemptions: HostArray
+    step_ns: HostArray
 
     @property
     def ttft_ns(self) -> HostArray:
@@ -134,7 +136,7 @@ def _host(
     lanes: list[Requests], server: Server, table: StepTable, loads: Any, batched: bool, threads: int
 ) -> list[HostArray]:
     table = StepTable(*(np.asarray(leaf) for leaf in table))
-    names = ("scheduled_ns", "first_token_ns", "finish_ns", "energy_nj", "preemptions")
+    names = ("scheduled_ns", "first_token_ns", "finish_ns", "energy_nj", "preemptions", "step_ns")
 
     def one(index: int) -> tuple[HostArray, ...]:
         own = StepTable(*(leaf[index] for leaf in table)) if batched else table
@@ -234,4 +236,4 @@ def _scan(lanes: list[Requests], server: Server, table: StepTable, loads: Any, b
             report("steps of all lanes", done / (count * len(lanes)))
         names = ("scheduled_ns", "first_ns", "finish_ns", "energy_nj")
         found = [np.asarray(getattr(state, name))[:, :count] for name in names]
-        return [*found, np.asarray(state.preemptions)[:, :count].astype(np.int64)]
+        return [*found, np.asarray(state.preemptions)[:, :count].astype(np.int64), np.asarray(state.step_ns)]

@@ -6,6 +6,9 @@
   least squares over all sizes together.
 - *Prefill*: prompts of 1, 16, 32, ... tokens; in between, and beyond the longest sampled one, the parabola through three
   neighbours (attention grows with the square of the length).
+- *One pass for all tokens of a step* (:mod:`.chip_steps`): these two are what sequences do by themselves; what they share is
+  sampled by the tokens of a step (batches of real tokens up to `max_num_seqs`, pieces of prompts above) and, for the head, by
+  the sequences that emit one.
 
 Inputs of the grid depend on no hardware number, so that many chips share them; the table is linear in the sampled costs
 and differentiable in the hardware.
@@ -14,7 +17,8 @@ and differentiable in the hardware.
 from __future__ import annotations
 
 import functools
-from typing import Any
+import itertools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +33,36 @@ from pimjax.serving.step_table import StepTable, make_step_table
 SAMPLED_PROMPT = 2048
 """Longest prompt that is sampled: its schedule is made on the host."""
 _FINE = 65
+_BLOCK = 128
+_PASSES = (
+    1,
+    2,
+    4,
+    8,
+    16,
+    24,
+    32,
+    48,
+    64,
+    80,
+    96,
+    112,
+    128,
+    160,
+    192,
+    224,
+    *range(256, 512, 64),
+    *range(512, SAMPLED_PROMPT + 1, 128),
+)
+"""Tokens of sampled passes, closer where tiles of a GPU fill."""
+
+
+class ServedChips(NamedTuple):
+    """Chips `N` that differ in hardware numbers: step costs, and what a watt and a square millimetre are counted of."""
+
+    table: StepTable  # leaves [N, ...]
+    area_mm2: Any  # [N]
+    idle_power_w: Any  # [N]
 
 
 class StepGrid:
@@ -78,6 +112,18 @@ class StepGrid:
             self._decode_at.append(first)
         self._samples = len(peaks[0])
         self.peaks, self.distinct = np.array(peaks, float), np.array(distinct, float)  # [N, S]
+        self._heads_at = len(points)
+        self.passes = np.array([n for n in _PASSES] if steps.one_pass else [], int)
+        self._per_pass = [samples if n <= max_num_seqs and steps.loads is not None else 1 for n in self.passes]
+        if steps.one_pass:
+            for size in self.sizes:
+                tokens = self._batch(int(size), draw)
+                points += [steps.decode_point(tokens, 1), steps.joint_point(tokens)]
+            for n, times in zip(self.passes, self._per_pass, strict=True):
+                for _ in range(times):
+                    points.append(
+                        steps.joint_point(self._batch(int(n), draw) if n <= max_num_seqs else self._piece(int(n), draw))
+                    )
         self._prefill_at = len(points)
         points += [steps.prefill_point(int(draw.integers(len(steps.recorded))), int(n)) for n in self.lengths]
         self.points = points
@@ -85,19 +131,25 @@ class StepGrid:
     def _contexts(self, longest: int) -> HostArray:
         model = self.steps.config.model
         window = [model.sliding_window] if model.sliding_window else []
-        return np.array(
-            sorted({n for n in (1, *window, max(1, longest // 8), max(1, longest // 2), longest) if n <= longest})
-        )
+        wanted = [1, *window, max(1, longest // 8), max(1, longest // 2), longest]
+        if self.steps.one_pass:  # kernels compute blocks of positions: through the middles of stairs, closer together
+            stairs = (_BLOCK * (n // _BLOCK) + _BLOCK // 2 - 1 for n in _doubling(_BLOCK, max(_BLOCK, longest)))
+            wanted = [1, *window, *(int(n) for n in stairs), longest]
+        return np.array(sorted({n for n in wanted if n <= longest}))
 
     def _batch(self, size: int, draw: np.random.Generator) -> list[tuple[int, int]]:
         requests = draw.integers(0, len(self.steps.recorded), size)
         return [(int(r), int(draw.integers(0, self.steps.recorded[r]))) for r in requests]
 
+    def _piece(self, size: int, draw: np.random.Generator) -> list[tuple[int, int]]:
+        request = int(draw.integers(len(self.steps.recorded)))
+        return [(request, at) for at in range(size)]
+
     # --- tables -------------------------------------------------------------------------------------------------
 
     def table(self) -> StepTable:
         """The table of the chip itself; host, float64."""
-        costs = np.array([self.steps.cost_of(point) for point in self.points]).T
+        costs = np.stack([self.steps.parts_of(point) for point in self.points], axis=-1)
         return make_step_table(**self._curves(costs, np))
 
     def tables(self, hardware: dict[str, Any]) -> StepTable:
@@ -106,6 +158,10 @@ class StepGrid:
         Raises:
             ServingError: no numbers, an unknown key, one that decides what the kernel is given, or different lengths.
         """
+        return self.chips(hardware).table
+
+    def chips(self, hardware: dict[str, Any]) -> ServedChips:
+        """The same with area and idle power; values and errors as :meth:`tables`."""
         keys = {key.removeprefix("hardware."): np.atleast_1d(np.asarray(v, np.float64)) for key, v in hardware.items()}
         base = self.base_hardware
         fixed = self.steps.chip.input_fields
@@ -118,7 +174,7 @@ class StepGrid:
         if not keys or len({len(values) for values in keys.values()}) != 1:
             raise ServingError("hardware must give one or more keys, each with as many values as there are chips")
         with jax.enable_x64(True):
-            return StepTable(*(np.asarray(leaf) for leaf in self._many(keys)))
+            return jax.tree.map(np.asarray, self._many(keys))
 
     @property
     def base_hardware(self) -> Any:
@@ -131,8 +187,9 @@ class StepGrid:
     def _many(self) -> Any:
         base = self.base_hardware
 
-        def one(values: dict[str, Any]) -> StepTable:
-            return self.table_of(base.replace(**values))
+        def one(values: dict[str, Any]) -> ServedChips:
+            costs, area, power = self._costs(base.replace(**values))
+            return ServedChips(self._table(costs), area[0], power[0])
 
         return jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=16))
 
@@ -146,22 +203,28 @@ class StepGrid:
         Args:
             hardware: like :attr:`base_hardware`, scalars.
         """
+        return self._table(self._costs(hardware)[0])
+
+    def _costs(self, hardware: Any) -> tuple[Any, Any, Any]:
+        """Parts `[2, 2, points]` of every sampled step; area and power between steps `[points]`."""
         designs, inputs, capacity = self._stacked
 
         def cost(design: Any, given: Any) -> Any:
             found = self.steps.chip.cost(
                 design.replace(hardware=hardware), given, capacity=capacity, fidelity="closed", critical=False
             )
-            return jnp.stack([found.latency_ns, found.component_energy_nj.sum()])
+            return self.steps.parts(found), found.component_area_mm2.sum(), self.steps.power_between(found)
 
-        designs, inputs = jax.tree.map(jnp.asarray, (designs, inputs))
-        costs = jax.vmap(cost, out_axes=1)(designs, inputs)
+        return jax.vmap(cost, out_axes=(2, 0, 0))(*jax.tree.map(jnp.asarray, (designs, inputs)))
+
+    def _table(self, costs: Any) -> StepTable:
         curves = self._curves(costs, jnp)
         blank = make_step_table(**{k: np.asarray(v) for k, v in curves.items() if isinstance(v, np.ndarray)})
         return StepTable(*(jnp.asarray(curves.get(name, getattr(blank, name))) for name in StepTable._fields))
 
     def _curves(self, costs: Any, xp: Any) -> dict[str, Any]:
-        """Curves from costs `[2, points]`; linear in them."""
+        """Curves from costs `[2, parts, points]` (ns and nJ; shared and of sequences); linear in them."""
+        shared, costs = costs[:, 0], costs[:, 1]
         samples, contexts = self._samples, len(self.contexts)
         picked = np.array(self._decode_at)[:, None]
         drawn = costs[:, picked + np.arange(samples)]  # [2, N, S]
@@ -169,11 +232,19 @@ class StepGrid:
         mean = drawn.mean(axis=-1, keepdims=True)
         times = self.sizes[None, :, None] if self.steps.one_at_a_time else 1.0
         decode = (along + mean - drawn[..., :1]) * times
-        peak, distinct = self._slopes(drawn - mean, xp)
+        residual = drawn - mean
+        if self.steps.one_pass:
+            drawn = shared[:, picked + np.arange(samples)]
+            residual = drawn - drawn.mean(axis=-1, keepdims=True)
+        peak, distinct = self._slopes(residual, xp)
         ones = np.ones((1, len(self.sizes)))
         prefix = costs[:, self._prefill_at :]
         fine, weights = _parabolas(self.lengths.astype(float), float(self.steps.longest_context))
-        return {
+        together = self._together(shared, costs, xp) if self.steps.one_pass else {}
+        if self.steps.one_pass:
+            launch = costs[:, self._prefill_at, None, None]
+            together["beside"] = (self.steps.mixed_attention - 1.0) * (decode - launch)
+        return together | {
             "decode_grid": self.sizes.astype(float),
             "context_grid": self.contexts.astype(float),
             "decode": decode,
@@ -183,6 +254,27 @@ class StepGrid:
             "peak_slope": peak[:, None] * ones,
             "mean_distinct": self.distinct.mean(axis=1),
             "distinct_slope": distinct[:, None] * ones,
+        }
+
+    def _together(self, shared: Any, own: Any, xp: Any) -> dict[str, Any]:
+        """What all tokens of a step share, by their number; the head by sequences; a launch for later pieces of prompts."""
+        first = self._heads_at + 2 * len(self.sizes)
+        heads = shared[:, self._heads_at : first : 2] - shared[:, self._heads_at + 1 : first : 2]
+        edges = first + np.cumsum([0, *self._per_pass])
+        passes = xp.stack([shared[:, a:b].mean(axis=-1) for a, b in itertools.pairwise(edges)], axis=-1)
+        # beyond the longest sampled pass a further token costs what the last ones did
+        grid, reach = self.passes.astype(float), 64.0 * SAMPLED_PROMPT
+        slope = (passes[:, -1] - passes[:, -5]) / (grid[-1] - grid[-5])
+        last = passes[:, -1] + slope * (reach - grid[-1])
+        launch = own[:, self._prefill_at]
+        return {
+            "tokens_grid": np.append(grid, reach),
+            "tokens": xp.concatenate([passes, last[:, None]], axis=1),
+            "samples_grid": self.sizes.astype(float),
+            "samples": heads,
+            "start_grid": np.array([0.0, 1.0]),
+            "length_grid": np.array([1.0]),
+            "chunk": xp.stack([0.0 * launch, launch], axis=-1)[:, None],
         }
 
     def _slopes(self, residual: Any, xp: Any) -> tuple[Any, Any]:

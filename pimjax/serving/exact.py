@@ -115,6 +115,7 @@ class _Simulation:
             self.preemptions,
             self.energy_nj,
             self.rank_of,
+            sum(row[LOG_COLUMNS.index("duration_ns")] for row in self.log),
             np.array(self.log, np.float64).reshape(-1, len(LOG_COLUMNS)),
         )
 

@@ -94,7 +94,7 @@ def simulate(
     scheduled_ns, first_ns, finish_ns = (np.full(count, np.nan) for _ in range(3))
     preemptions, rank = np.zeros(count, np.int64), np.zeros(count, np.int64)
     energy_nj = np.zeros(count)
-    rows, steps = loop(
+    rows, steps, busy = loop(
         requests.arrival_ns,
         requests.prompt_tokens,
         requests.output_tokens,
@@ -121,4 +121,4 @@ def simulate(
         rank,
     )
     kept = rows[: steps if log else 0]
-    return ServingRun(requests, server, scheduled_ns, first_ns, finish_ns, preemptions, energy_nj, rank, kept)
+    return ServingRun(requests, server, scheduled_ns, first_ns, finish_ns, preemptions, energy_nj, rank, busy, kept)

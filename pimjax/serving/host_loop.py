@@ -148,7 +148,7 @@ def serve_loop(
     energy_nj,
     rank_of,
 ):
-    """Serve all requests; fills the arrays from `scheduled_ns` on and returns (log [steps, COLUMNS], steps)."""
+    """Serve all requests; fills the arrays from `scheduled_ns` on and returns (log [steps, COLUMNS], steps, ns of all steps)."""
     count = len(arrival)
     groups = 1 if lockstep else ranks
     size = ranks // groups
@@ -179,6 +179,7 @@ def serve_loop(
     cost = np.zeros(2)
     log = np.zeros((1024 if keep_log else 1, COLUMNS))
     steps = 0
+    busy = 0.0
     upcoming = 0
     while True:
         group = -1
@@ -348,6 +349,7 @@ def serve_loop(
                 row[8] += kv_blocks - free[r]
             row[9] = total_context
         steps += 1
+        busy += duration
         share = energy / total_tokens
         for r in range(group * size, (group + 1) * size):
             kept = 0
@@ -376,4 +378,4 @@ def serve_loop(
             num_running[r] = kept
         clock[group] = end
         visible_from[group] = now
-    return log, steps
+    return log, steps, busy

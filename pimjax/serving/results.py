@@ -36,19 +36,38 @@ def request_times(run: ServingRun) -> dict[str, HostArray]:
     }
 
 
-@checks.checked(ServingError, run=_RUN, ttft_slo_ns=_LIMIT, tpot_slo_ns=_LIMIT)
-def summary(run: ServingRun, *, ttft_slo_ns: float | None = None, tpot_slo_ns: float | None = None) -> dict[str, Any]:
+@checks.checked(
+    ServingError,
+    run=_RUN,
+    ttft_slo_ns=_LIMIT,
+    tpot_slo_ns=_LIMIT,
+    idle_power_w=checks.numbers(0, dims=0),
+    area_mm2=_LIMIT,
+)
+def summary(
+    run: ServingRun,
+    *,
+    ttft_slo_ns: float | None = None,
+    tpot_slo_ns: float | None = None,
+    idle_power_w: float = 0.0,
+    area_mm2: float | None = None,
+) -> dict[str, Any]:
     """The figures of one run as plain numbers.
 
     Args:
         run: from :func:`~pimjax.serving.simulate`.
         ttft_slo_ns, tpot_slo_ns: limits of the service-level objective; a request meets it where both hold (an answer of
             one token has no time per token). None: no limit.
+        idle_power_w: what one rank draws while no step runs (:meth:`~pimjax.serving.ChipSteps.idle_power_w`); that a rank in
+            lockstep waits for a slower one is not counted.
+        area_mm2: of one rank's chip.
 
     Returns:
         `ttft_ns`, `tpot_ns`, `latency_ns`, `queueing_ns`: each with `mean`, `p50`, `p90`, `p95`, `p99` (None where no
         request has one); throughputs over the time from the first arrival to the last token; `goodput_per_s`: requests
-        per second that meet the objective; energy of the steps; means over time of the batch and of the memory for
+        per second that meet the objective, also per watt of mean power (where there is any) and per mm2 (where the area is
+        given); energy: `step_energy_nj`, `idle_energy_nj` and their sum `energy_nj`, which is what a request's and a token's
+        is taken of; means over time of the batch and of the memory for
         keys and values (`kv_fraction`: of what there is, None without a limit).
 
     >>> from pimjax.serving import Server, make_requests, make_step_table, simulate
@@ -62,7 +81,12 @@ def summary(run: ServingRun, *, ttft_slo_ns: float | None = None, tpot_slo_ns: f
     for name, limit in (("ttft", ttft_slo_ns), ("tpot", tpot_slo_ns)):
         if limit is not None:
             met &= ~(times[name] > limit)
-    tokens, energy = float(run.requests.output_tokens.sum()), float(run.energy_nj.sum())
+    tokens, of_steps = float(run.requests.output_tokens.sum()), float(run.energy_nj.sum())
+    groups, size = (1, run.server.ranks) if run.server.lockstep else (run.server.ranks, 1)
+    working = run.step_ns
+    idle = idle_power_w * size * max(groups * span_s * 1e9 - working, 0.0)
+    energy, good = of_steps + idle, _over(float(met.sum()), span_s)
+    power = _over(energy / 1e9, span_s)
     rate = run.requests.rate_per_s
     out: dict[str, Any] = {
         "requests": len(run.requests),
@@ -72,7 +96,12 @@ def summary(run: ServingRun, *, ttft_slo_ns: float | None = None, tpot_slo_ns: f
         "requests_per_s": _over(len(run.requests), span_s),
         "output_tokens_per_s": _over(tokens, span_s),
         "met_slo": float(met.mean()),
-        "goodput_per_s": _over(float(met.sum()), span_s),
+        "goodput_per_s": good,
+        "goodput_per_w": _ratio(good, power),
+        "goodput_per_mm2": _ratio(good, None if area_mm2 is None else area_mm2 * run.server.ranks),
+        "mean_power_w": power,
+        "step_energy_nj": of_steps,
+        "idle_energy_nj": idle,
         "energy_nj": energy,
         "energy_per_request_nj": energy / len(run.requests),
         "energy_per_output_token_nj": energy / tokens,
@@ -80,7 +109,7 @@ def summary(run: ServingRun, *, ttft_slo_ns: float | None = None, tpot_slo_ns: f
         "steps": len(run.steps),
     }
     if len(run.steps):
-        weights, total = run.column("duration_ns"), float(run.column("duration_ns").sum())
+        weights, total = run.column("duration_ns"), working
         mean = {
             name: _over(float((run.column(name) * weights).sum()), total)
             for name in ("running", "waiting", "kv_blocks")
@@ -100,6 +129,10 @@ def summary(run: ServingRun, *, ttft_slo_ns: float | None = None, tpot_slo_ns: f
 
 def _over(value: float, divisor: float) -> float | None:
     return float(value / divisor) if divisor > 0 else None
+
+
+def _ratio(value: float | None, divisor: float | None) -> float | None:
+    return None if value is None or divisor is None else _over(value, divisor)
 
 
 def _spread(values: HostArray) -> dict[str, float | None]:

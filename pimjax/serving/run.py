@@ -34,6 +34,7 @@ class ServingRun:
         preemptions: int64 `[R]`, how often it lost its memory and was computed again.
         energy_nj: float64 `[R]`, its share of the steps' energy, by scheduled tokens.
         rank: int64 `[R]`.
+        step_ns: durations of all steps together.
         steps: float64 `[S, len(LOG_COLUMNS)]`, empty where an engine keeps no log.
     """
 
@@ -45,6 +46,7 @@ class ServingRun:
     preemptions: HostArray
     energy_nj: HostArray
     rank: HostArray
+    step_ns: float
     steps: HostArray
 
     def column(self, name: str) -> HostArray:

@@ -37,6 +37,7 @@ class ScanState(NamedTuple):
     visible: Any  # float [] ns, start of the previous step
     finished: Any  # int []
     steps: Any  # int [] steps that did something
+    step_ns: Any  # float [] durations of all of them
     scheduled_ns: Any  # float [R + 1]
     first_ns: Any  # float [R + 1]
     finish_ns: Any  # float [R + 1]
@@ -80,6 +81,7 @@ def initial_state(requests: int, slots: int, dtype: Any) -> ScanState:
         visible=time,
         finished=zero,
         steps=zero,
+        step_ns=time,
         scheduled_ns=none,
         first_ns=none,
         finish_ns=none,
@@ -181,6 +183,7 @@ def _step(state: ScanState, lane: ScanInputs) -> ScanState:
         visible=now,
         finished=state.finished + ends.sum(dtype=jnp.int32),
         steps=state.steps + works,
+        step_ns=state.step_ns + ns,
         scheduled_ns=stamped(state.scheduled_ns, began, now),
         first_ns=stamped(state.first_ns, emits & (generated == 1), end),
         finish_ns=stamped(state.finish_ns, ends, end),

@@ -27,6 +27,7 @@ class GpuChip(Chip):
     readers = READERS
     op_kinds = ("product", "expert_layer", "attention")
     takes_routing = True
+    sequence_components = ("attention",)
 
     def inputs(self, config: Config, requests: RoutingTrace | None, *, fidelity: str, capacity: Capacity) -> Any:
         """Loads of every pass."""
