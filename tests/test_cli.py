@@ -23,7 +23,7 @@ def _run(capsys, *arguments: str) -> tuple[int, str, str]:
 
 COMMANDS = [
     *("reproduce", "estimate", "generate", "sweep", "tune", "report", "figure", "compare", "presets", "init"),
-    *("validate", "schema", "serve", "doctor", "trace"),
+    *("validate", "schema", "serving", "serve", "doctor", "trace"),
 ]
 
 

@@ -51,10 +51,12 @@ CASES: dict[str, list[str]] = {
         "generate --prompt 16 --tokens 8 --batch-sizes 1,2 --gpu h100_sxm",
         "generate paper_reference --prompt 16 --tokens 8",
     ],
-    "serve": [
-        "serve --count 40 --rate 20 --prompt 32 --tokens 8 --max-num-seqs 8 --kv-tokens 256 --slo-tpot-ms 1",
+    "serving": [
+        "serving --count 40 --rate 20 --prompt 32 --tokens 8 --max-num-seqs 8 --kv-tokens 256 --slo-tpot-ms 1",
         "serve paper_reference --count 6 --rate 50 --prompt 8 --tokens 4 --max-num-seqs 4",
-        "serve --count 4 --prompt 64 --kv-tokens 32",
+        "serving --count 4 --prompt 64 --kv-tokens 32",
+        "serving --count 6 --prompt 8 --tokens 4 --max-num-seqs 2 --sweep mvm_latency_ns=60,260",
+        "serving --count 6 --prompt 8 --tokens 4 --sweep mvm_latency_ns=fast",
     ],
     "compare": ["compare paper_multiplexed paper_chip --fidelity closed"],
     "sweep": ["sweep -c sweep.yaml --dry-run", "sweep -c sweep.yaml -o results", "sweep -c sweep.yaml -o results"],

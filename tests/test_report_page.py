@@ -253,3 +253,42 @@ def test_command_writes_the_page(sweep_folder, tmp_path, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["report", str(sweep_folder), "--out", str(tmp_path / "missing" / "out.html")])
     assert stop.value.code == 2
+
+
+@pytest.fixture(scope="module")
+def serving_page(tmp_path_factory) -> Path:
+    """A run under load with its capacity, through the command."""
+    page = tmp_path_factory.mktemp("serving") / "page.html"
+    options = "--count 30 --rate 200000 --prompt 16 --tokens 8 --max-num-seqs 4 --kv-tokens 256 --capacity"
+    with pytest.raises(SystemExit) as stop:
+        main(["serving", *options.split(), "--report", str(page), "--json"])
+    assert stop.value.code == 0
+    return page
+
+
+def test_serving_page_holds_the_run(serving_page, tmp_path, capsys) -> None:
+    """Batch, queue and memory over time add up to what was served; distributions rise; capacity lies between its rates."""
+    text = serving_page.read_text(encoding="utf-8")
+    found = json.loads(text.split('id="report-data">')[1].split("</script>")[0])["serving"]
+    lines = {line["key"]: np.array(line["values"]) for line in found["lines"]}
+    assert 0 < lines["running"].max() <= 4 + 1e-9
+    assert lines["kv_tokens"].max() <= found["kv_limit"] + 1e-9
+    assert lines["waiting"].max() > 0
+    for times in found["times"]:
+        assert (np.diff(times["values"]) >= 0).all()
+    assert found["figures"]["requests"] == 30
+    assert min(found["slo"]["rate"]) <= found["slo"]["capacity"] <= max(found["slo"]["rate"])
+    with pytest.raises(SystemExit) as stop:
+        main(["serving", "--count", "2", "--report", str(tmp_path / "missing" / "page.html")])
+    assert stop.value.code == 2
+    assert "create it first" in capsys.readouterr().err
+
+
+def test_serving_page_draws_in_chromium(serving_page) -> None:
+    with Browser() as browser:
+        browser.open(serving_page)
+        assert browser.errors == []
+        assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert browser.evaluate("document.querySelectorAll('#serving-times .scatterlayer .trace').length") == 4
+        assert browser.evaluate("document.querySelectorAll('#serving-slo .scatterlayer .trace').length") == 2
+        assert browser.evaluate("document.querySelectorAll('[id^=serving-running] .scatterlayer .trace').length") == 1

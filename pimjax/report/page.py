@@ -15,7 +15,7 @@ from pimjax.errors import MissingExtraError, visible
 from pimjax.report.sections import SECTIONS
 
 _ASSETS = Path(__file__).parent / "assets"
-_SCRIPTS = ("common.js", "run.js", "schedule.js", "cache.js", "sweep.js", "tune.js", "main.js")
+_SCRIPTS = ("common.js", "run.js", "schedule.js", "cache.js", "sweep.js", "tune.js", "serving.js", "main.js")
 _PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
@@ -46,7 +46,7 @@ def render_page(contents: dict[str, Any]) -> str:
     """The page's HTML.
 
     Args:
-        contents: `title`, `subtitle`, `provenance` (rows), and any of `run`, `schedule`, `cache`, `sweep`, `tune`.
+        contents: `title`, `subtitle`, `provenance` (rows), and any of `run`, `schedule`, `cache`, `sweep`, `tune`, `serving`.
 
     Raises:
         MissingExtraError: plotly is not installed.

@@ -67,6 +67,38 @@ def make_report(
     return write_page(_of_config(config, trace, fidelity, caches, progress), out)
 
 
+def check_page(out: str | Path) -> None:
+    """Raise before anything is computed where a page cannot be written.
+
+    Raises:
+        ConfigError: the folder does not exist.
+        MissingExtraError: plotly is not installed.
+    """
+    folder = Path(out).parent
+    if not folder.is_dir():
+        raise ConfigError(f"{out}: the folder {folder} does not exist; create it first")
+    plotly_script()
+
+
+def make_serving_report(config: Config, run: Any, figures: dict[str, Any], out: str | Path, **more: Any) -> Path:
+    """Write a page about a run of serving; `more` as of :func:`~pimjax.report.serving_contents.serving_contents`. Host.
+
+    Raises:
+        ConfigError, MissingExtraError: as :func:`check_page`.
+    """
+    from pimjax.report.serving_contents import serving_contents
+
+    check_page(out)
+    contents = {
+        "title": f"{config.name} under load",
+        "subtitle": config.description or _subtitle(config),
+        "serving": serving_contents(run, figures, **more),
+        "provenance": provenance(config),
+        "yaml": render_yaml(config),
+    }
+    return write_page(contents, Path(out))
+
+
 def _of_results(path: Path) -> dict[str, Any]:
     if path.is_dir() and is_sweep_folder(path):
         sweep = sweep_contents(path)

@@ -141,6 +141,32 @@ def tune_section(contents: Contents) -> str:
     return "".join(parts)
 
 
+def serving_section(contents: Contents) -> str:
+    """Figures of the run, what the server did over time, distributions of times, capacity."""
+    serving = contents["serving"]
+    figures = serving["figures"]
+    offered = figures["offered_per_s"]
+    lead = (
+        f"{figures['requests']:,} requests, {'all at once' if offered is None else f'{offered:.4g} per second'}; "
+        f"{figures['goodput_per_s']:.4g} per second within both limits ({figures['met_slo']:.1%}), dotted where they are drawn. "
+        "Energy is that of the steps and of the power between them."
+    )
+    names = {
+        "output_tokens_per_s": "tokens per second", "requests_per_s": "requests per second", "goodput_per_s": "goodput [1/s]",
+        "goodput_per_w": "goodput per watt", "goodput_per_mm2": "goodput per mm2", "energy_per_request_nj": "energy a request [nJ]",
+        "mean_power_w": "mean power [W]", "busy": "part of the time that a step runs", "mean_running": "running on average",
+        "mean_waiting": "waiting on average", "preemptions": "preemptions", "steps": "steps",
+    }  # fmt: skip
+    rows = [(plain, _cell(figures[key])) for key, plain in names.items() if figures.get(key) is not None]
+    over_time = "".join(f'<div class="card"><div id="serving-{line["key"]}"></div></div>' for line in serving["lines"])
+    curve = '<div class="card"><div id="serving-slo"></div></div>' if serving["slo"] else ""
+    return (
+        f'<p class="lead">{escape(lead)}</p><div class="grid2">{over_time}</div><p></p>'
+        f'<div class="grid2"><div class="card"><div id="serving-times"></div></div>{curve}'
+        f'<div class="card scroll">{table(("", ""), rows, numbers=(1,))}</div></div>'
+    )
+
+
 def provenance_section(contents: Contents) -> str:
     """What made the page, and the whole configuration."""
     rows = table(("", ""), contents["provenance"])
@@ -185,6 +211,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[Contents], str]], ...] = (
     ("run", "The run", run_section),
     ("sweep", "Pareto explorer", sweep_section),
     ("tune", "Tuning path", tune_section),
+    ("serving", "Under load", serving_section),
     ("schedule", "Schedule", schedule_section),
     ("cache", "Caches", cache_section),
     ("provenance", "Provenance", provenance_section),

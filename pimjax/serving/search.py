@@ -89,10 +89,8 @@ def serving_sweep(
     energy = found.energy_nj.sum(axis=1) + idle
     good = met.sum(axis=1) / np.maximum(span_ns, 1e-9) * 1e9
     area, power = chips.area_mm2 * server.ranks, energy / np.maximum(span_ns, 1e-9)
-    some = np.isfinite(found.tpot_ns).any(axis=1)
-    tpot = np.array(
-        [np.nanquantile(row, 0.99) if any_ else np.nan for row, any_ in zip(found.tpot_ns, some, strict=True)]
-    )
+    further = [row[np.isfinite(row)] for row in found.tpot_ns]
+    tpot = np.array([np.quantile(row, 0.99) if len(row) else np.nan for row in further])
     return {
         "goodput_per_s": good,
         "goodput_per_w": good / np.maximum(power, 1e-30),

@@ -20,14 +20,14 @@ def register(app: typer.Typer) -> None:
         report,
         reproduce,
         schema,
-        serve,
+        serving,
         sweep,
         tune,
         validate,
     )
 
     order = (
-        reproduce, estimate, generate, serve, sweep, tune, report, figure, compare, presets, init, schema, validate, doctor,
+        reproduce, estimate, generate, serving, sweep, tune, report, figure, compare, presets, init, schema, validate, doctor,
     )  # fmt: skip
     for module in order:
         module.register(app)
