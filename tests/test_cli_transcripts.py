@@ -58,6 +58,12 @@ CASES: dict[str, list[str]] = {
         "serving --count 6 --prompt 8 --tokens 4 --max-num-seqs 2 --sweep mvm_latency_ns=60,260",
         "serving --count 6 --prompt 8 --tokens 4 --sweep mvm_latency_ns=fast",
     ],
+    "size": [
+        "size paper_multiplexed --within 8dies --set workload.prompt_tokens=32 -o sized.yaml",
+        "size paper_multiplexed --within 3mm2 --goal latency --set workload.prompt_tokens=32",
+        "size paper_multiplexed --within 3",
+        "size paper_reference",
+    ],
     "compare": ["compare paper_multiplexed paper_chip --fidelity closed"],
     "sweep": ["sweep -c sweep.yaml --dry-run", "sweep -c sweep.yaml -o results", "sweep -c sweep.yaml -o results"],
     "tune": ["tune --config tune.yaml --output best.yaml", "tune --config tune.yaml --sensitivity --rows 6"],

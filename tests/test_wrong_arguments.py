@@ -83,6 +83,7 @@ MODEL = nn.LanguageModelConfig(num_layers=1, d_model=8, num_heads=1, d_expert=4,
 PARAMETERS = {name: jnp.ones(shape) for name, shape in MODEL.shapes().items()}
 SWEEP = sweep.load_sweep({"axes": [{"field": "hardware.mvm_latency_ns", "values": [100, 130]}]})
 TUNE = {"parameters": {"hardware.num_digital_units": {"kind": "integer", "low": 1, "high": 4}}}
+SIZED = {"chip_model": "multiplexed", "workload": {"prompt_tokens": 4}}
 TUNE_CONFIG = tuning.load_tune_config(TUNE)
 REQUESTS = serving.make_requests([0.0, 5.0], 4, 2)
 STEP_TABLE = serving.make_step_table(tokens=[10.0])
@@ -315,6 +316,8 @@ CALLS: dict[str, tuple[dict, dict]] = {
     "sweep.run_sweep": ({"sweep": SWEEP, "folder": "out"}, {"sweep": OBJECTS, "folder": PATHS, "mesh": [3, "a", THING], "processes": [3, "a", {}, THING], "tile_points": [0, -1, 1.5, "a", True], "progress": [3, "a", THING]}),
     "tuning.load_tune_config": ({}, {"source": [None, *PATHS, "missing.yaml", LONG, {"parameters": 3}, {"no such": 1}, {3: 4}, {"parameters": {"hardware.no": {"kind": "integer", "low": 1, "high": 2}}}]}),
     "tuning.make_problem": ({"config": TUNE_CONFIG}, {"config": OBJECTS, "trace": [3, "a", {}, THING], "quality": FUNCTIONS}),
+    "tuning.size": ({"config": SIZED}, {"config": [None, 3, *PATHS, {"chip_model": "reference"}], "within": [3, "9mm2", ["9"], [3], [LONG], THING, {}], "goal": WORDS, "settings": [3, "a", [], {"no such": 1}, THING], "trace": [3, "a"], "progress": FUNCTIONS}),
+    "tuning.size_problem": ({"config": SIZED}, {"config": [None, 3, *PATHS, {"chip_model": "reference"}], "within": [3, "9mm2", ["9"], [3], [LONG], THING, {}], "goal": WORDS, "settings": [3, "a", [], {"no such": 1}, THING]}),
     "tuning.tune": ({"config": TUNE}, {"config": [None, 3, *PATHS, {"parameters": 3}], "trace": [3, "a"], "quality": FUNCTIONS, "checkpoint": [3, THING, [], "a\0b", "x" * 5000], "history": [3, THING, [], "a\0b", "x" * 5000], "progress": FUNCTIONS, "recheck": FLAGS}),
     # the system around the crossbars
     "system.along": ({"length_mm": 1, "pitch_mm": 1}, {"length_mm": NUMBERS, "pitch_mm": NOT_POSITIVE}),
@@ -371,7 +374,7 @@ NO_CALLS = {
     "RunRouting", "SlotProfile", "TokenSteps", "Policy", "ScheduleCost", "SchedulePlan", "ScheduleProfile", "ScheduleSummary", "Axis",
     "Requests", "RoutingLoads", "ServingBatch", "ServingRun", "SloCapacity", "StepBatch", "StepTable", "TableSteps",
     "SweepConfig", "SweepOutcome", "Crossings", "DiePort", "Dies", "Flow", "FlowCounts", "LinkTimes", "Layout", "Links", "PassShape", "PhaseTimes",
-    "Residency", "SwapCost", "Wire", "TuneConfig", "TuneResult", "PimjaxError", "ConfigError", "TraceError",
+    "Residency", "SwapCost", "Sized", "SizeResult", "Wire", "TuneConfig", "TuneResult", "PimjaxError", "ConfigError", "TraceError",
 }  # fmt: skip
 #: What pydantic says where a configuration is made by hand; everything else makes one by `load_config`.
 PYDANTIC = {"Config"}

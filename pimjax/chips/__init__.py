@@ -7,6 +7,7 @@
 from pimjax.chips.chip import Chip, Counted, EventOptions
 from pimjax.chips.ledger import ComponentSpec, Condition, Read, Reader, reads, setting, without_effect
 from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost
+from pimjax.chips.sizes import Sized
 from pimjax.registry import CHIPS
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Read",
     "Reader",
     "RunCost",
+    "Sized",
     "reads",
     "setting",
     "without_effect",

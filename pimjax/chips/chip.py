@@ -17,6 +17,7 @@ import numpy as np
 
 from pimjax.chips.ledger import ComponentSpec, Reader
 from pimjax.chips.run_cost import OP_KINDS, RunCost
+from pimjax.chips.sizes import Sized
 from pimjax.config.build import Capacity, Design
 from pimjax.config.config import Config
 from pimjax.config.hardware import HardwareSection
@@ -231,6 +232,10 @@ class Chip:
     def uncertain_core(self, config: Config, design: Design) -> UncertainCore | None:
         """Hardware numbers that follow from constants with ranges of their own, for intervals."""
         return None
+
+    def sizes(self, config: Config) -> tuple[Sized, ...]:
+        """What `pimjax size` may choose for the model of a configuration; empty: nothing."""
+        return ()
 
     def go_caches(self, config: Config) -> tuple[str, ...]:
         """Variants of the gate-output cache that have an effect on a run; empty: the cache is void."""

@@ -86,14 +86,17 @@ def lagrangian(
     return objective + jnp.sum(pushed**2 - multipliers**2) / (2 * penalty), (objective, excess)
 
 
-def evaluate(problem: Problem, unit: HostArray, variant: HostArray) -> Evaluation:
-    """Evaluate unit coordinates `[N, P]`, snapped to legal hardware, of combinations `[N]`. Host, float64."""
+def evaluate(problem: Problem, unit: HostArray, variant: HostArray, *, once: bool = False) -> Evaluation:
+    """Evaluate unit coordinates `[N, P]`, snapped to legal hardware, of combinations `[N]`. Host, float64.
+
+    `once`: the problem is evaluated no more after this, so that compiling well would cost more than it saves.
+    """
     unit = snap(problem.arrays.box, unit)
     variant = np.asarray(variant, np.int32)
     size = _SMALL if len(unit) <= 4 * _SMALL else _CHUNK
     out, states = [], []
     with jax.enable_x64(True):
-        run = _batch(problem.static, size == _SMALL)
+        run = _batch(problem.static, once or size == _SMALL)
         for begin in range(0, len(unit), size):
             units, variants = unit[begin : begin + size], variant[begin : begin + size]
             count = len(units)

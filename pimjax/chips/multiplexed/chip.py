@@ -11,6 +11,7 @@ from pimjax.chips.multiplexed.hardware import MultiplexedHardware, hardware_of
 from pimjax.chips.multiplexed.ledger import COMPONENTS as LEDGER
 from pimjax.chips.multiplexed.ledger import READERS
 from pimjax.chips.run_cost import COMPONENTS, RunCost
+from pimjax.chips.sizes import Sized
 from pimjax.config.build import Capacity, Design
 from pimjax.config.config import Config
 from pimjax.config.plan import TILE_KINDS
@@ -121,6 +122,12 @@ class MultiplexedChip(Chip):
         if options.timeline is not None:
             run.passes[0].log.to_perfetto(options.timeline)
         return run.cost
+
+    def sizes(self, config: Config) -> tuple[Sized, ...]:
+        """See :func:`.sizes.sizes_of`."""
+        from pimjax.chips.multiplexed.sizes import sizes_of
+
+        return sizes_of(config)
 
     def counted(self, config: Config, result: Any) -> dict[str, Counted]:
         """Bytes, strips, crossbars, units."""

@@ -21,13 +21,14 @@ def register(app: typer.Typer) -> None:
         reproduce,
         schema,
         serving,
+        size,
         sweep,
         tune,
         validate,
     )
 
     order = (
-        reproduce, estimate, generate, serving, sweep, tune, report, figure, compare, presets, init, schema, validate, doctor,
+        reproduce, estimate, generate, serving, sweep, tune, size, report, figure, compare, presets, init, schema, validate, doctor,
     )  # fmt: skip
     for module in order:
         module.register(app)

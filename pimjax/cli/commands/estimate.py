@@ -60,6 +60,7 @@ def estimate(
     from pimjax.chips import CHIPS, without_effect
     from pimjax.config import load_config
     from pimjax.estimation import estimate as run
+    from pimjax.estimation.balance import advice
     from pimjax.estimation.explain import explain as explanation
 
     use_compilation_cache()
@@ -84,12 +85,20 @@ def estimate(
     facts: dict[str, Any] = {"config": loaded.name, "digest": loaded.digest(), "chip_model": loaded.chip_model,
                              "fidelity": fidelity, "semantics": loaded.workload.semantics}  # fmt: skip
     if as_json:
-        more = {"explain": report, "uncertainty": drawn, "notes": without_effect(loaded, accuracy=accuracy != "none")}
+        more = {
+            "explain": report,
+            "uncertainty": drawn,
+            "advice": advice(loaded, result),
+            "notes": without_effect(loaded, accuracy=accuracy != "none"),
+        }
         emit_json({**facts, **result.to_dict(), **{key: value for key, value in more.items() if value}})
         return
     show_head(loaded, fidelity, routing=routing, trace=trace, request=request)
     stdout.print()
     _show(result.to_dict(), {spec.name: spec.plain for spec in CHIPS[loaded.chip_model].components})
+    hint = advice(loaded, result)
+    if hint:
+        stderr.note(hint, "advice:")
     show_notes(loaded, accuracy=accuracy != "none")
     if trace is not None and not CHIPS[loaded.chip_model].takes_routing:
         stderr.note(f"--trace has no effect: the {loaded.chip_model} chip takes no routing")
