@@ -58,6 +58,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpu, 16 bits, full": ("h100", {**_GPU_FULL, "hardware.decode_exposed": 0.3, "hardware.decode_fixed_ns": 50, "hardware.prefill_fixed_ns": 50}),
     "gpu, 8 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "fp8", "model.d_ff": 27_000}),
     "gpu, 4 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "mxfp4", "hardware.experts_fp4_exposed": 0.3}),
+    "stacked, four phases": (
+        "paper_multiplexed",
+        {**_PHYSICAL, "plan.group_size": 4, "hardware.tiers": 2, "hardware.read_phases": 4},
+    ),
     "dense": ("paper_multiplexed", {**_BASE, "model.num_experts": 0, "plan.group_size": 1}),
 }  # fmt: skip
 
@@ -173,7 +177,7 @@ def test_every_declared_number_acts_somewhere(chip: str) -> None:
         ("paper_multiplexed", {"hardware.adc_bits": 6}, "only on sharing multiplexer; set plan.tile: parametric"),
         ("paper_multiplexed", {"hardware.columns_per_adc": 4}, "set plan.tile: parametric"),
         ("paper_multiplexed", {"hardware.comm_factor": 2}, "chip_model: reference reads it"),
-        ("paper_multiplexed", {"hardware.tiers": 2}, "chip_model: reference reads it"),
+        ("paper_multiplexed", {"hardware.tier_area_overhead": 0.1}, "set hardware.tiers: 2 or more"),
         ("paper_multiplexed", {"hardware.attention_fit_linear": 1}, "set plan.attention: fit"),
         ("paper_crossbars", {"hardware.memory_idle_w": 1}, "set workload.kv_cache: true"),
         ("paper_multiplexed", {"numerics.weight_bits": 6}, "set numerics.weight_encoding: sliced"),

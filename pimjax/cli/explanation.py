@@ -35,6 +35,8 @@ def show_explanation(report: dict[str, Any]) -> None:
         _show_tile(report["tile"], sources)
     if "weights" in report:
         _show_weights(report["weights"])
+    if "tiers" in report:
+        _show_tiers(report["tiers"])
     sources.show()
     stdout.print()
     rows = [(row["key"], row["meaning"], row["value"], _range(row["range"])) for row in report["assumptions"]]
@@ -42,6 +44,12 @@ def show_explanation(report: dict[str, Any]) -> None:
     stdout.print()
     for sentence in report["not_modelled"]:
         stdout.print(sentence, style="dim")
+
+
+def _show_tiers(crossbars: list[float]) -> None:
+    stdout.print()
+    rows = [(str(tier), _whole(count)) for tier, count in enumerate(crossbars, 1)]
+    stdout.print(table("Crossbars of experts on each tier, lowest first", ("tier", "crossbars"), rows))
 
 
 def _show_components(report: dict[str, Any], sources: _Sources) -> None:

@@ -10,6 +10,7 @@ from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import larger, namespace, smaller, where
 from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.geometry import Geometry
+from pimjax.chips.multiplexed.tiers import stacks_of
 from pimjax.chips.multiplexed.work import Run
 from pimjax.chips.parts.memory import memory_of
 from pimjax.runs.point import Point
@@ -17,7 +18,7 @@ from pimjax.runs.run_counts import RunCounts
 
 
 class Areas(NamedTuple):
-    """Areas by component, and what follows from the same counts."""
+    """Areas by component, and what follows from the same counts. Footprints: what stacked tiers cover of the die."""
 
     parts: dict[str, AnyArray]  # mm2, keys of COMPONENTS
     moe: AnyArray  # mm2, experts' crossbars with their peripherals, multiplexers and accumulators
@@ -32,13 +33,14 @@ def areas(
     hardware, model = point.hardware, point.model
     sizes = schedule.group_sizes  # [L, G]
     there = point.real((sizes > 0).astype(point.dtype)).sum(-1)  # [L] groups
-    members, groups = sizes.sum(), there.sum()
+    groups = there.sum()
+    cells = stacks_of(sizes, hardware.tiers, hardware.tier_area_overhead).footprints.sum()
     multiplexed = where(sizes > 1, sizes, 0.0).sum()
     up, down, crossbars = shape.expert_up, shape.expert_down, shape.expert_tiles
     # a group of one shares nothing among experts; with `pair` its two stages still share
     sets = groups * where(point.pairs, larger(up.tiles, down.tiles), crossbars)
     shareable = tile.shareable_fraction
-    peripherals = tile.area_mm2 * ((1 - shareable) * crossbars * members + shareable * sets)
+    peripherals = tile.area_mm2 * ((1 - shareable) * crossbars * cells + shareable * sets)
     mux = (hardware.crossbar_rows + hardware.crossbar_cols) * (hardware.mux_area_um2_per_line * 1e-6)
     strips = where(point.local, up.strips + down.strips, 0.0)
     strips = strips + where(point.inline, down.strips, 0.0)  # in the return links, wherever sums are made

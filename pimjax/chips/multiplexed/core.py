@@ -37,7 +37,7 @@ def core(design: Design | Point, tile_kinds: tuple[str, ...] | None = None) -> C
 
     `calibrated`: the numbers of the hardware section. `parametric`: :func:`pimjax.circuit.tile.parametric_tile`
     with the scales that put it on the HERMES core, at the design's rows, columns, ADC, node and supply. Serial input
-    bits (`input_cycles`) multiply latency and energy either way.
+    bits (`input_cycles`) and the phases of a read (`read_phases`) multiply latency and energy either way.
 
     Args:
         design: leaves scalars.
@@ -56,7 +56,7 @@ def core(design: Design | Point, tile_kinds: tuple[str, ...] | None = None) -> C
     for kind in kinds[1:]:
         mine = point.design.plan.tile == TILE_KINDS.index(kind)
         chosen = Core(*(arrays.where(mine, a, b) for a, b in zip(made[kind](point), chosen, strict=True)))
-    cycles = point.hardware.input_cycles
+    cycles = point.hardware.input_cycles * point.hardware.read_phases
     return chosen._replace(mvm_latency_ns=cycles * chosen.mvm_latency_ns, mvm_energy_nj=cycles * chosen.mvm_energy_nj)
 
 

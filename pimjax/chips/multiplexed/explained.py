@@ -11,6 +11,7 @@ from pimjax.chips.chip import Counted
 from pimjax.chips.multiplexed.core import tile_parameters
 from pimjax.chips.multiplexed.geometry import geometry
 from pimjax.chips.multiplexed.hardware import hardware_of
+from pimjax.chips.multiplexed.tiers import experts_by_tier
 from pimjax.chips.parts.core_parts import measured_core, parts_of
 from pimjax.chips.parts.weights import weight_writing
 from pimjax.chips.run_cost import COMPONENT_INDEX, OP_INDEX
@@ -58,13 +59,26 @@ def counted(config: Config, result: Any) -> dict[str, Counted]:
 
 
 def details(config: Config, result: Any) -> dict[str, Any]:
-    """The crossbar core's parts, what writing weights costs, and what is not modelled."""
+    """The crossbar core's parts, what writing weights costs, crossbars on each tier, and what is not modelled."""
     per_expert, _ = tiles(config)
     return {
         "tile": tile_rows(config),
         "weights": weight_writing(config, float(np.asarray(result.crossbars)), per_expert),
+        **_stacked(config, per_expert),
         "not_modelled": list(NOT_MODELLED),
     }
+
+
+def _stacked(config: Config, per_expert: float) -> dict[str, Any]:
+    """Crossbars of experts on each tier, lowest first, where tiers are stacked at all."""
+    tiers = int(hardware_of(config).tiers)
+    if tiers < 2 or not config.model.num_experts:
+        return {}
+    plan, members = config.plan, config.model.num_experts + config.plan.copies
+    groups = np.asarray(plan.group_of_expert or [expert // plan.group_size for expert in range(members)])
+    sizes = np.ones(members, int) if plan.share == "none" else np.bincount(groups)
+    each = config.model.num_moe_layers * per_expert
+    return {"tiers": [float(each * count) for count in experts_by_tier(sizes, tiers)]}
 
 
 def tiles(config: Config) -> tuple[float, float]:

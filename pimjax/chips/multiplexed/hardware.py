@@ -51,6 +51,14 @@ class MultiplexedHardware(
         source="arXiv 2602.10254 uses 1.0/0.6/0.4 for 1/2/4 experts; doi 10.1038/s41928-025-01537-5 bounds it below",
         assumed=True, ge=0, le=1,
     )  # fmt: skip
+    tiers: float = number(
+        1, chosen=True, whole=True, unit="tiers", about="Planes of cells above each other; experts of a group are stacked, one works at a time",
+        source="flat chip; IBM's 3D analog in-memory chips stack tiers, doi 10.1038/s43588-024-00753-x", ge=1,
+    )  # fmt: skip
+    tier_area_overhead: float = number(
+        0.33, unit="1", about="Area that every further tier adds, as a part of the cells' area", spread=(0.05, 0.5),
+        source="512 lines at 9 um bonds over the array's 0.127 mm2; 0.05 needs 3.5 um", assumed=True, ge=0, le=1,
+    )  # fmt: skip
     mux_on_resistance_kohm: float = number(
         1.0, unit="kOhm", about="On-resistance of the sharing multiplexer", spread=(0.3, 5), source=NONE, assumed=True, ge=0
     )  # fmt: skip
@@ -64,6 +72,10 @@ class MultiplexedHardware(
     mux_area_um2_per_line: float = number(
         2.0, unit="um2", about="Multiplexer area per row or column line of one crossbar", spread=(0.5, 8), source=NONE,
         assumed=True, ge=0,
+    )  # fmt: skip
+    read_phases: float = number(
+        1, chosen=True, whole=True, unit="phases", about="Reads of one product: all signs at once (1), or one after the other those of inputs (2) and of weights too (4)",
+        source="HERMES-64, doi 10.1038/s41928-023-01010-1: one-phase (low precision) and four-phase (high precision) mode", ge=1, le=4,
     )  # fmt: skip
     node_nm: float = number(
         14, chosen=True, unit="nm", about="Technology node (parametric tile)", source=HERMES, ge=3, le=250

@@ -27,6 +27,7 @@ ALWAYS = setting("plan.memory_idle", "always")
 EXPERTS = Condition("model.num_experts", "1 or more", lambda config: config.model.num_experts > 0)
 SHARED = Condition("plan.group_size", "2 or more", lambda config: config.plan.group_size > 1)
 SHARING = Condition("plan.share", "position or pair", lambda config: config.plan.share != "none")
+STACKED = Condition("hardware.tiers", "2 or more", lambda config: getattr(config.hardware, "tiers", 1) > 1)
 PACKED = setting("plan.policy", "packed")
 NO_MAP = Condition("plan.group_of_expert", "null", lambda config: config.plan.group_of_expert is None)
 CORE_GIVEN = (CALIBRATED,)
@@ -34,8 +35,10 @@ CORE_GIVEN = (CALIBRATED,)
 # --- groups of keys ---------------------------------------------------------------------------------------------------
 _CIRCUIT = reads("adc_bits columns_per_adc node_nm crossbar_rows crossbar_cols plan.adc", PARAMETRIC)
 _TILE = reads("plan.tile")
-_CYCLES = reads("numerics.input_encoding") + reads(
-    "numerics.input_bits numerics.signed_inputs numerics.cycle_bits", SERIAL
+_CYCLES = (
+    reads("numerics.input_encoding")
+    + reads("numerics.input_bits numerics.signed_inputs numerics.cycle_bits", SERIAL)
+    + reads("read_phases")
 )
 _RESULTS = reads("crossbar_rows crossbar_cols numerics.weight_encoding")  # slices are one result each
 _BLOCKS = _RESULTS + reads("numerics.weight_bits numerics.cell_bits", SLICED)
@@ -258,7 +261,8 @@ COMPONENTS = (
         "crossbars",
         "experts' crossbars",
         area=_given(_CORE_AREA + _BLOCKS, EXPERTS) + reads("shareable_fraction", CALIBRATED, EXPERTS)
-        + _given(reads("mux_area_um2_per_line"), SHARED, SHARING)
+        + _given(reads("mux_area_um2_per_line tiers"), SHARED, SHARING)
+        + _given(reads("tier_area_overhead"), SHARED, SHARING, STACKED)
         + reads("accumulator_lanes accumulator_adder_area_um2 plan.accumulate plan.combine", EXPERTS) + _GROUPS,
         counted="crossbars",
     ),
@@ -302,7 +306,7 @@ COMPONENTS = (
 )  # fmt: skip
 
 _ACCURACY = (
-    "adc_bits columns_per_adc crossbar_rows crossbar_cols plan.router numerics.weight_encoding numerics.weight_bits "
+    "adc_bits columns_per_adc crossbar_rows crossbar_cols read_phases plan.router numerics.weight_encoding numerics.weight_bits "
     "numerics.cell_bits numerics.input_encoding numerics.signed_inputs numerics.input_bits numerics.cycle_bits "
     "numerics.adc_ideal numerics.adc_range numerics.adc_range_value numerics.adc_range_percentile numerics.device "
     "numerics.noise_scale numerics.drift_seconds numerics.stuck_fraction numerics.on_off_ratio "
