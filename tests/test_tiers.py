@@ -30,7 +30,8 @@ def test_a_group_of_no_more_experts_than_tiers_follows_the_law_of_the_stack(size
     else:  # every plane over some stack adds the same, however the planes are dealt
         assert found.footprints[0] == pytest.approx(-(-size // tiers) * (1 - overhead) + overhead * size)
     planes = experts_by_tier(np.array([size]), tiers)
-    assert planes.sum() == size and (np.diff(planes) <= 0).all()
+    assert planes.sum() == size
+    assert (np.diff(planes) <= 0).all()
     assert planes[0] == found.count[0]
 
 

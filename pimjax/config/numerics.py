@@ -41,6 +41,9 @@ class NumericsConfig(Section):
         "ideal", about="Programming noise, drift and read noise preset"
     )
     noise_scale: float = option(1.0, about="Scale of programming and read noise", ge=0, le=1e3)
+    polarity_spread: float = option(
+        0.0, about="Relative deviation of a cell's conductance between the two read polarities; one-phase reads see it", ge=0, le=1
+    )  # fmt: skip
     drift_seconds: float = option(20.0, about="Time since programming [s]", gt=0, le=1e12)
     stuck_fraction: float = option(0.0, about="Part of the cells that are stuck", ge=0, le=1)
     on_off_ratio: float | None = option(

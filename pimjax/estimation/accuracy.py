@@ -135,7 +135,8 @@ def _language_model(routing: str) -> tuple[Any, Any, jax.Array, jax.Array, float
 
 def _is_random(config: Config) -> bool:
     numerics = config.numerics
-    return numerics.device != "ideal" or numerics.stuck_fraction > 0 or numerics.adc_gain_spread > 0
+    spreads = (numerics.stuck_fraction, numerics.adc_gain_spread, numerics.polarity_spread)
+    return numerics.device != "ideal" or any(spread > 0 for spread in spreads)
 
 
 def best_trades(

@@ -13,6 +13,7 @@ from pimjax.array_typing import Array, ArrayLike
 from pimjax.errors import NumericsError
 from pimjax.numerics.adc import quantise
 from pimjax.numerics.encode import code_of, cut, piece_weights, to_integers
+from pimjax.numerics.mvm import of_sign, one_sided, signs_of_phases
 from pimjax.numerics.programming import Programmed, into_blocks, program, weight_code
 from pimjax.numerics.settings import Crossbar, as_arrays, check_crossbar, is_concrete
 
@@ -21,11 +22,18 @@ SCOPES = ("slice", "column", "column_and_block")
 
 
 def analog_sums(stored: Programmed, inputs: Array, crossbar: Crossbar) -> Array:
-    """Signals [slices, cycles, blocks, out, batch] before the ADC, in units of `adc_range`, without read noise."""
+    """Signals [slices, cycles, blocks, out, batch] before the ADC, in units of `adc_range`, without read noise.
+
+    Of several phases the signals of each stand behind those of the one before, along the cycles.
+    """
     x_code = code_of(crossbar.input_bits, crossbar.cycle_bits, crossbar.input_offset)
     integers = to_integers(inputs.astype(stored.cells.dtype), x_code)
     cycles = into_blocks(cut(integers, x_code, crossbar.max_cycles), crossbar.rows, axis=1)
-    sums = jnp.einsum("sbor,cbrn->scbon", stored.cells, cycles, precision="highest")
+    phases = [
+        jnp.einsum("sbor,cbrn->scbon", of_sign(stored.cells, cell), of_sign(cycles, drive), precision="highest")
+        for cell, drive in signs_of_phases(crossbar)
+    ]
+    sums = jnp.concatenate(phases, axis=1) if len(phases) > 1 else phases[0]
     return sums / (weight_code(crossbar).full * x_code.full)
 
 
@@ -90,7 +98,7 @@ def _fit(
         limit = jnp.percentile(jnp.abs(grouped), percentile, axis=-1)
     else:
         x_code = code_of(settings.input_bits, settings.cycle_bits, settings.input_offset)
-        places = piece_weights(x_code, settings.max_cycles)
+        places = jnp.tile(piece_weights(x_code, settings.max_cycles), len(signs_of_phases(settings)))
         weight = jnp.broadcast_to(((places / places.max()) ** 2)[None, :, None, None, None], sums.shape)
         limit = _least_squares(grouped, _samples_last(weight, scope), top, settings, candidates)
     # A slice that nothing drives still needs a range: one cell.
@@ -112,9 +120,7 @@ def _least_squares(signal: Array, weight: Array, top: Array, crossbar: Crossbar,
 
     def error(ratio: Array) -> Array:
         limit = jnp.maximum(top * ratio, jnp.finfo(signal.dtype).tiny)[..., None]
-        converted = quantise(
-            signal, limit, crossbar.adc_bits, one_sided=crossbar.adc_one_sided, ideal=crossbar.adc_ideal
-        )
+        converted = quantise(signal, limit, crossbar.adc_bits, one_sided=one_sided(crossbar), ideal=crossbar.adc_ideal)
         return jnp.sum(weight * (converted - signal) ** 2, axis=-1)
 
     return top * ratios[jnp.argmin(jax.lax.map(error, ratios), axis=0)]

@@ -46,6 +46,7 @@ class Device:
     read_exponent: Level = 0.65  # []
     read_limit: Level = 0.2  # []
     read_pulse_s: Level = 250e-9  # [s] length of a read
+    polarity_spread: Level = 0.0  # [] relative deviation of a cell's conductance between the two read polarities
 
     @property
     def off_conductance(self) -> Array:

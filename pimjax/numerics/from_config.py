@@ -15,7 +15,7 @@ _DEVICES = {"ideal": "ideal", "pcm": "pcm", "hermes_1": "hermes_one_device", "he
 def crossbar_from_config(config: Any) -> Crossbar:
     """The crossbar that a loaded configuration describes (`pimjax.load_config`).
 
-    Rows, columns, ADC bits and columns per ADC come from its hardware section, everything else from its numerics
+    Rows, columns, ADC bits, columns per ADC and phases of a read come from its hardware section, everything else from its numerics
     section. Relaxed (not whole) sizes and bits count as the nearest whole number. `adc_range: fixed` sets the range, adc_range_value times `crossbar_rows`; for the other rules the result carries
     the starting range of `Crossbar.create` and must be calibrated on data
     (`calibrate_adc_range(..., method=config.numerics.adc_range)`). Wire resistance counts against `g_max` of the cell.
@@ -38,6 +38,7 @@ def crossbar_from_config(config: Any) -> Crossbar:
         device,
         programming_scale=device.programming_scale * numerics.noise_scale,
         read_scale=device.read_scale * numerics.noise_scale,
+        polarity_spread=numerics.polarity_spread,
         drift_time_s=numerics.drift_seconds,
         stuck_on=numerics.stuck_fraction / 2,
         stuck_off=numerics.stuck_fraction / 2,
@@ -59,6 +60,7 @@ def crossbar_from_config(config: Any) -> Crossbar:
         cycle_bits=cycle_bits,
         adc_bits=round(hardware.adc_bits),
         adc_ideal=numerics.adc_ideal,
+        read_phases=round(getattr(hardware, "read_phases", 1)),
         weight_offset=offset,
         input_offset=input_offset,
         columns_per_adc=hardware.columns_per_adc,

@@ -146,7 +146,7 @@ def read(
     x_integers = to_integers(inputs.astype(dtype), x_code)
     cycles = into_blocks(cut(x_integers, x_code, crossbar.max_cycles), crossbar.rows, axis=1)
     places = piece_weights(x_code, crossbar.max_cycles)
-    levels = adc_levels(crossbar.adc_bits, one_sided=crossbar.adc_one_sided, ideal=crossbar.adc_ideal, dtype=dtype)
+    levels = adc_levels(crossbar.adc_bits, one_sided=one_sided(crossbar), ideal=crossbar.adc_ideal, dtype=dtype)
     adc_range = _range_axes(crossbar.adc_range)
     step = adc_step(adc_range, levels)
     ids = jnp.arange(inputs.shape[1]) if vector_ids is None else vector_ids
@@ -159,15 +159,20 @@ def read(
 
     def apart() -> Array:
         def convert(index: Array, block: Array, cycle: Array) -> Array:
-            drive = cycles[cycle, block]
-            sums = _product(stored.cells[index, block], drive, operands)
-            scaled = sums * _of_block(converter.inverse, index, block)
-            if key is not None:
-                scaled = _disturb(scaled, stored, drive, converter, (index, block, cycle), ids, key)
-            if stored.converters is None:
-                return to_codes(scaled, levels) * places[cycle]
-            codes = to_codes(stored.converters.distort(scaled, index, block), levels)
-            return stored.converters.correct(codes, index, block) * places[cycle]
+            codes = 0.0
+            for number, (cell_sign, input_sign) in enumerate(signs_of_phases(crossbar)):
+                cells, drive = stored.cells[index, block], cycles[cycle, block]
+                cells, drive = of_sign(cells, cell_sign), of_sign(drive, input_sign)
+                scaled = _product(cells, drive, operands) * _of_block(converter.inverse, index, block)
+                if key is not None:
+                    position = (number * cycles.shape[0] + cycle) * stored.cells.shape[1] + block
+                    noise_key = jax.random.fold_in(key, position * stored.cells.shape[0] + index)
+                    variance = None if stored.read_variance is None else stored.read_variance[index, block]
+                    if variance is not None and cell_sign:  # of the cells that this phase connects
+                        variance = jnp.where(stored.cells[index, block] * cell_sign > 0, variance, 0)
+                    scaled = _disturb(scaled, variance, drive, converter, (index, block), ids, noise_key)
+                codes = codes + (cell_sign * input_sign or 1) * _converted(scaled, stored, levels, index, block)
+            return codes * places[cycle]
 
         return _sum_slices(convert, stored, converter, w_code, cycles.shape[0], inputs.shape[1])
 
@@ -185,7 +190,7 @@ def read(
 
         return _sum_slices(convert, stored, converter, w_code, pairs.shape[0], inputs.shape[1])
 
-    exact = stored.converters is None and crossbar.wire_sweeps == 0 and key is None
+    exact = stored.converters is None and crossbar.wire_sweeps == 0 and key is None and crossbar.read_phases == 1
     if packing and exact and operands == "float32" and crossbar.max_cycles > 1:
         tells_apart = (stored.cells.shape[3] * converter.unit < _PACK_LIMIT) & is_exact(crossbar.device)
         total = jax.lax.cond(tells_apart, packed, apart)
@@ -231,23 +236,49 @@ def _sum_slices(
     return jax.lax.scan(add_slice, jnp.zeros((out, batch), stored.cells.dtype), jnp.arange(slices))[0]
 
 
+def one_sided(crossbar: Crossbar) -> Array | float:
+    """Whether the converters see signals of one sign only: asked for, or because phases keep the signs apart."""
+    return crossbar.adc_one_sided if crossbar.read_phases == 1 else 1.0
+
+
+def signs_of_phases(crossbar: Crossbar) -> tuple[tuple[int, int], ...]:
+    """Signs of cells and inputs that each phase of a read connects; 0: both.
+
+    >>> signs_of_phases(Crossbar())
+    ((0, 0),)
+    """
+    return ((0, 0),) if crossbar.read_phases == 1 else ((1, 1), (1, -1), (-1, 1), (-1, -1))
+
+
+def of_sign(values: Array, sign: int) -> Array:
+    """Magnitudes of the values of one sign, others 0; sign 0: the values."""
+    return jnp.maximum(sign * values, 0) if sign else values
+
+
+def _converted(scaled: Array, stored: Programmed, levels: Levels, index: Array, block: Array) -> Array:
+    """Codes of one conversion, gain and offset errors included."""
+    if stored.converters is None:
+        return to_codes(scaled, levels)
+    codes = to_codes(stored.converters.distort(scaled, index, block), levels)
+    return stored.converters.correct(codes, index, block)
+
+
 def _disturb(
     scaled: Array,
-    stored: Programmed,
+    read_variance: Array | None,
     drive: Array,
     converter: _Converter,
-    where: tuple[Array, Array, Array],
+    where: tuple[Array, Array],
     vector_ids: Array,
     key: Array,
 ) -> Array:
     """Add the read noise of the cells and the output noise of one conversion; signals in levels."""
-    index, block, cycle = where
-    key = jax.random.fold_in(key, (cycle * stored.cells.shape[1] + block) * stored.cells.shape[0] + index)
+    index, block = where
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, vector_ids)
     draw = jax.vmap(lambda key: jax.random.normal(key, scaled.shape[:1], scaled.dtype), out_axes=1)(keys)
     variance = jnp.square(_of_block(converter.noise, index, block))
-    if stored.read_variance is not None:
-        spread = _product(stored.read_variance[index, block], drive**2, "float32")
+    if read_variance is not None:
+        spread = _product(read_variance, drive**2, "float32")
         variance = variance + spread * jnp.square(_of_block(converter.inverse, index, block))
     return scaled + draw * safe_sqrt(variance)
 

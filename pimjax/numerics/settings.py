@@ -33,6 +33,8 @@ class Crossbar:
     * Weights of `weight_bits` bits are differential pairs (sign times magnitude, currents subtracted before the ADC),
       or with `weight_offset` unsigned codes w + 2^(b-1), offset subtracted digitally. They are cut into slices of
       `cell_bits` bits, least significant first, one column and one conversion each.
+    * `read_phases` 1 reads all signs at once, the currents of both signs subtracted before the ADC. 4 reads inputs of each
+      sign on cells of each sign one after the other, every sum converted alone by a one-sided ADC, and subtracts digitally.
     * The ADC has 2^b - 1 levels symmetric about 0 over [-adc_range, adc_range]; with `adc_one_sided` 2^b levels over
       [0, adc_range]; with `adc_ideal` no levels and no range. `columns_per_adc` columns share one converter: the same
       numbers, but one draw of gain and offset error.
@@ -49,6 +51,7 @@ class Crossbar:
     max_slices: int = struct.field(pytree_node=False, default=1)
     max_cycles: int = struct.field(pytree_node=False, default=1)
     wire_sweeps: int = struct.field(pytree_node=False, default=0)  # most iterations of the wire solver; 0: no wires
+    read_phases: int = struct.field(pytree_node=False, default=1)  # 1 or 4: signs at once, or one after the other
 
     weight_bits: Setting = 8.0  # []
     cell_bits: Setting = 7.0  # [] more than the magnitude has counts as the magnitude
@@ -105,7 +108,7 @@ class Crossbar:
 
 
 #: Largest static sizes: beyond any array, below what a loop or a table of them never ends with.
-_SHAPES = {"rows": 2**24, "cols": 2**24, "max_slices": 64, "max_cycles": 64, "wire_sweeps": 10**6}
+_SHAPES = {"rows": 2**24, "cols": 2**24, "max_slices": 64, "max_cycles": 64, "wire_sweeps": 10**6, "read_phases": 4}
 
 
 _NOT_NEGATIVE = (
@@ -158,6 +161,10 @@ def check_crossbar(crossbar: Crossbar) -> None:
     if not isinstance(crossbar.wire_sweeps, (int, np.integer)) or crossbar.wire_sweeps < 0:
         raise NumericsError(f"wire_sweeps is {crossbar.wire_sweeps!r}; it must be a whole number of at least 0")
 
+    if crossbar.read_phases not in (1, 4):
+        raise NumericsError(
+            f"read_phases is {crossbar.read_phases!r}; it must be 1 (all signs at once) or 4 (signs of inputs and weights apart)"
+        )
     checks.require(NumericsError, "device", crossbar.device, checks.instance(Device, "a Device or a preset's name"))
     one_sided = _numbers(crossbar, "adc_one_sided") != 0
     _check_bits(crossbar, "weight_bits", *ranges.WEIGHT_BITS)
@@ -203,7 +210,7 @@ def _check_device(device: Device) -> None:
         _check_interval(device, name, 0.0, 1.0)
     if (_numbers(device, "stuck_on") + _numbers(device, "stuck_off") > 1).any():
         raise NumericsError("stuck_on and stuck_off are fractions of the same cells and may not exceed 1 together")
-    for name in ("programming_scale", "drift_scale", "drift_time_s", "read_scale", "read_limit"):
+    for name in ("programming_scale", "drift_scale", "drift_time_s", "read_scale", "read_limit", "polarity_spread"):
         _check_interval(device, name, 0.0, np.inf)
     if not np.isin(_numbers(device, "drift_compensation"), (0, 1)).all():
         raise NumericsError(f"drift_compensation is {_numbers(device, 'drift_compensation').flat[0]}; it is a flag")

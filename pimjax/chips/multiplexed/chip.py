@@ -41,8 +41,13 @@ class MultiplexedChip(Chip):
     plain_layers_only = False
 
     def check(self, config: Config) -> None:
-        """A calibrated core has the size it was measured at."""
+        """A calibrated core has the size it was measured at; a read has one phase or four."""
         hardware = hardware_of(config)
+        if hardware.read_phases not in (1, 4):
+            raise ConfigError(
+                f"hardware.read_phases is {hardware.read_phases:g}: it must be 1 (all signs at once) or 4 (signs of inputs "
+                "and weights one after the other)"
+            )
         size = (hardware.crossbar_rows, hardware.crossbar_cols)
         kept = [name for name, value in MEASURED_CORE.items() if getattr(hardware, name) == value]
         if config.plan.tile == "calibrated" and size != MEASURED_SIZE and kept:

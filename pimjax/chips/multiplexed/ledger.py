@@ -309,7 +309,7 @@ _ACCURACY = (
     "adc_bits columns_per_adc crossbar_rows crossbar_cols read_phases plan.router numerics.weight_encoding numerics.weight_bits "
     "numerics.cell_bits numerics.input_encoding numerics.signed_inputs numerics.input_bits numerics.cycle_bits "
     "numerics.adc_ideal numerics.adc_range numerics.adc_range_value numerics.adc_range_percentile numerics.device "
-    "numerics.noise_scale numerics.drift_seconds numerics.stuck_fraction numerics.on_off_ratio "
+    "numerics.noise_scale numerics.polarity_spread numerics.drift_seconds numerics.stuck_fraction numerics.on_off_ratio "
     "numerics.wire_resistance_ohm numerics.adc_gain_spread numerics.calibrated_gain numerics.seed"
 )
 
