@@ -32,7 +32,7 @@ from pimjax.errors import ConfigError
 sys.path.insert(0, str(Path(__file__).parent / "oracles"))
 import circuit_tile as oracle
 
-NAMES = tuple(field.name for field in dataclasses.fields(TileParameters))
+NAMES = tuple(field.name for field in dataclasses.fields(TileParameters) if field.metadata.get("pytree_node", True))
 EXACT = jax.jit(parametric_tile, static_argnames="exact")
 
 

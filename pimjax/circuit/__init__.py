@@ -13,6 +13,7 @@ from pimjax.circuit.analog_mux import analog_mux
 from pimjax.circuit.cell_array import CELL_KINDS, cell
 from pimjax.circuit.component import CATALOGUE, Component, ComponentInfo, catalogue_markdown
 from pimjax.circuit.constants import CONSTANTS, Constants, Sourced, nominal_constants
+from pimjax.circuit.digital_sram import DIGITAL_PARTS, adder_tree, bit_multiplier
 from pimjax.circuit.drivers import INPUT_KINDS, pulse_generator, row_driver
 from pimjax.circuit.explain import ExplainRow, explain_tile
 from pimjax.circuit.hermes import calibrated_tile, hermes_scales, hermes_tile
@@ -21,7 +22,7 @@ from pimjax.circuit.programming import crossbar_write, expert_swap, model_load
 from pimjax.circuit.registers import register
 from pimjax.circuit.sample_hold import sample_hold
 from pimjax.circuit.sanity import checked_tile, refuse_impossible, tile_violations
-from pimjax.circuit.tile import PARTS, TileCost, TileParameters, parametric_tile
+from pimjax.circuit.tile import COMPUTE_KINDS, PARTS, TileCost, TileParameters, parametric_tile
 from pimjax.circuit.uncertainty import Uncertainty, propagate_uncertainty
 from pimjax.circuit.validity import outside_validity
 from pimjax.circuit.zigzag_array import ZigzagArray, zigzag_array
@@ -30,7 +31,9 @@ __all__ = [
     "ADC_KINDS",
     "CATALOGUE",
     "CELL_KINDS",
+    "COMPUTE_KINDS",
     "CONSTANTS",
+    "DIGITAL_PARTS",
     "INPUT_KINDS",
     "PARTS",
     "PUBLISHED_ADCS",
@@ -51,7 +54,9 @@ __all__ = [
     "adc_survey",
     "adc_table",
     "adc_zigzag",
+    "adder_tree",
     "analog_mux",
+    "bit_multiplier",
     "calibrated_tile",
     "catalogue_markdown",
     "cell",

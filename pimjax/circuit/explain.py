@@ -11,7 +11,7 @@ from pimjax import checks
 from pimjax.circuit.adc import ADC_KINDS
 from pimjax.circuit.component import CATALOGUE
 from pimjax.circuit.constants import CONSTANTS
-from pimjax.circuit.tile import CONTROL_ENERGY, PARTS, WIRING_AREA, TileParameters, compiled_tile
+from pimjax.circuit.tile import COMPUTE_KINDS, CONTROL_ENERGY, WIRING_AREA, TileParameters, compiled_tile
 from pimjax.errors import ConfigError
 
 PART_COMPONENT = {
@@ -21,6 +21,9 @@ PART_COMPONENT = {
     "column_mux": "analog_mux",
     "shift_add": "shift_add",
     "registers": "register",
+    "multipliers": "bit_multiplier",
+    "adder_trees": "adder_tree",
+    "accumulators": "shift_add",
 }
 """Catalogue entry behind each part; the converter's depends on its kind."""
 
@@ -62,7 +65,7 @@ def explain_tile(parameters: TileParameters) -> tuple[ExplainRow, ...]:
     with jax.enable_x64(True):
         cost = jax.tree.map(np.asarray, compiled_tile(parameters))
     rows = []
-    for index, part in enumerate(PARTS):
+    for index, part in enumerate(COMPUTE_KINDS[parameters.compute]):
         name = _component_of(part, parameters)
         if name is None:
             source = f"wiring: {WIRING_AREA.source}; control: {CONTROL_ENERGY.source}"

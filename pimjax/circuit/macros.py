@@ -16,7 +16,7 @@ from pimjax.circuit.constants import Constants
 from pimjax.circuit.drivers import INPUT_KINDS
 from pimjax.circuit.hermes import hermes_tile
 from pimjax.circuit.sar_timing import sar_rate_gsps
-from pimjax.circuit.tile import TileParameters, compiled_tile
+from pimjax.circuit.tile import COMPUTE_KINDS, TileParameters, compiled_tile
 from pimjax.errors import ConfigError
 
 
@@ -29,6 +29,8 @@ class Macro:
       outputs_per_column: multi-bit outputs per converted column, 1/8 when 8 one-bit columns make one 8-bit weight.
       input_kind: one of ``INPUT_KINDS``.
       cell_group: stored positions that take turns at each computing one; `rows` and `cols` count the computing ones.
+      compute: one of ``COMPUTE_KINDS``; digital macros have no converters, and `cell_bits` are the bits of a weight.
+      product_bits: digital: bits of a cycle that one product takes, 2 with radix-4 Booth recoding.
       macs_per_row: multiply-accumulates per driven row, 1/2 when a weight is a pair of rows.
       phases: how often the whole read is repeated per MVM.
       arrays: arrays on the macro.
@@ -53,14 +55,19 @@ class Macro:
     outputs_per_column: float = 1.0
     macs_per_row: float = 1.0
     phases: float = 1.0
+    compute: str = "analog"
+    product_bits: float = 1.0
 
     def parameters(self, adc_kind: str = "survey") -> TileParameters:
         """The tile's parameters with converters of `adc_kind`; ``"hermes_cco"`` brings the HERMES scales along."""
+        if self.compute not in COMPUTE_KINDS:
+            raise ConfigError(f"{self.name}: compute {self.compute!r} is unknown; allowed: {', '.join(COMPUTE_KINDS)}")
         chosen = ((adc_kind, ADC_KINDS), (self.cell_kind, CELL_KINDS), (self.input_kind, INPUT_KINDS))
         for kind, kinds in chosen:
             if kind not in kinds:
                 raise ConfigError(f"{self.name}: kind {kind!r} is unknown; allowed: {', '.join(kinds)}")
-        base = hermes_tile() if adc_kind == "hermes_cco" else TileParameters()
+        analog = self.compute == "analog"
+        base = hermes_tile() if adc_kind == "hermes_cco" and analog else TileParameters()
         return dataclasses.replace(
             base,
             rows=self.rows,
@@ -71,6 +78,8 @@ class Macro:
             input_kind=float(INPUT_KINDS.index(self.input_kind)),
             cell_bits=self.cell_bits,
             cell_group=self.cell_group,
+            product_bits=self.product_bits,
+            compute=self.compute,
             cell_kind=float(CELL_KINDS.index(self.cell_kind)),
             adc_bits=self.adc_bits,
             columns_per_adc=self.columns_per_adc,

@@ -37,6 +37,7 @@ PARAMETER_RANGES = {
     "cell_bits": (0.5, 16.0),
     "cell_kind": (0.0, len(CELL_KINDS) - 1.0),
     "cell_group": (1.0, 65536.0),
+    "product_bits": (1.0, 2.0),
     "adc_bits": (1.0, 16.0),
     "columns_per_adc": (1.0, 65536.0),
     "adc_rate_gsps": (1e-6, 100.0),
@@ -77,9 +78,12 @@ def tile_violations(parameters: TileParameters, cost: TileCost) -> jax.Array:
     latency, energy, area = totals
     reads = p.input_bits / p.cycle_bits * (p.rows / p.active_rows)
     gate, landauer, crosspoint = least_cost(p.rows, p.cols, p.node_nm)
-    thermal = reads * p.cols * (8.0 * KT_NJ * 1.5) * jnp.exp2(2.0 * jnp.asarray(p.adc_bits))
+    if p.compute == "analog":
+        thermal = reads * p.cols * (8.0 * KT_NJ * 1.5) * jnp.exp2(2.0 * jnp.asarray(p.adc_bits))
+    else:  # nothing is converted, and no columns take turns
+        thermal = jnp.zeros_like(energy)
     crosspoint = crosspoint * p.cell_group
-    gate = reads * p.columns_per_adc * gate
+    gate = reads * gate * (p.columns_per_adc if p.compute == "analog" else 1.0)
     parts = (cost.part_latency_ns, cost.part_energy_nj, cost.part_area_mm2)
     sums = jnp.stack([jnp.sum(part) for part in parts])
     return jnp.stack(

@@ -1,7 +1,7 @@
 """A tile (crossbar with its periphery) from its parts.
 
-:func:`parametric_tile` adds up counted components (:data:`PARTS`) from rows, columns, bits, columns per converter,
-node and supply. The measured tile and the scales that tie both together are in :mod:`pimjax.circuit.hermes`.
+:func:`parametric_tile` adds up counted components from rows, columns, bits, columns per converter, node and supply: an
+analog array with converters (:data:`PARTS`), or a digital SRAM macro (:mod:`pimjax.circuit.digital_sram`). The measured tile and the scales that tie both together are in :mod:`pimjax.circuit.hermes`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pimjax.circuit.analog_mux import analog_mux
 from pimjax.circuit.cell_array import CELL_KINDS, cell
 from pimjax.circuit.component import CONSTANTS_RULE, Component
 from pimjax.circuit.constants import Constants, Real, sourced, value
+from pimjax.circuit.digital_sram import DIGITAL_PARTS, digital_rows
 from pimjax.circuit.drivers import row_driver
 from pimjax.circuit.registers import register
 from pimjax.circuit.sample_hold import sample_hold
@@ -32,7 +33,9 @@ PARTS = (
     "registers",
     "wiring_control",
 )
-"""Entries of the `part_*` arrays of :class:`TileCost`; letter P."""
+"""Entries of the `part_*` arrays of an analog tile's :class:`TileCost`; letter P."""
+COMPUTE_KINDS = {"analog": PARTS, "digital": DIGITAL_PARTS}
+"""Ways to multiply, and the parts of a tile that does."""
 
 WIRING_AREA = sourced(
     "tile.wiring_area_factor",
@@ -69,6 +72,7 @@ class TileParameters:
       cell_kind: index into ``CELL_KINDS``.
       cell_group: stored positions behind each computing one, of which one is connected at a time (weights of several
         matrices in one array); they cost area and nothing per product.
+      product_bits: digital tiles: bits of a cycle that one product takes: 1, or 2 with radix-4 Booth recoding.
       adc_bits, columns_per_adc, adc_rate_gsps: converter resolution [bit], columns that take turns at one
         converter, and its rate [GS/s] (only the survey model uses the rate).
       adc_kind: index into ``ADC_KINDS``.
@@ -77,6 +81,8 @@ class TileParameters:
       group_size: crossbars that share one peripheral set (g).
       cell_area_scale ... latency_scale: calibration factors; 1 is the uncalibrated model,
         :func:`pimjax.circuit.hermes.hermes_tile` returns those of the HERMES core.
+      compute: static, one of ``COMPUTE_KINDS``. "digital": `cell_bits` are the bits of a weight, `active_rows` rows
+        compute at once, and nothing of converters is read.
     """
 
     rows: Real = 256.0
@@ -88,6 +94,7 @@ class TileParameters:
     cell_bits: Real = 1.0
     cell_kind: Real = float(CELL_KINDS.index("pcm_8t4r"))
     cell_group: Real = 1.0
+    product_bits: Real = 1.0
     adc_bits: Real = 8.0
     columns_per_adc: Real = 1.0
     adc_rate_gsps: Real = 7.7e-3
@@ -103,6 +110,7 @@ class TileParameters:
     adc_energy_scale: Real = 1.0
     other_energy_scale: Real = 1.0
     latency_scale: Real = 1.0
+    compute: str = struct.field(pytree_node=False, default="analog")
 
 
 @struct.dataclass
@@ -115,7 +123,7 @@ class TileCost:
       shareable_fraction: s, the part of `core_area_mm2` that a group shares: everything but the cells.
       mux_latency_ns, mux_area_mm2, mux_energy_nj: added per MVM, per crossbar and per MVM when g > 1; 0 at g = 1.
       crossbar_area_mm2: area per crossbar at the given g: ``core ((1 - s) + s / g) + mux``.
-      part_count, part_area_mm2, part_energy_nj, part_latency_ns [P]: by ``PARTS``, after scales; the last three sum
+      part_count, part_area_mm2, part_energy_nj, part_latency_ns [P]: by ``COMPUTE_KINDS[compute]``, after scales; the last three sum
         to the totals.
     """
 
@@ -141,8 +149,10 @@ def _common_dtype(parameters: TileParameters) -> TileParameters:
 
 
 def _group_mux(p: TileParameters, constants: Constants | None) -> Component:
-    """Mux of one crossbar in a group: every row and column line has one switch; one settling per MVM."""
-    one = analog_mux(p.group_size, adc_bits=p.adc_bits, vdd_v=p.vdd_v, constants=constants)
+    """Mux of one crossbar in a group: every row and column line has one switch; one settling per MVM, of a digital
+    line to a level."""
+    bits = p.adc_bits if p.compute == "analog" else jnp.zeros_like(p.adc_bits)
+    one = analog_mux(p.group_size, adc_bits=bits, vdd_v=p.vdd_v, constants=constants)
     lines = p.rows + p.cols
     return Component(lines * one.area_mm2 / p.group_size, lines * one.energy_nj, one.latency_ns)
 
@@ -171,6 +181,16 @@ def parametric_tile(parameters: TileParameters, *, exact: bool = False, constant
     (True, True)
     """
     p = _common_dtype(parameters)
+    if p.compute not in COMPUTE_KINDS:
+        raise ConfigError(f"compute is {p.compute!r}; it must be one of {', '.join(COMPUTE_KINDS)}")
+    make = _analog_rows if p.compute == "analog" else digital_rows
+    return _assembled(p, make(p, exact=exact, constants=constants), constants)
+
+
+def _analog_rows(
+    p: TileParameters, *, exact: bool, constants: Constants | None
+) -> dict[str, tuple[Real, Real, Real, Real]]:
+    """Count, unit area [mm2], energy [nJ] and critical-path time [ns] per product of each part but the wiring."""
     quotient = jnp.ceil if exact else jnp.asarray
     cycles = quotient(p.input_bits / p.cycle_bits)
     row_groups = quotient(p.rows / p.active_rows)
@@ -256,9 +276,14 @@ def parametric_tile(parameters: TileParameters, *, exact: bool = False, constant
     register_bits = 2.0 * p.rows * p.input_bits + p.cols * result_bits
     register_area = 2.0 * p.rows * input_word.area_mm2 + p.cols * output_word.area_mm2
     register_energy = p.rows * input_word.energy_nj + p.cols * output_word.energy_nj
-    one = jnp.ones_like(p.rows)
     rows["registers"] = (register_bits, register_area / register_bits, jnp.asarray(register_energy), zero)
+    return rows
 
+
+def _assembled(
+    p: TileParameters, rows: dict[str, tuple[Real, Real, Real, Real]], constants: Constants | None
+) -> TileCost:
+    """The tile of counted parts: scales, wiring and control, and what a group shares."""
     groups = {"cells": "cell", "adc": "adc"}
     counts, areas, energies, times = [], [], [], []
     for part, (count, area, energy, time) in rows.items():
@@ -271,11 +296,16 @@ def parametric_tile(parameters: TileParameters, *, exact: bool = False, constant
     # The area of a cell is that of its place in an array: its word and bit lines run over it.
     wiring = value(WIRING_AREA, constants)
     control = value(CONTROL_ENERGY, constants)
-    converters, cells = list(rows).index("adc"), list(rows).index("cells")
-    counts.append(one)
-    areas.append((wiring - 1.0) * (sum(areas) - areas[converters] - areas[cells]))
-    energies.append((control - 1.0) * (sum(energies) - energies[converters]))
-    times.append(zero)
+    cells = list(rows).index("cells")
+    bare_area = sum(areas) - areas[cells]
+    bare_energy = sum(energies)
+    if "adc" in rows:
+        converters = list(rows).index("adc")
+        bare_area, bare_energy = sum(areas) - areas[converters] - areas[cells], bare_energy - energies[converters]
+    counts.append(jnp.ones_like(p.rows))
+    areas.append((wiring - 1.0) * bare_area)
+    energies.append((control - 1.0) * bare_energy)
+    times.append(jnp.zeros_like(p.rows))
 
     part_area = jnp.stack(areas)
     core_area = jnp.sum(part_area)

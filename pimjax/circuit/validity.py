@@ -62,9 +62,14 @@ def _number(value: object) -> float:
 
 def _in_use(parameters: TileParameters) -> dict[str, dict[str, float]]:
     """The quantities of every component that the tile has."""
-    p = {name: _number(value) for name, value in vars(parameters).items()}
+    p = {name: _number(value) for name, value in vars(parameters).items() if name != "compute"}
     node, bits = p["node_nm"], p["adc_bits"]
     result_bits = bits + p["input_bits"]
+    if parameters.compute == "digital":
+        logic = {"node_nm": node, "vdd_v": p["vdd_v"]}
+        result_bits = p["input_bits"] + float(np.log2(p["rows"])) + p["cell_bits"]
+        digital = {"cell": {"rows": p["rows"], "node_nm": node}, "flip_flop": logic, "bit_multiplier": logic}
+        return {**digital, "adder_tree": {"rows": p["active_rows"]}, "shift_add": {"bits": result_bits}}
     found = {
         "cell": {"rows": p["rows"], "node_nm": node},
         "row_driver": {"bits": p["cycle_bits"]},
@@ -92,6 +97,8 @@ def _in_use(parameters: TileParameters) -> dict[str, dict[str, float]]:
 
 def _table_entry(parameters: TileParameters) -> tuple[str, ...]:
     """A published converter is exact at its own point only."""
+    if parameters.compute == "digital":
+        return ()
     index = round(_number(parameters.adc_kind)) - (len(ADC_KINDS) - len(PUBLISHED_ADCS))
     if index < 0:
         return ()
