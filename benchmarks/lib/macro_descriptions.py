@@ -16,11 +16,17 @@ Changed later, in a review of what the rows and their sources say (steps and eff
 AIMC2's 512 rows are 16 inputs with 32 cells each, and Wang2022 holds 8 weights per multiplier (`cell_group`);
 Sinangil2021's inputs are pulses and NeuRRAM's are serial (`input_kind`), not voltages from a DAC. HERMES keeps the
 description that its scales were made for.
+
+Digital macros (`DIGITAL_ROWS`) follow rules of their own, fixed before they were first compared: every row computes at
+once and a column of outputs is as many bits wide as its weights, unless the row says otherwise. DIMC1 says Booth: two
+input bits of a cycle are one product. DIMC2's operations per cycle (TOPS x cycle x cycles of a product) are those of 8
+rows, so its 512 rows take turns, and its TOPS is then its latency. DIMC4's TOPS/W is bit-normalised, by a factor its row
+does not give: it is shown and not counted. Inputs and weights are half ones, as the rows say where they say it.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pimjax.circuit.macros import Macro
 
@@ -32,6 +38,7 @@ class Row(NamedTuple):
     group: str
     blind: bool
     latency_is_cycle: bool = False
+    incomparable: tuple[str, ...] = ()  # reported figures that count something else, by key
 
 
 def _hermes(name: str, arrays: float, phases: float) -> Macro:
@@ -131,3 +138,32 @@ ROWS = (
     Row(_wang("Wang2022 1.1V", 1.1), "Wang2022", blind=True),
 )
 """The rows in the order of the CSV file; a group's first row sets the scales that its other rows are judged with."""
+
+
+def _digital(name: str, rows: float, outputs: float, cycle_bits: float, arrays: float, **more: Any) -> Macro:
+    facts = {"node_nm": 28.0, "vdd_v": 0.9, "input_bits": 8.0, "adc_bits": 1.0, "cell_bits": 8.0, **more}
+    return Macro(
+        name, "sram_6t", rows=rows, cols=outputs, cycle_bits=cycle_bits, arrays=arrays, compute="digital", **facts
+    )
+
+
+DIGITAL_ROWS = (
+    Row(_digital("DIMC1", 32.0, 6.0, 2.0, 64.0, product_bits=2.0), "DIMC1", True, latency_is_cycle=True),
+    Row(_digital("DIMC2", 8.0, 4.0, 1.0, 2.0, cell_group=64.0), "DIMC2", True, latency_is_cycle=True),
+    Row(_digital("DIMC3", 64.0, 16.0, 2.0, 8.0), "DIMC3", True, latency_is_cycle=True),
+    Row(
+        _digital("DIMC4", 128.0, 16.0, 1.0, 4.0),
+        "DIMC4",
+        True,
+        latency_is_cycle=True,
+        incomparable=("tops_per_w",),
+    ),
+    Row(
+        _digital("Colonnade 0.8V 8b weights", 128.0, 16.0, 1.0, 1.0, node_nm=65.0, vdd_v=0.8, input_bits=1.0),
+        "Colonnade",
+        True,
+        latency_is_cycle=True,
+        incomparable=("latency_ns",),  # the period of its test clock
+    ),
+)
+"""The digital rows of the CSV file, in its order."""

@@ -27,7 +27,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells = []
         for key in columns:
             predicted = row["predicted"][key]
-            if key in row["reported"]:
+            if key in row["incomparable"]:
+                cells.append(f"{predicted:.3g} / {row['reported'][key]:.3g} (not comparable)")
+            elif key in row["reported"]:
                 cells.append(f"{predicted:.3g} / {row['reported'][key]:.3g} ({row['ratio'][key]:.2f})")
             else:
                 cells.append(f"{predicted:.3g} / -")
@@ -77,6 +79,45 @@ def draw(rows: list[dict[str, Any]]) -> None:
     FIGURE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(FIGURE, dpi=130, metadata={"Software": None})
     plt.close(figure)
+
+
+def blind_lines(section: dict[str, Any]) -> list[str]:
+    """The digital rows' medians beside the targets of the analog ones, as sentences."""
+    lines = []
+    for key, entry in section["blind"].items():
+        target = {"tops_per_w": "energy_blind_fold", "area_mm2": "area_blind_fold"}.get(key)
+        met = "" if target is None else f"; target {TARGETS[target]:g}x"
+        if target is not None:
+            met += " met" if entry["median_fold"] <= TARGETS[target] else " missed"
+        lines.append(
+            f"blind {key}: median {entry['median_fold']:.2f}x, worst {entry['worst_fold']:.2f}x over "
+            f"{entry['rows']} rows{met}"
+        )
+    for key, inside in section["coverage"].items():
+        lines.append(f"blind rows whose reported {key} lies inside the 5-95 % interval: {inside}")
+    return lines
+
+
+def _digital(payload: dict[str, Any]) -> list[str]:
+    """The section on digital macros."""
+    ratio = {row["macro"]: row["ratio"] for row in payload["digital"]["rows"]}
+    return [
+        "## Digital macros",
+        "",
+        "The digital SRAM tile (`plan.tile: digital_sram`) on the digital rows, by rules fixed before the first comparison",
+        "(`benchmarks/lib/macro_descriptions.py`). Latency is one cycle. No constant was changed for them.",
+        "",
+        table(payload["digital"]["rows"]),
+        "",
+        *(f"- {line}" for line in blind_lines(payload["digital"])),
+        f"- DIMC3's area is predicted {ratio['DIMC3']['area_mm2']:.1f} times too large: if all of its 64 rows computed at once, the "
+        "adder trees alone",
+        "  would be larger than the chip. Its row does not say how many rows share a multiplier.",
+        "- DIMC4's TOPS/W is bit-normalised in its paper, by a factor that its row does not give; Colonnade's latency is its "
+        "test clock's.",
+        "  Neither is counted.",
+        "- A tree is counted in full adders with the wiring of random logic: macros draw it by hand, of compressors.",
+    ]
 
 
 def verdict(section: dict[str, Any]) -> list[str]:
@@ -203,6 +244,7 @@ def write_page(payload: dict[str, Any]) -> None:
     for adc_kind, title in titles.items():
         lines += ["", f"## {title}", "", table(payload[adc_kind]["rows"]), ""]
         lines += [f"- {line}" for line in verdict(payload[adc_kind])]
+    lines += ["", *_digital(payload)]
     lines += ["", "## What was changed since the first run", ""]
     lines += ["One run after each step, whichever way it went (survey model; the record has both):", ""]
     lines += [f"{place}. **{step}**: {reason}" for place, (step, reason) in enumerate(STEPS.items(), start=1)]

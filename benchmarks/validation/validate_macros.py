@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.lib.harness import write_json
-from benchmarks.lib.macro_descriptions import ROWS, Row
-from benchmarks.lib.macro_page import FIGURE, PAGE, TARGETS, draw, table, verdict, write_page
+from benchmarks.lib.macro_descriptions import DIGITAL_ROWS, ROWS, Row
+from benchmarks.lib.macro_page import FIGURE, PAGE, TARGETS, blind_lines, draw, table, verdict, write_page
 from benchmarks.lib.macro_parts import ZIGZAG_OWN, compare_parts, parts_table
 from benchmarks.lib.macro_review import STEPS, record_step
 from benchmarks.lib.paths import GOLDEN
@@ -52,7 +52,7 @@ def reported() -> dict[str, dict[str, float]]:
 
 def compare(row: Row, figures: dict[str, float], adc_kind: str) -> dict[str, Any]:
     """Prediction, report and ratio predicted/reported of one row."""
-    converter = "hermes_cco" if row.macro.cell_kind == "pcm_8t4r" else adc_kind
+    converter = _converter(row, adc_kind)
     parameters = row.macro.parameters(converter)
     prediction = predict_macro(row.macro, converter)
     predicted = prediction._asdict()
@@ -66,13 +66,18 @@ def compare(row: Row, figures: dict[str, float], adc_kind: str) -> dict[str, Any
         "predicted": predicted,
         "reported": figures,
         "ratio": ratios,
+        "incomparable": list(row.incomparable),
         "outside_validity": list(outside_validity(parameters)),
     }
 
 
-def intervals(adc_kind: str, num_samples: int) -> dict[str, dict[str, list[float]]]:
+def _converter(row: Row, adc_kind: str) -> str:
+    return "hermes_cco" if row.macro.cell_kind == "pcm_8t4r" else adc_kind
+
+
+def intervals(rows: tuple[Row, ...], adc_kind: str, num_samples: int) -> dict[str, dict[str, list[float]]]:
     """5, 50 and 95 % of predicted TOPS/W and area of every row under the ranges of the constants."""
-    tiles = [row.macro.parameters("hermes_cco" if row.macro.cell_kind == "pcm_8t4r" else adc_kind) for row in ROWS]
+    tiles = [row.macro.parameters(_converter(row, adc_kind)) for row in rows]
 
     def figures(constants: Constants, tile: TileParameters) -> tuple[jax.Array, jax.Array]:
         cost = parametric_tile(tile, constants=constants)
@@ -86,8 +91,8 @@ def intervals(adc_kind: str, num_samples: int) -> dict[str, dict[str, list[float
         energy, area = jax.jit(jax.vmap(over_rows, in_axes=(0, None)))(draws, stacked)
         nominal_energy, nominal_area = jax.jit(over_rows)({}, stacked)
     result = {}
-    for index, row in enumerate(ROWS):
-        prediction = predict_macro(row.macro, "hermes_cco" if row.macro.cell_kind == "pcm_8t4r" else adc_kind)
+    for index, row in enumerate(rows):
+        prediction = predict_macro(row.macro, _converter(row, adc_kind))
         factor_energy = np.asarray(nominal_energy[index] / energy[:, index])
         factor_area = np.asarray(area[:, index] / nominal_area[index])
         result[row.macro.name] = {
@@ -101,7 +106,7 @@ def coverage(rows: list[dict[str, Any]]) -> dict[str, str]:
     """How many blind rows report a figure inside the prediction's interval."""
     counts = {}
     for key in ("tops_per_w", "area_mm2"):
-        blind = [row for row in rows if row["blind"] and key in row["reported"]]
+        blind = [row for row in rows if row["blind"] and key in row["reported"] and key not in row["incomparable"]]
         inside = sum(row["interval"][key][0] <= row["reported"][key] <= row["interval"][key][2] for row in blind)
         counts[key] = f"{inside} of {len(blind)}"
     return counts
@@ -116,7 +121,10 @@ def blind_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Median factor off over the blind rows for each reported figure."""
     summary = {}
     for key in ("tops_per_w", "area_mm2", "tops_per_mm2", "tops", "latency_ns"):
-        folds = [fold(row["ratio"][key]) for row in rows if row["blind"] and key in row["ratio"]]
+        counted = [row for row in rows if row["blind"] and key not in row["incomparable"]]
+        folds = [fold(row["ratio"][key]) for row in counted if key in row["ratio"]]
+        if not folds:
+            continue
         summary[key] = {"rows": len(folds), "median_fold": statistics.median(folds), "worst_fold": max(folds)}
     return summary
 
@@ -158,7 +166,7 @@ def main() -> None:
     # ZigZag-IMC's closed form was itself fitted on three 22-28 nm SRAM macros, so AIMC1-3 are not blind to it.
     for adc_kind in ("survey", "zigzag"):
         rows = [compare(row, figures[row.macro.name], adc_kind) for row in ROWS]
-        ranges = intervals(adc_kind, 64 if options.quick else options.samples)
+        ranges = intervals(ROWS, adc_kind, 64 if options.quick else options.samples)
         for row in rows:
             row["interval"] = ranges[row["macro"]]
         payload[adc_kind] = {
@@ -172,6 +180,13 @@ def main() -> None:
         print("\n".join(verdict(payload[adc_kind])))
         if adc_kind == "survey" and not options.quick:
             draw(rows)
+    digital = [compare(row, figures[row.macro.name], "survey") for row in DIGITAL_ROWS]
+    ranges = intervals(DIGITAL_ROWS, "survey", 64 if options.quick else options.samples)
+    for row in digital:
+        row["interval"] = ranges[row["macro"]]
+    payload["digital"] = {"rows": digital, "blind": blind_summary(digital), "coverage": coverage(digital)}
+    print(f"\nDigital macros\n{table(digital)}")
+    print("\n".join(blind_lines(payload["digital"])))
     payload["parts"] = compare_parts()
     payload["zigzag_own"] = ZIGZAG_OWN
     print("\n".join(parts_table(payload["parts"])))

@@ -52,6 +52,9 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "plan.embedding": _one_of(plan_section.EMBEDDING_KINDS),
     "plan.dram_overlap": _one_of(plan_section.OVERLAP_KINDS),
     "plan.memory_idle": _one_of(plan_section.MEMORY_IDLE_KINDS),
+    "plan.digital_dense": lambda bits: tuple(
+        part for place, part in enumerate(plan_section.DENSE_PARTS) if bits >> place & 1
+    ),
     "plan.tile": _one_of(plan_section.TILE_KINDS),
     "plan.adc": _one_of(plan_section.ADC_KINDS),
     "plan.policy": lambda index: list(plan_section.POLICIES)[index],  # users register more
@@ -76,6 +79,7 @@ _FOLLOWING = {
     "workload.prompt_from_trace",
     "workload.context_from_run",
     "plan.num_groups",
+    "plan.expert_kinds",
 }
 
 

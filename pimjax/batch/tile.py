@@ -25,6 +25,7 @@ from pimjax.batch.columns import Columns
 from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, Design
 from pimjax.config.config import Config
+from pimjax.config.digital_map import has_digital_parts
 from pimjax.errors import ConfigError
 from pimjax.estimation.result import NOT_COMPUTED, Estimate, from_run_cost
 
@@ -70,13 +71,14 @@ class Program:
     lanes: Any = GivenLanes()
 
 
-def program_key(config: Config) -> tuple[str, str]:
-    """What decides which program a configuration runs in, beside shapes: its chip and its kind of tile.
+def program_key(config: Config) -> tuple[str, str, bool]:
+    """What decides which program a configuration runs in, beside shapes: its chip, its kind of tile, and whether parts lie
+    on digital macros beside it.
 
     >>> program_key(Config())
-    ('multiplexed', 'calibrated')
+    ('multiplexed', 'calibrated', False)
     """
-    return config.chip_model, config.plan.tile
+    return config.chip_model, config.plan.tile, has_digital_parts(config)
 
 
 def evaluate(program: Program, design: Design, column: Columns) -> dict[str, jax.Array]:

@@ -11,6 +11,7 @@ import numpy as np
 from flax import struct
 
 from pimjax import checks
+from pimjax.config import digital_map
 from pimjax.config import plan as plan_section
 from pimjax.config import workload as workload_section
 from pimjax.config.config import Config
@@ -24,6 +25,9 @@ from pimjax.errors import ConfigError, shown
 
 def _power_of_two(count: int) -> int:
     return 1 << max(0, int(count) - 1).bit_length()
+
+
+_NO_SIZES = ("tile_kinds", "digital_parts")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Capacity:
     max_slots: int = 1
     max_mixers: int = 1  # different kinds of attention (or of recurrent states) in one model
     tile_kinds: tuple[str, ...] = ("calibrated",)  # what `plan.tile` of its designs may be
+    digital_parts: bool = False  # whether parts of its designs may lie on digital macros beside `plan.tile`
 
     def __post_init__(self) -> None:
         kinds = tuple(kind for kind in plan_section.TILE_KINDS if kind in self.tile_kinds)
@@ -51,8 +56,9 @@ class Capacity:
                 f"{', '.join(plan_section.TILE_KINDS)}, each once"
             )
         object.__setattr__(self, "tile_kinds", kinds)
+        checks.require(ConfigError, "Capacity.digital_parts", self.digital_parts, checks.flag)
         for field in dataclasses.fields(self):
-            if field.name == "tile_kinds":
+            if field.name in _NO_SIZES:
                 continue
             value = getattr(self, field.name)
             most = 2**60 if field.name == "max_slots" else 2**30
@@ -64,9 +70,10 @@ class Capacity:
         sizes = {
             f.name: max(getattr(self, f.name), getattr(other, f.name))
             for f in dataclasses.fields(self)
-            if f.name != "tile_kinds"
+            if f.name not in _NO_SIZES
         }
-        return Capacity(**sizes, tile_kinds=tuple({*self.tile_kinds, *other.tile_kinds}))
+        kinds = tuple({*self.tile_kinds, *other.tile_kinds})
+        return Capacity(**sizes, tile_kinds=kinds, digital_parts=self.digital_parts or other.digital_parts)
 
 
 class Origin:
@@ -193,6 +200,7 @@ def capacity_of(config: Config) -> Capacity:
         max_slots=workload.context_tokens * min(model.top_k, experts),
         max_mixers=len(mixer_table(model).rows),
         tile_kinds=(plan.tile,),
+        digital_parts=digital_map.has_digital_parts(config),
     )
 
 
@@ -271,6 +279,8 @@ def _plan(config: Config, capacity: Capacity) -> Plan:
         energy_scale_with_sharing=_flag(plan.energy_scale_with_sharing),
         whole_ns=_flag(plan.whole_ns),
         tile=_whole(plan_section.TILE_KINDS.index(plan.tile)),
+        expert_kinds=_whole(digital_map.expert_kinds(config)),
+        digital_dense=_whole(digital_map.digital_dense(config)),
         adc=_whole(plan_section.ADC_KINDS.index(plan.adc)),
         policy=_whole(list(plan_section.POLICIES).index(plan.policy)),
         grouping=_whole(_grouping(config)),

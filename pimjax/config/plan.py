@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import jax
 from flax import struct
-from pydantic import field_validator, model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
 from pimjax.config.base import Section, option
 from pimjax.errors import shown
@@ -20,7 +20,8 @@ ATTENTION_LAWS = ("linear", "fit")
 EMBEDDING_KINDS = ("lookup", "crossbar")
 OVERLAP_KINDS = ("none", "prefetch", "stream")
 MEMORY_IDLE_KINDS = ("always", "cached")
-TILE_KINDS = ("calibrated", "parametric")
+TILE_KINDS = ("calibrated", "parametric", "digital_sram")
+DENSE_PARTS = ("attention", "router", "shared", "dense", "head", "embedding")  # what plan.digital_dense may name
 GROUPINGS = ("uniform", "sorted", "snake", "balanced", "coactivation")  # strategies of pimjax.group_experts
 ADC_KINDS = ("survey", "zigzag", "hermes", "table")
 
@@ -70,8 +71,24 @@ class PlanConfig(Section):
         False, about="Scale MVM energy by 0.2 + 0.8/g as the authors do (published rows only)"
     )  # fmt: skip
     whole_ns: bool = option(False, about="Round latencies up to whole ns as the authors do (reference model)")
-    tile: Literal["calibrated", "parametric"] = option(
-        "calibrated", about="Crossbar cost: measured, or from circuit parameters"
+    tile: Literal["calibrated", "parametric", "digital_sram"] = option(
+        "calibrated", about="Crossbar cost: measured, from circuit parameters, or that of a digital SRAM macro"
+    )
+    expert_tile: Literal["analog", "digital", "mixed"] = option(
+        "analog", about="Routed experts on crossbars of plan.tile, on digital SRAM macros, or some on these (mixed)"
+    )
+    digital_experts: float | tuple[int, ...] | tuple[tuple[int, ...], ...] | None = option(
+        None,
+        about="mixed: experts on digital macros: a list, a list for each layer with experts, or a share of each layer's; "
+        "null: 0.25",
+    )
+    digital_order: tuple[int, ...] | tuple[tuple[int, ...], ...] | None = option(
+        None,
+        about="mixed with a share: experts in the order in which they become digital, most sensitive first (or a list "
+        "for each layer); null: by number",
+    )
+    digital_dense: tuple[Literal["attention", "router", "shared", "dense", "head", "embedding"], ...] = option(
+        (), about="Parts outside the routed experts that lie on digital macros", strict=False
     )
     adc: Literal["survey", "zigzag", "hermes", "table"] = option("hermes", about="ADC model of the parametric tile")
 
@@ -81,6 +98,31 @@ class PlanConfig(Section):
         if name not in POLICIES:
             raise ValueError(f"plan.policy: {shown(name)} is not accepted; allowed: {', '.join(map(repr, POLICIES))}")
         return name
+
+    @field_validator("digital_experts", "digital_order", mode="before")
+    @classmethod
+    def _lists_of_experts(cls, given: Any, info: ValidationInfo) -> Any:
+        if isinstance(given, (list, tuple)):
+            rows = tuple(tuple(row) if isinstance(row, list) else row for row in given)
+            numbers = [number for row in rows for number in (row if isinstance(row, tuple) else (row,))]
+            if all(isinstance(number, int) and not isinstance(number, bool) for number in numbers):
+                return rows
+        elif given is None or (info.field_name == "digital_experts" and type(given) in (int, float)):
+            return given
+        share = "a share from 0 to 1, " if info.field_name == "digital_experts" else ""
+        raise ValueError(
+            f"plan.{info.field_name}: {shown(given)} is not accepted; it must be {share}a list of experts' numbers, a list of "
+            "such lists, or null"
+        )
+
+    @field_validator("digital_experts")
+    @classmethod
+    def _a_share(cls, given: Any) -> Any:
+        if isinstance(given, (int, float)) and not 0 <= given <= 1:
+            raise ValueError(
+                f"plan.digital_experts: {given:g} is no share of the experts: give a number from 0 to 1, or lists of experts"
+            )
+        return given
 
     @model_validator(mode="after")
     def _consistent(self) -> PlanConfig:
@@ -126,6 +168,8 @@ class Plan:
     energy_scale_with_sharing: jax.Array
     whole_ns: jax.Array
     tile: jax.Array  # index into TILE_KINDS
+    expert_kinds: jax.Array  # routed experts: 1 on crossbars of `tile`, 2 on digital macros, 3 on both
+    digital_dense: jax.Array  # one bit for each of DENSE_PARTS that lies on digital macros
     adc: jax.Array  # index into ADC_KINDS
     policy: jax.Array  # index into the names in POLICIES
     grouping: jax.Array  # index into GROUPINGS; -1: `group_of_expert` was given

@@ -68,7 +68,7 @@ def run_lanes(lanes: Sequence[Config], inputs: Sequence[Any], *, fidelity: str) 
     chip = CHIPS[lanes[0].chip_model]
     design, capacity = build(list(lanes))
     if chip.takes_routing:  # its shapes are those of the inputs: one program for every length
-        capacity = Capacity(tile_kinds=capacity.tile_kinds)
+        capacity = Capacity(tile_kinds=capacity.tile_kinds, digital_parts=capacity.digital_parts)
     stacked = reshape.stacked(chip.alike(inputs))
     with jax.enable_x64(True):
         costs = _compiled(capacity, chip, fidelity)(design, stacked)

@@ -285,7 +285,7 @@ class ChipSteps:
         design, capacity = build([config for config, _ in points])
         inputs = [inputs for _, inputs in points]
         if self.chip.takes_routing:
-            capacity = Capacity(tile_kinds=capacity.tile_kinds)
+            capacity = Capacity(tile_kinds=capacity.tile_kinds, digital_parts=capacity.digital_parts)
             return design, reshape.stacked(self.chip.alike(inputs)), capacity
         return design, jax.tree.map(lambda *leaves: np.stack(leaves), *inputs), capacity
 

@@ -14,6 +14,7 @@ from pimjax.chips.run_cost import COMPONENTS, RunCost
 from pimjax.chips.sizes import Sized
 from pimjax.config.build import Capacity, Design
 from pimjax.config.config import Config
+from pimjax.config.digital_map import check_digital_parts
 from pimjax.config.plan import TILE_KINDS
 from pimjax.errors import ConfigError
 from pimjax.runs.routing import RunRouting
@@ -42,6 +43,7 @@ class MultiplexedChip(Chip):
 
     def check(self, config: Config) -> None:
         """A calibrated core has the size it was measured at; a read has one phase or four."""
+        check_digital_parts(config)
         hardware = hardware_of(config)
         if hardware.read_phases not in (1, 4):
             raise ConfigError(
