@@ -58,6 +58,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpu, 16 bits, full": ("h100", {**_GPU_FULL, "hardware.decode_exposed": 0.3, "hardware.decode_fixed_ns": 50, "hardware.prefill_fixed_ns": 50}),
     "gpu, 8 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "fp8", "model.d_ff": 27_000}),
     "gpu, 4 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "mxfp4", "hardware.experts_fp4_exposed": 0.3}),
+    "digital macros": (
+        "paper_multiplexed",
+        {**_PHYSICAL, "plan.tile": "digital_sram", "numerics.weight_encoding": "sliced", "numerics.cell_bits": 2},
+    ),
     "stacked, four phases": (
         "paper_multiplexed",
         {**_PHYSICAL, "plan.group_size": 4, "hardware.tiers": 2, "hardware.read_phases": 4},

@@ -17,9 +17,9 @@ AIMC2's 512 rows are 16 inputs with 32 cells each, and Wang2022 holds 8 weights 
 Sinangil2021's inputs are pulses and NeuRRAM's are serial (`input_kind`), not voltages from a DAC. HERMES keeps the
 description that its scales were made for.
 
-Digital macros (`DIGITAL_ROWS`) follow rules of their own, fixed before they were first compared: every row computes at
-once and a column of outputs is as many bits wide as its weights, unless the row says otherwise. DIMC1 says Booth: two
-input bits of a cycle are one product. DIMC2's operations per cycle (TOPS x cycle x cycles of a product) are those of 8
+Digital macros (`DIGITAL_ROWS`) follow rules of their own: every row computes at once and a column of outputs is as many
+bits wide as its weights, unless the row says otherwise. DIMC1 says Booth: two input bits of a cycle are one product (a rule
+added after a first look, with the recoding itself). DIMC2's operations per cycle (TOPS x cycle x cycles of a product) are those of 8
 rows, so its 512 rows take turns, and its TOPS is then its latency. DIMC4's TOPS/W is bit-normalised, by a factor its row
 does not give: it is shown and not counted. Inputs and weights are half ones, as the rows say where they say it.
 """

@@ -18,7 +18,7 @@ from pimjax.circuit.drivers import INPUT_KINDS, pulse_generator, row_driver
 from pimjax.circuit.explain import ExplainRow, explain_tile
 from pimjax.circuit.hermes import calibrated_tile, hermes_scales, hermes_tile
 from pimjax.circuit.macros import Macro, MacroPrediction, predict_macro
-from pimjax.circuit.programming import crossbar_write, expert_swap, model_load
+from pimjax.circuit.programming import crossbar_write, expert_swap, model_load, sram_write
 from pimjax.circuit.registers import register
 from pimjax.circuit.sample_hold import sample_hold
 from pimjax.circuit.sanity import checked_tile, refuse_impossible, tile_violations
@@ -80,6 +80,7 @@ __all__ = [
     "row_driver",
     "sample_hold",
     "shift_add",
+    "sram_write",
     "tile_violations",
     "zigzag_array",
 ]

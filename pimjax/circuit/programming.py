@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from pimjax import checks
+from pimjax.circuit.cell_array import LINE_CAPACITANCE
 from pimjax.circuit.component import Component, component
 from pimjax.circuit.constants import Constants, Real, sourced, value
 from pimjax.errors import ConfigError
@@ -66,6 +67,45 @@ def crossbar_write(
     time = rows * passes * value(PULSE_TIME_RATIO, constants) * mvm_latency_ns
     energy = rows * cols * devices_per_cell * passes * value(PULSE_ENERGY, constants) * 1e-3
     return Component(0.0, energy, time)
+
+
+SRAM_WRITE = sourced(
+    "programming.sram_write_ns",
+    1.0,
+    "ns",
+    low=0.3,
+    high=3.0,
+    quality="U",
+    source="assumed: one row in one cycle of 1 GHz",
+)
+
+
+@component(
+    "sram_write",
+    action="writing all cells of one digital macro",
+    node="28 nm line capacitance, linear in the node",
+    validity="one row per cycle",
+    source="bit lines of a row swing fully: ZigZag-IMC line capacitance per cell; cycle assumed",
+    analog=False,
+    constants=(SRAM_WRITE, LINE_CAPACITANCE),
+)
+def sram_write(
+    *,
+    rows: Real = 256.0,
+    cols: Real = 256.0,
+    bits: Real = 8.0,
+    node_nm: Real = 14.0,
+    vdd_v: Real = 0.8,
+    constants: Constants | None = None,
+) -> Component:
+    """Write one digital macro of `rows` x `cols` weights of `bits` bits, a row per cycle. No area of its own.
+
+    >>> round(float(sram_write().latency_ns)), round(float(sram_write().energy_nj), 1)
+    (256, 15.0)
+    """
+    line_fj = value(LINE_CAPACITANCE, constants) * (node_nm / 28.0) * vdd_v**2
+    energy = rows * cols * bits * rows * line_fj * 1e-6  # every bit line runs past all rows
+    return Component(0.0, energy, rows * value(SRAM_WRITE, constants))
 
 
 @checks.checked(

@@ -24,6 +24,7 @@ from pimjax.config.plan import (
     OVERLAP_KINDS,
     ROUTER_KINDS,
     SHARE_KINDS,
+    TILE_KINDS,
 )
 from pimjax.config.workload import GO_CACHES
 from pimjax.runs.cache_flags import CacheUse, cache_use
@@ -105,6 +106,11 @@ class Point:
     def unshared(self) -> Any:
         """Every expert is a group of its own."""
         return self._is("plan", "share", SHARE_KINDS, "none")
+
+    @cached_property
+    def slices(self) -> Any:
+        """Crossbars that hold the slices of one block of weights; a digital macro holds all bits."""
+        return arrays.where(self._is("plan", "tile", TILE_KINDS, "digital_sram"), 1.0, self.hardware.weight_slices)
 
     @cached_property
     def routes_on_units(self) -> Any:

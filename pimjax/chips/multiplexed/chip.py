@@ -16,6 +16,7 @@ from pimjax.config.build import Capacity, Design
 from pimjax.config.config import Config
 from pimjax.config.digital_map import check_digital_parts
 from pimjax.config.plan import TILE_KINDS
+from pimjax.config.ranges import ADC_BITS
 from pimjax.errors import ConfigError
 from pimjax.runs.routing import RunRouting
 from pimjax.trace.routing import RoutingTrace
@@ -155,21 +156,26 @@ class MultiplexedChip(Chip):
         return explained.source_of(config, component)
 
     def uncertain_core(self, config: Config, design: Design) -> UncertainCore | None:
-        """A parametric core follows from its circuits' constants."""
-        if config.plan.tile != "parametric":
+        """A computed core follows from its circuits' constants."""
+        if config.plan.tile == "calibrated":
             return None
         from pimjax.chips.multiplexed.core import tile_parameters
         from pimjax.chips.multiplexed.explained import CORE_FIELDS
         from pimjax.circuit.tile import parametric_tile
 
-        parameters = tile_parameters(design)
+        digital = config.plan.tile == "digital_sram"
+        parameters = tile_parameters(design, digital=digital)
 
         def values(constants: Mapping[str, Any]) -> dict[str, Any]:
             cost = parametric_tile(parameters, constants=dict(constants))
             return {name: getattr(cost, name) for name in CORE_FIELDS}
 
         # the kernel takes the drawn core as it takes a measured one
-        return UncertainCore(CORE_FIELDS, values, {"plan.tile": TILE_KINDS.index("calibrated")}, _calibrated)
+        fixed: dict[str, Any] = {"plan.tile": TILE_KINDS.index("calibrated")}
+        if digital:  # whose product has all its cycles, whose weights are not sliced and whose lines settle to a level
+            fixed |= {f"hardware.{name}": 1.0 for name in ("input_cycles", "read_phases", "weight_slices")}
+            fixed["hardware.adc_bits"] = float(ADC_BITS[0])
+        return UncertainCore(CORE_FIELDS, values, fixed, _calibrated)
 
 
 def _calibrated(capacity: Capacity) -> Capacity:

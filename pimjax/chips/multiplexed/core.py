@@ -1,4 +1,4 @@
-"""The crossbar core: the measured one, or one computed from circuit parameters (`plan.tile`)."""
+"""The crossbar core: the measured one, one computed from circuit parameters, or a digital SRAM macro (`plan.tile`)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from pimjax import arrays
 from pimjax.array_typing import AnyArray, ArrayLike
+from pimjax.circuit.cell_array import CELL_KINDS
 from pimjax.circuit.hermes import hermes_tile
 from pimjax.circuit.sanity import least_cost, tile_violations
 from pimjax.circuit.tile import TileParameters, compiled_tile, parametric_tile
@@ -29,6 +30,7 @@ class Core(NamedTuple):
     mvm_energy_nj: ArrayLike
     area_mm2: ArrayLike
     shareable_fraction: ArrayLike
+    settled_bits: ArrayLike  # to whose precision a line of the sharing multiplexer settles; 0: to a level
     impossible: ArrayLike  # bool: beyond a physical limit (:mod:`pimjax.circuit.sanity`)
 
 
@@ -37,7 +39,8 @@ def core(design: Design | Point, tile_kinds: tuple[str, ...] | None = None) -> C
 
     `calibrated`: the numbers of the hardware section. `parametric`: :func:`pimjax.circuit.tile.parametric_tile`
     with the scales that put it on the HERMES core, at the design's rows, columns, ADC, node and supply. Serial input
-    bits (`input_cycles`) and the phases of a read (`read_phases`) multiply latency and energy either way.
+    bits (`input_cycles`) and the phases of a read (`read_phases`) multiply latency and energy of both. `digital_sram`:
+    the digital macro of the same function at the design's rows, columns, bits, node and supply.
 
     Args:
         design: leaves scalars.
@@ -51,13 +54,12 @@ def core(design: Design | Point, tile_kinds: tuple[str, ...] | None = None) -> C
     """
     point = point_of(design)
     kinds = tile_kinds or _known_kind(point) or TILE_KINDS
-    made = {"calibrated": _measured, "parametric": _computed}
+    made = {"calibrated": _measured, "parametric": _computed, "digital_sram": digital_core}
     chosen = made[kinds[0]](point)
     for kind in kinds[1:]:
         mine = point.design.plan.tile == TILE_KINDS.index(kind)
         chosen = Core(*(arrays.where(mine, a, b) for a, b in zip(made[kind](point), chosen, strict=True)))
-    cycles = point.hardware.input_cycles * point.hardware.read_phases
-    return chosen._replace(mvm_latency_ns=cycles * chosen.mvm_latency_ns, mvm_energy_nj=cycles * chosen.mvm_energy_nj)
+    return chosen
 
 
 def other_tile(point: Point, tile_kinds: tuple[str, ...]) -> AnyArray | bool:
@@ -78,11 +80,25 @@ def _measured(point: Point) -> Core:
     figures = (hardware.mvm_latency_ns, hardware.mvm_energy_nj, hardware.core_area_mm2)
     least = least_cost(hardware.crossbar_rows, hardware.crossbar_cols, hardware.node_nm)
     latency, energy, area = (figure < limit for figure, limit in zip(figures, least, strict=True))
-    return Core(*figures, hardware.shareable_fraction, latency | energy | area)
+    return _every_cycle(point, Core(*figures, hardware.shareable_fraction, hardware.adc_bits, latency | energy | area))
 
 
 def _computed(point: Point) -> Core:
-    parameters = _parameters(point)
+    return _every_cycle(point, _of_parts(point, _parameters(point), point.hardware.adc_bits))
+
+
+def _every_cycle(point: Point, core: Core) -> Core:
+    """A core that repeats a product for each input cycle and phase."""
+    cycles = point.hardware.input_cycles * point.hardware.read_phases
+    return core._replace(mvm_latency_ns=cycles * core.mvm_latency_ns, mvm_energy_nj=cycles * core.mvm_energy_nj)
+
+
+def digital_core(point: Point) -> Core:
+    """A digital SRAM macro as large as a crossbar: all bits of its weights, all cycles of its inputs."""
+    return _of_parts(point, _digital_parameters(point), 0.0 * point.hardware.adc_bits)
+
+
+def _of_parts(point: Point, parameters: TileParameters, settled_bits: ArrayLike) -> Core:
     if point.device:
         parts = parametric_tile(parameters)
         impossible = tile_violations(parameters, parts).any()
@@ -90,18 +106,38 @@ def _computed(point: Point) -> Core:
         with jax.enable_x64(True):
             parts = jax.tree.map(np.asarray, compiled_tile(parameters))
             impossible = np.asarray(tile_violations(parameters, parts)).any()
-    return Core(parts.mvm_latency_ns, parts.mvm_energy_nj, parts.core_area_mm2, parts.shareable_fraction, impossible)
+    figures = (parts.mvm_latency_ns, parts.mvm_energy_nj, parts.core_area_mm2, parts.shareable_fraction)
+    return Core(*figures, settled_bits, impossible)
 
 
-def tile_parameters(design: Design | Point) -> TileParameters:
-    """The parametric tile at the design's rows, columns, ADC, node and supply, with the scales of the HERMES core.
+def tile_parameters(design: Design | Point, *, digital: bool = False) -> TileParameters:
+    """The parametric tile at the design's rows, columns, ADC, node and supply, with the scales of the HERMES core; or its
+    digital macro.
 
     >>> from pimjax.config.build import build
     >>> from pimjax.config.config import Config
     >>> float(tile_parameters(build(Config())[0]).rows)
     256.0
     """
-    return _parameters(point_of(design))
+    point = point_of(design)
+    return _digital_parameters(point) if digital else _parameters(point)
+
+
+def _digital_parameters(point: Point) -> TileParameters:
+    hardware = point.hardware
+    parameters = TileParameters(
+        rows=hardware.crossbar_rows,
+        cols=hardware.crossbar_cols,
+        active_rows=arrays.smaller(hardware.digital_active_rows, hardware.crossbar_rows),
+        input_bits=hardware.input_bits,
+        cycle_bits=arrays.smaller(hardware.digital_cycle_bits, hardware.input_bits),
+        cell_bits=hardware.weight_bits,
+        cell_kind=float(CELL_KINDS.index("sram_6t")),
+        node_nm=hardware.node_nm,
+        vdd_v=hardware.supply_v,
+        compute="digital",
+    )
+    return point.real(parameters)
 
 
 def _parameters(point: Point) -> TileParameters:

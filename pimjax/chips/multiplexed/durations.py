@@ -140,7 +140,7 @@ def durations(
     mvm = part("tier_linear", tile.mvm_latency_ns)
     members = where(point.unshared, 1.0, point.real(largest_group))
     capacitance = hardware.line_capacitance_pf + members * hardware.mux_capacitance_pf
-    settling = math.log(2.0) * (hardware.adc_bits + 1) * hardware.mux_on_resistance_kohm * capacitance
+    settling = math.log(2.0) * (tile.settled_bits + 1) * hardware.mux_on_resistance_kohm * capacitance
     mux = part("sharing_mux", where(members > 1, settling, 0.0))
     link = part("communication", hardware.link_latency_ns_per_256 * columns / 256)
     links = where(hardware.input_links > 0, hardware.input_links, shape.expert_up.rows)

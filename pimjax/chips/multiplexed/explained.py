@@ -94,18 +94,23 @@ def tile_rows(config: Config) -> dict[str, Any]:
     >>> sum(row["area_share"] for row in tile_rows(Config())["parts"]) > 0.999
     True
     """
-    if config.plan.tile != "parametric":
+    if config.plan.tile == "calibrated":
         return measured_core()
+    return _computed_rows(config, config.plan.tile)
+
+
+def _computed_rows(config: Config, kind: str) -> dict[str, Any]:
     with jax.enable_x64(True):
-        parameters = jax.tree.map(np.asarray, tile_parameters(build(config)[0]))
-    return {"kind": "parametric", "parts": parts_of(parameters), "outside_validity": list(outside_validity(parameters))}
+        parameters = tile_parameters(build(config)[0], digital=kind == "digital_sram")
+        parameters = jax.tree.map(np.asarray, parameters)
+    return {"kind": kind, "parts": parts_of(parameters), "outside_validity": list(outside_validity(parameters))}
 
 
 def source_of(config: Config, component: str) -> str | None:
-    """A parametric core's numbers come from its circuits."""
+    """A computed core's numbers come from its circuits."""
     of_the_core = component in ("tier_linear", "moe_crossbars", "dense_crossbars", "crossbar_idle")
-    if of_the_core and config.plan.tile == "parametric":
-        return "computed from circuit parameters (plan.tile: parametric), see the crossbar core"
+    if of_the_core and config.plan.tile != "calibrated":
+        return f"computed from circuit parameters (plan.tile: {config.plan.tile}), see the crossbar core"
     return None
 
 

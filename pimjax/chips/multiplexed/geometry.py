@@ -99,7 +99,7 @@ def geometry(design: Design | Point) -> Geometry:
     """
     point = point_of(design)
     hardware, model, is_mla = point.hardware, point.model, point.is_mla
-    rows, cols, slices = hardware.crossbar_rows, hardware.crossbar_cols, hardware.weight_slices
+    rows, cols, slices = hardware.crossbar_rows, hardware.crossbar_cols, point.slices
     width, hidden, heads, mixer = model.d_model, model.d_ff, model.num_heads, point.once(mixers)
 
     def linear(down: AnyArray, across: AnyArray, weights: AnyArray) -> Linear:

@@ -44,6 +44,8 @@ class MultiplexedHardware(
     derived: ClassVar[dict[str, Callable[[NumericsConfig], float]]] = {
         "weight_slices": lambda numerics: numerics.weight_slices,
         "input_cycles": lambda numerics: numerics.input_cycles,
+        "weight_bits": lambda numerics: numerics.weight_bits,
+        "input_bits": lambda numerics: numerics.input_bits,
     }
 
     shareable_fraction: float = number(
@@ -78,11 +80,31 @@ class MultiplexedHardware(
         source="HERMES-64, doi 10.1038/s41928-023-01010-1: one-phase (low precision) and four-phase (high precision) mode", ge=1, le=4,
     )  # fmt: skip
     node_nm: float = number(
-        14, chosen=True, unit="nm", about="Technology node (parametric tile)", source=HERMES, ge=3, le=250
+        14,
+        chosen=True,
+        unit="nm",
+        about="Technology node (parametric tile, digital macros)",
+        source=HERMES,
+        ge=3,
+        le=250,
     )
     supply_v: float = number(
-        0.8, chosen=True, unit="V", about="Supply voltage (parametric tile)", source=HERMES, ge=0.3, le=3.3
+        0.8,
+        chosen=True,
+        unit="V",
+        about="Supply voltage (parametric tile, digital macros)",
+        source=HERMES,
+        ge=0.3,
+        le=3.3,
     )
+    digital_active_rows: float = number(
+        64, chosen=True, whole=True, unit="rows", about="Rows of a digital SRAM macro that compute at once; the others wait behind them",
+        source="28 nm macros add up 32 to 128 rows at once: IEEE 9731762, 10067260, 10067779", spread=(16, 256), ge=1,
+    )  # fmt: skip
+    digital_cycle_bits: float = number(
+        1, chosen=True, whole=True, unit="bit", about="Input bits that a digital SRAM macro takes per cycle",
+        source="28 nm macros take 1 or 2: IEEE 9731545, 10067779; 9731762, 10067260", spread=(1, 4), ge=1, le=16,
+    )  # fmt: skip
     accumulator_lanes: float = number(
         64, chosen=True, whole=True, unit="lanes", about="Adders per column strip for partial sums", spread=(16, 256), source=NONE, assumed=True, gt=0
     )  # fmt: skip

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from pimjax.chips.ledger import ComponentSpec, Condition, Read, Reader, reads, setting
+from pimjax.config.digital_map import has_digital_parts
 
 # --- conditions -----------------------------------------------------------------------------------------------------
 CALIBRATED = setting("plan.tile", "calibrated")
 PARAMETRIC = setting("plan.tile", "parametric", decisive=True)
+ANALOG = setting("plan.tile", "calibrated", "parametric")
+IN_SRAM = Condition(
+    "plan.tile",
+    "digital_sram",
+    lambda config: config.plan.tile == "digital_sram" or has_digital_parts(config),
+    decisive=True,
+)
+MIXED = setting("plan.expert_tile", "mixed")
+BY_SHARE = Condition(
+    "plan.digital_experts", "a share", lambda config: not isinstance(config.plan.digital_experts, tuple)
+)
 SLICED = setting("numerics.weight_encoding", "sliced")
 SERIAL = setting("numerics.input_encoding", "serial")
 LOCAL = setting("plan.accumulate", "local")
@@ -35,16 +47,19 @@ CORE_GIVEN = (CALIBRATED,)
 # --- groups of keys ---------------------------------------------------------------------------------------------------
 _CIRCUIT = reads("adc_bits columns_per_adc node_nm crossbar_rows crossbar_cols plan.adc", PARAMETRIC)
 _TILE = reads("plan.tile")
-_CYCLES = (
-    reads("numerics.input_encoding")
-    + reads("numerics.input_bits numerics.signed_inputs numerics.cycle_bits", SERIAL)
-    + reads("read_phases")
+_CYCLES = reads("numerics.input_encoding read_phases", ANALOG) + reads(
+    "numerics.input_bits numerics.signed_inputs numerics.cycle_bits", SERIAL, ANALOG
+)
+_MACRO = reads(
+    "digital_active_rows digital_cycle_bits node_nm crossbar_rows crossbar_cols numerics.weight_bits numerics.input_bits",
+    IN_SRAM,
 )
 _RESULTS = reads("crossbar_rows crossbar_cols numerics.weight_encoding")  # slices are one result each
 _BLOCKS = _RESULTS + reads("numerics.weight_bits numerics.cell_bits", SLICED)
-_CORE_TIME = _TILE + reads("mvm_latency_ns", CALIBRATED) + _CIRCUIT + _CYCLES
+_CORE_TIME = _TILE + reads("mvm_latency_ns", CALIBRATED) + _CIRCUIT + _CYCLES + _MACRO
 _CORE_ENERGY = _TILE + reads("mvm_energy_nj", CALIBRATED) + _CIRCUIT + reads("supply_v", PARAMETRIC) + _CYCLES
-_CORE_AREA = _TILE + reads("core_area_mm2", CALIBRATED) + _CIRCUIT
+_CORE_ENERGY += _MACRO + reads("supply_v", IN_SRAM)
+_CORE_AREA = _TILE + reads("core_area_mm2", CALIBRATED) + _CIRCUIT + _MACRO
 _MEMORY_TIME = reads("memory_bandwidth_gb_per_s memory_channels")
 _MEMORY_ENERGY = reads("memory_energy_pj_per_bit")
 _ON_CHIP = reads("sram_cache_bytes")
@@ -321,6 +336,11 @@ READERS = (
         + reads("plan.group_of_expert plan.copies plan.policy plan.window_tokens plan.barrier plan.share plan.input_hold",
                 EXPERTS)
         + reads("plan.max_open_tokens", EXPERTS, PACKED),
+    ),
+    Reader(
+        "which parts are digital",
+        reads("plan.expert_tile", EXPERTS) + reads("plan.digital_experts", EXPERTS, MIXED) + reads("plan.digital_dense")
+        + reads("plan.digital_order", EXPERTS, MIXED, BY_SHARE),
     ),
     Reader("queues on the units", reads("num_digital_units num_attention_units plan.accumulate plan.combine")),
     Reader("back-pressure and return links", reads("out_links out_buffer_slots", EXPERTS)),

@@ -10,6 +10,7 @@ from pimjax.chips.multiplexed.hardware import hardware_of
 from pimjax.circuit.sanity import checked_tile, least_cost
 from pimjax.config.build import build
 from pimjax.config.config import Config
+from pimjax.config.digital_map import has_digital_parts
 from pimjax.errors import ConfigError
 
 
@@ -20,10 +21,14 @@ def refuse_impossible_core(config: Config) -> None:
     >>> refuse_impossible_core(Config())
     """
     hardware = hardware_of(config)
-    if config.plan.tile == "parametric":
+    computed = [kind for kind in ("parametric", "digital_sram") if config.plan.tile == kind]
+    if has_digital_parts(config):
+        computed.append("digital_sram")
+    for kind in computed:
         with jax.enable_x64(True):
-            parameters = jax.tree.map(np.asarray, tile_parameters(build(config)[0]))
-        checked_tile(parameters)
+            parameters = tile_parameters(build(config)[0], digital=kind == "digital_sram")
+            checked_tile(jax.tree.map(np.asarray, parameters))
+    if config.plan.tile != "calibrated":
         return
     least = least_cost(hardware.crossbar_rows, hardware.crossbar_cols, hardware.node_nm)
     for name, unit, limit, law in (

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pimjax.circuit.component import Component
 from pimjax.circuit.programming import (
     PULSE_ENERGY,
     PULSE_TIME_RATIO,
@@ -13,6 +14,7 @@ from pimjax.circuit.programming import (
     crossbar_write,
     expert_swap,
     model_load,
+    sram_write,
 )
 from pimjax.config.config import Config
 
@@ -33,7 +35,7 @@ def _memory(hardware: Any) -> dict[str, float]:
 def weight_writing(config: Config, crossbars: float, per_expert: float) -> dict[str, Any]:
     """Programming: one crossbar, one expert swapped into its group (the group is blocked), the whole model [ns, nJ].
 
-    An expert's crossbars are programmed at the same time; the model expert by expert, every other crossbar likewise.
+    Digital macros are written a row per cycle. An expert's crossbars are programmed at the same time; the model expert by expert, every other crossbar likewise.
 
     Args:
         config: its hardware section has the numbers of crossbars, of writing them and of the memory.
@@ -45,6 +47,8 @@ def weight_writing(config: Config, crossbars: float, per_expert: float) -> dict[
     8.32
     """
     hardware: Any = config.hardware
+    if getattr(hardware, "digital_active_rows", None) and config.plan.tile == "digital_sram":
+        return _costs(config, digital_write(config), crossbars, per_expert)
     constants = {
         PULSE_TIME_RATIO.name: hardware.program_pulse_mvms,
         PULSES.name: hardware.program_verify_passes,
@@ -56,6 +60,23 @@ def weight_writing(config: Config, crossbars: float, per_expert: float) -> dict[
         mvm_latency_ns=hardware.mvm_latency_ns,
         constants=constants,
     )
+    return _costs(config, write, crossbars, per_expert)
+
+
+def digital_write(config: Config) -> Component:
+    """Writing one digital SRAM macro as large as a crossbar: a row per cycle."""
+    hardware: Any = config.hardware
+    return sram_write(
+        rows=hardware.crossbar_rows,
+        cols=hardware.crossbar_cols,
+        bits=float(config.numerics.weight_bits),
+        node_nm=hardware.node_nm,
+        vdd_v=hardware.supply_v,
+    )
+
+
+def _costs(config: Config, write: Component, crossbars: float, per_expert: float) -> dict[str, Any]:
+    hardware: Any = config.hardware
     memory = _memory(hardware)
     cells = hardware.crossbar_rows * hardware.crossbar_cols
     swap = expert_swap(1.0, per_expert, write, weight_bytes=per_expert * cells, **memory)
