@@ -13,6 +13,7 @@ import numpy as np
 from pimjax.array_typing import HostArray
 from pimjax.config.build import Capacity
 from pimjax.config.config import Config
+from pimjax.config.digital_map import digital_experts
 from pimjax.config.mixers import mixer_table
 from pimjax.errors import CapacityError
 from pimjax.runs.cache_flags import cache_use
@@ -53,7 +54,7 @@ def inputs_from_counts(
     frame = _Frame(config, routing, capacity)
     steps = workload.generated_tokens - 1
     use = cache_use(config)
-    rest = iter([frame.stats(counts) for counts in counted])
+    rest = iter([frame.stats(counts, choices) for counts, choices in zip(counted, passes.all, strict=True)])
     prompts = [next(rest) for _ in passes.prompt]
     prompt = _mean(prompts) if prompts else frame.stats(None)
     profile = frame.profile(counted[0].profile if prompts else None) if fidelity == "fluid" else None
@@ -85,6 +86,7 @@ def inputs_from_counts(
         lengths=lengths[:samples],
         weights=weights[:samples],
         recomputed=recomputed,
+        digital_sizes=None if frame.digital is None else frame.group_sizes(frame.digital),
     )
 
 
@@ -99,6 +101,10 @@ class _Frame:
         self.mixer = np.pad(np.array(table.of_block, np.int32), pad)
         feeds = np.pad(np.array(table.has_feed_forward, bool), pad)
         self.has_feed_forward = None if all(table.has_feed_forward) else feeds
+        self.digital: HostArray | None = None  # bool [MoE layers, members]: on digital macros
+        if capacity.digital_parts:
+            experts = digital_experts(config)
+            self.digital = np.array([row[copy] for row, copy in zip(experts, routing.copy_of, strict=True)], bool)
 
     def spread(self, values: HostArray) -> HostArray:
         """`[MoE layers, ...]` -> `[L, ...]`, float64."""
@@ -107,21 +113,27 @@ class _Frame:
             out[self.is_moe] = values
         return out
 
-    def group_sizes(self) -> HostArray:
-        """float [L, G]"""
-        groups = self.capacity.max_groups
-        return self.spread(
-            np.array([np.bincount(row, minlength=groups) for row in self.routing.group_of_expert]).reshape(-1, groups)
-        )
+    def group_sizes(self, counted: HostArray | None = None) -> HostArray:
+        """float [L, G]: members of each group; `counted` bool [MoE layers, members]: of these only."""
+        groups, maps = self.capacity.max_groups, self.routing.group_of_expert
+        mine = np.ones(np.shape(maps), bool) if counted is None else counted
+        sizes = [np.bincount(row[own], minlength=groups) for row, own in zip(maps, mine, strict=True)]
+        return self.spread(np.array(sizes).reshape(-1, groups))
 
-    def stats(self, counts: PassCounts | None) -> PassWindows:
-        """Counts of one pass (None: zeros)."""
+    def stats(self, counts: PassCounts | None, choices: HostArray | None = None) -> PassWindows:
+        """Counts of one pass of `choices` (None: zeros)."""
         groups = self.capacity.max_groups
         if counts is None:
-            return PassWindows(tokens=np.float64(0), **no_counts(self.capacity.max_layers, groups))
-        return PassWindows(
-            tokens=np.float64(counts.tokens), **{name: self.spread(value) for name, value in counts.rows.items()}
-        )
+            none = None if self.digital is None else np.zeros(self.capacity.max_layers)
+            return PassWindows(tokens=np.float64(0), **no_counts(self.capacity.max_layers, groups), digital=none)
+        rows = {name: self.spread(value) for name, value in counts.rows.items()}
+        return PassWindows(tokens=np.float64(counts.tokens), **rows, digital=self.on_macros(choices))
+
+    def on_macros(self, choices: HostArray | None) -> HostArray | None:
+        """float [L]: passes of `choices` (bool [MoE layers, T, members]) whose experts are digital."""
+        if self.digital is None or choices is None:
+            return None
+        return self.spread((choices & self.digital[:, None]).sum(axis=(1, 2)).astype(np.float64))
 
     def profile(self, rows: HostArray | None) -> SlotProfile:
         """Slot by slot."""
@@ -148,7 +160,11 @@ class _Frame:
         per_group = np.swapaxes(loads, 1, 2).astype(np.int64)
         kinds = self.kinds(per_group)
         if batch == 1 or not joint:
-            return self._single_steps(per_group, batch if not joint else 1), kinds
+            single = self._single_steps(per_group, batch if not joint else 1)
+            digital = self.on_macros(rows)
+            if digital is not None:  # of the mean step
+                digital = digital * float(np.asarray(single.tokens)) / max(rows.shape[1], 1)
+            return single.replace(digital=digital), kinds
         return _mean(sampled), kinds
 
     def _single_steps(self, per_group: HostArray, sequences: int) -> PassWindows:

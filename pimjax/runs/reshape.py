@@ -29,7 +29,8 @@ def trimmed(counts: RunCounts, layers: int | None) -> RunCounts:
     return dataclasses.replace(
         counts,
         **{
-            name: cut(getattr(counts, name)) for name in ("is_moe", "has_feed_forward", "mixer", "group_sizes", "taken")
+            name: cut(getattr(counts, name))
+            for name in ("is_moe", "has_feed_forward", "mixer", "group_sizes", "digital_sizes", "taken")
         },
         prompt=windows(counts.prompt),
         prompt_profile=cut(counts.prompt_profile),

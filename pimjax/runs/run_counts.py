@@ -29,6 +29,7 @@ class PassWindows:
     tail_busy: Any  # [L, W] busy groups of those slots
     unrouted: Any  # [L] tokens that no expert takes
     last_token_slots: Any  # [L] slots the last token spans, its first to its last pass
+    digital: Any = None  # [L] passes of experts on digital macros; None: there are no macros
 
 
 @struct.dataclass
@@ -71,3 +72,4 @@ class RunCounts:
     lengths: Any  # [K] lengths at which recomputed passes were sampled
     weights: Any  # [K] decode steps that each sample stands for; sums to the number of decode steps
     recomputed: PassWindows  # [K, ...] decode passes that recompute the whole prefix
+    digital_sizes: Any = None  # [L, G] members of each group on digital macros; None: there are no macros

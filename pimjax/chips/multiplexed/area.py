@@ -9,6 +9,7 @@ import numpy as np
 from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import larger, namespace, smaller, where
 from pimjax.chips.multiplexed.core import Core
+from pimjax.chips.multiplexed.digital_parts import DigitalParts, Split, dense_tiles
 from pimjax.chips.multiplexed.geometry import Geometry
 from pimjax.chips.multiplexed.tiers import stacks_of
 from pimjax.chips.multiplexed.work import Run
@@ -22,30 +23,47 @@ class Areas(NamedTuple):
 
     parts: dict[str, AnyArray]  # mm2, keys of COMPONENTS
     moe: AnyArray  # mm2, experts' crossbars with their peripherals, multiplexers and accumulators
-    peripheral_sets: AnyArray  # of the experts: what draws idle power
+    expert_peripherals: AnyArray  # mm2 of the experts' sets of peripherals: what draws idle power
+    dense_peripherals: AnyArray  # mm2 of all others
+    crossbars: AnyArray  # that the mapping needs
     peak_bytes: AnyArray  # buffers of the busiest layer
 
 
 def areas(
-    point: Point, schedule: RunCounts, shape: Geometry, tile: Core, run: Run, waiting_results: ArrayLike
+    point: Point,
+    schedule: RunCounts,
+    shape: Geometry,
+    tile: Core,
+    run: Run,
+    waiting_results: ArrayLike,
+    beside: DigitalParts | None = None,
 ) -> Areas:
-    """Every area. `waiting_results`: most results that wait for their addition (for the peak of the buffers)."""
+    """Every area. `waiting_results`: most results that wait for their addition (for the peak of the buffers); `beside`:
+    what lies on digital macros."""
     hardware, model = point.hardware, point.model
     sizes = schedule.group_sizes  # [L, G]
     there = point.real((sizes > 0).astype(point.dtype)).sum(-1)  # [L] groups
     groups = there.sum()
-    cells = stacks_of(sizes, hardware.tiers, hardware.tier_area_overhead).footprints.sum()
-    multiplexed = where(sizes > 1, sizes, 0.0).sum()
-    up, down, crossbars = shape.expert_up, shape.expert_down, shape.expert_tiles
-    # a group of one shares nothing among experts; with `pair` its two stages still share
-    sets = groups * where(point.pairs, larger(up.tiles, down.tiles), crossbars)
-    shareable = tile.shareable_fraction
-    peripherals = tile.area_mm2 * ((1 - shareable) * crossbars * cells + shareable * sets)
-    mux = (hardware.crossbar_rows + hardware.crossbar_cols) * (hardware.mux_area_um2_per_line * 1e-6)
+    up, down = shape.expert_up, shape.expert_down
+    dense = Split(shape.dense_tiles, 0.0)
+    if beside is None:
+        experts = [_experts(point, shape, tile, sizes, 1.0)]
+    else:
+        dense = dense_tiles(point, shape, beside)
+        digital = schedule.digital_sizes
+        experts = [
+            _experts(point, shape, tile, sizes - digital, 1.0),
+            _experts(point, shape, beside.core, digital, point.slices),
+        ]
+    crossbars, arrays_mm2, expert_peripherals = (sum(kind[1:], kind[0]) for kind in zip(*experts, strict=True))
+    dense_area, dense_peripherals = _dense(tile, dense.analog)
+    if beside is not None:
+        macros, macro_peripherals = _dense(beside.core, dense.digital)
+        dense_area, dense_peripherals = dense_area + macros, dense_peripherals + macro_peripherals
     strips = where(point.local, up.strips + down.strips, 0.0)
     strips = strips + where(point.inline, down.strips, 0.0)  # in the return links, wherever sums are made
     adders = hardware.accumulator_lanes * hardware.accumulator_adder_area_um2 * 1e-6
-    moe = peripherals + mux * crossbars * multiplexed + adders * strips * groups
+    moe = arrays_mm2 + adders * strips * groups
 
     row = model.d_model * point.workload.activation_bytes
     open_tokens, window, longest = _peaks(point, schedule, run)
@@ -59,13 +77,36 @@ def areas(
     waiting = smaller(waiting_results, per_layer * used)
     parts = {
         "moe_crossbars": moe,
-        "dense_crossbars": tile.area_mm2 * shape.dense_tiles,
+        "dense_crossbars": dense_area,
         "digital_units": hardware.num_digital_units * hardware.digital_unit_area_mm2,
         "attention_units": hardware.num_attention_units * hardware.attention_unit_area_mm2,
         "buffers": hardware.buffer_area_mm2_per_mb * (buffers * 1e-6),
         "memory_interface": memory_of(point).area_mm2,
     }
-    return Areas(parts, moe, sets, (2 * per_layer + waiting) * row + central)
+    peak_bytes = (2 * per_layer + waiting) * row + central
+    return Areas(parts, moe, expert_peripherals, dense_peripherals, crossbars + dense.total, peak_bytes)
+
+
+def _experts(point: Point, shape: Geometry, tile: Core, sizes: AnyArray, slices: ArrayLike) -> tuple[AnyArray, ...]:
+    """Of the experts on one kind of tile, `sizes` [L, G] of them in each group: crossbars, mm2 of them with their
+    peripherals and multiplexers, and mm2 of their peripherals."""
+    hardware = point.hardware
+    one_expert = shape.expert_tiles / slices
+    # a group of one shares nothing among experts; with `pair` its two stages still share
+    group_sets = where(point.pairs, larger(shape.expert_up.tiles, shape.expert_down.tiles) / slices, one_expert)
+    sets = point.real((sizes > 0).astype(point.dtype)).sum() * group_sets
+    cells = stacks_of(sizes, hardware.tiers, hardware.tier_area_overhead).footprints.sum()
+    multiplexed = where(sizes > 1, sizes, 0.0).sum()
+    shareable = tile.shareable_fraction
+    peripherals = tile.area_mm2 * shareable * sets
+    mux = (hardware.crossbar_rows + hardware.crossbar_cols) * (hardware.mux_area_um2_per_line * 1e-6)
+    area = tile.area_mm2 * ((1 - shareable) * one_expert * cells) + peripherals
+    return one_expert * sizes.sum(), area + mux * one_expert * multiplexed, peripherals
+
+
+def _dense(tile: Core, tiles: AnyArray) -> tuple[AnyArray, AnyArray]:
+    """mm2 of unshared crossbars, and of their peripherals."""
+    return tile.area_mm2 * tiles, tile.area_mm2 * tile.shareable_fraction * tiles
 
 
 def _peaks(point: Point, schedule: RunCounts, run: Run) -> tuple[Any, Any, Any]:

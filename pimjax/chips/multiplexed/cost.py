@@ -20,6 +20,7 @@ from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import larger, namespace, where
 from pimjax.chips.multiplexed.area import areas
 from pimjax.chips.multiplexed.core import Core
+from pimjax.chips.multiplexed.digital_parts import DigitalParts, products
 from pimjax.chips.multiplexed.durations import ACTIVATION_COMPONENTS, Durations
 from pimjax.chips.multiplexed.energy import energy_and_busy
 from pimjax.chips.multiplexed.geometry import Geometry
@@ -52,6 +53,7 @@ class Chip(NamedTuple):
     tile: Core
     time: Durations  # plain
     largest: AnyArray
+    beside: DigitalParts | None = None  # what lies on digital macros
 
 
 def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost:
@@ -66,12 +68,19 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
     point, shape, tile = chip.point, chip.shape, chip.tile
     hardware, workload = point.hardware, point.workload
     work = run_work(point, schedule, shape, run)
-    found = energy_and_busy(point, shape, tile, chip.time, run, work, times.latency, chip.largest)
-    area = areas(point, schedule, shape, tile, run, times.waiting_results)
-    idle = hardware.idle_power_w_per_mm2 * tile.shareable_fraction * tile.area_mm2
-    energy = {**found.energy, "crossbar_idle": idle * (area.peripheral_sets + shape.dense_tiles) * times.latency}
+    made = None
+    if chip.beside is not None:
+        made = products(point, shape, work, chip.beside)
+        work = work._replace(both=made.both.total, reads=made.reads.total)
+    found = energy_and_busy(
+        point, shape, tile, chip.time, run, work, times.latency, chip.largest, beside=chip.beside, made=made
+    )
+    area = areas(point, schedule, shape, tile, run, times.waiting_results, beside=chip.beside)
+    idle = hardware.idle_power_w_per_mm2
+    peripherals = area.expert_peripherals + area.dense_peripherals
+    energy = {**found.energy, "crossbar_idle": idle * peripherals * times.latency}
     component_area = _vector(COMPONENTS, area.parts)
-    needed = shape.moe_tiles + shape.dense_tiles
+    needed = area.crossbars
     flops, moe_flops = _flops(point, shape, run, work)
     shared = (
         found.units_busy / hardware.num_digital_units,
@@ -95,7 +104,7 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
         component_area_mm2=component_area,
         op_counts=_table(OP_KINDS, _counts(point, run, work)),
         moe_latency_ns=times.moe,
-        moe_energy_nj=found.experts + idle * area.peripheral_sets * times.moe,
+        moe_energy_nj=found.experts + idle * area.expert_peripherals * times.moe,
         moe_flops=moe_flops,
         moe_area_mm2=area.moe,
         moe_last_pass_ns=times.last_pass,
@@ -108,7 +117,9 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
                 | ((1 - run.sram) * run.held > memory_of(point).capacity_bytes),
                 status.MULTI_DIE: component_area.sum() > hardware.reticle_area_mm2,
                 status.NON_FINITE: ~namespace(times.latency).isfinite(times.latency),
-                status.IMPOSSIBLE: tile.impossible,
+                status.IMPOSSIBLE: tile.impossible
+                if chip.beside is None
+                else tile.impossible | chip.beside.core.impossible,
             },
         ),
     )

@@ -24,6 +24,7 @@ from pimjax import arrays
 from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import whole_up
 from pimjax.chips.multiplexed.core import Core, core
+from pimjax.chips.multiplexed.digital_parts import PART_OF_LINEAR, DigitalParts
 from pimjax.chips.multiplexed.geometry import Geometry, Linear, geometry
 from pimjax.chips.parts.dual import Dual, apart, larger, value_of, where
 from pimjax.chips.parts.memory import memory_of
@@ -112,6 +113,7 @@ def durations(
     *,
     shape: Geometry | None = None,
     tile: Core | None = None,
+    beside: DigitalParts | None = None,
     shares: bool = False,
 ) -> Durations:
     """Every duration of a design. Kernel: pure, unbatched.
@@ -120,6 +122,7 @@ def durations(
         design: leaves scalars.
         largest_group: members of the largest group (1: nothing is shared).
         shape, tile: `geometry(design)` and `core(design)` if already there.
+        beside: what lies on digital macros, of :func:`.digital_parts.digital_parts`.
         shares: static; every time is a :class:`Dual` over :data:`TIMED`.
 
     >>> from pimjax.config.build import build
@@ -137,11 +140,15 @@ def durations(
         return share_of(component, time, shares=shares)
 
     columns = hardware.crossbar_cols
-    mvm = part("tier_linear", tile.mvm_latency_ns)
+    mvm = dense_mvm = part("tier_linear", tile.mvm_latency_ns)
     members = where(point.unshared, 1.0, point.real(largest_group))
     capacitance = hardware.line_capacitance_pf + members * hardware.mux_capacitance_pf
-    settling = math.log(2.0) * (tile.settled_bits + 1) * hardware.mux_on_resistance_kohm * capacitance
-    mux = part("sharing_mux", where(members > 1, settling, 0.0))
+    settling = math.log(2.0) * hardware.mux_on_resistance_kohm * capacitance
+
+    def switched(bits: Any) -> Any:
+        return part("sharing_mux", where(members > 1, (bits + 1) * settling, 0.0))
+
+    mux = switched(tile.settled_bits)
     link = part("communication", hardware.link_latency_ns_per_256 * columns / 256)
     links = where(hardware.input_links > 0, hardware.input_links, shape.expert_up.rows)
     row = model.d_model * workload.activation_bytes
@@ -152,9 +159,13 @@ def durations(
         return part("digital_add", add_rate * width + hardware.add_latency_base_ns)
 
     activation = _activation(point, shares)
-    rows = _rows(point, mvm, link, add_of(columns), shares)
+    if beside is not None:  # experts of both kinds: the slower one
+        macro, macro_mux = part("tier_linear", beside.core.mvm_latency_ns), switched(beside.core.settled_bits)
+        slower = value_of(macro + macro_mux) > value_of(mvm + mux)
+        digital = beside.some & (beside.only | slower)
+        mvm, mux = where(digital, macro, mvm), where(digital, macro_mux, mux)
+    rows = _rows(point, dense_mvm, link, add_of(columns), shares)
     up, down = rows(shape.expert_up.rows), rows(shape.expert_down.rows)
-    dense = rows(shape.dense_down.rows)
     act_local, act_pass = where(local, activation(columns), 0.0), activation(model.d_ff)
     product = mux + mvm
     returned = product + link
@@ -171,6 +182,20 @@ def durations(
     add, norm = add_of(model.d_model), part("layer_norm", norm_rate * model.d_model)
     post = norm * model.post_norms
     late = norm * (model.post_norms + arrays.larger(model.moe_norms, 1.0) - 1)
+    times = _linears(rows, shape, up)
+    read = dense_mvm
+    if beside is not None:
+        of_macros = _rows(point, macro, link, add_of(columns), shares)
+        macros = _linears(of_macros, shape, of_macros(shape.expert_up.rows))
+        times = {
+            name: LinearTime(
+                where(beside.has(PART_OF_LINEAR[name]), macros[name].issue, time.issue),
+                where(beside.has(PART_OF_LINEAR[name]), macros[name].flight, time.flight),
+                *time[2:],
+            )
+            for name, time in times.items()
+        }
+        read = where(beside.has("embedding"), macro, read)
     return Durations(
         mvm=mvm,
         mux=mux,
@@ -199,23 +224,39 @@ def durations(
         ending=where(point.inline, 0.0, add + late),
         gate=part("layer_norm", norm_rate * model.num_experts),
         router_digital=where(point.routes_on_units, router_work, 0.0),
-        router=up.unless_none(shape.router),
-        qkv=up.of(shape.qkv),
-        expand=rows(shape.expand.rows).unless_none(shape.expand),
-        output=rows(shape.output.rows).of(shape.output),
-        head=up.of(shape.head),
-        dense_up=up.of(shape.dense_up),
-        dense_down=dense.of(shape.dense_down),
-        shared_up=up.unless_none(shape.shared_up),
-        shared_down=rows(shape.shared_down.rows).unless_none(shape.shared_down),
+        router=times["router"],
+        qkv=times["qkv"],
+        expand=times["expand"],
+        output=times["output"],
+        head=times["head"],
+        dense_up=times["dense_up"],
+        dense_down=times["dense_down"],
+        shared_up=times["shared_up"],
+        shared_down=times["shared_down"],
         dense_act=act_local,
         dense_act_job=where(local, 0.0, activation(model.dense_d_ff)),
         shared_act_job=where(local, 0.0, activation(model.shared_width)),
-        embed=where(point.looks_up, lookup, mvm),
+        embed=where(point.looks_up, lookup, read),
         embed_flight=where(point.looks_up, access, link),
         sampling=part("multinomial", hardware.sampling_latency_ns),
         scheduler=part("scheduler", hardware.scheduler_ns_per_token),
     )
+
+
+def _linears(rows: Callable[[AnyArray], _Row], shape: Geometry, up: _Row) -> dict[str, LinearTime]:
+    """The unshared linears, all on tiles of one kind; `up`: that of layers as wide as the model."""
+    dense = rows(shape.dense_down.rows)
+    return {
+        "router": up.unless_none(shape.router),
+        "qkv": up.of(shape.qkv),
+        "expand": rows(shape.expand.rows).unless_none(shape.expand),
+        "output": rows(shape.output.rows).of(shape.output),
+        "head": up.of(shape.head),
+        "dense_up": up.of(shape.dense_up),
+        "dense_down": dense.of(shape.dense_down),
+        "shared_up": up.unless_none(shape.shared_up),
+        "shared_down": rows(shape.shared_down.rows).unless_none(shape.shared_down),
+    }
 
 
 class _Row(NamedTuple):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from pimjax.array_typing import AnyArray
 from pimjax.arrays import where
 from pimjax.chips.multiplexed.core import Core
+from pimjax.chips.multiplexed.digital_parts import DigitalParts, Products, Split
 from pimjax.chips.multiplexed.durations import ACTIVATION_COMPONENTS, Durations
 from pimjax.chips.multiplexed.geometry import Geometry
 from pimjax.chips.multiplexed.work import Run, Work
@@ -34,12 +35,16 @@ def energy_and_busy(
     work: Work,
     latency: AnyArray,
     largest: AnyArray,
+    beside: DigitalParts | None = None,
+    made: Products | None = None,
 ) -> EnergyAndBusy:
-    """Energy and busy time per component. `largest`: members of the largest group."""
+    """Energy and busy time per component. `largest`: members of the largest group; `made`: products on each kind of tile,
+    where parts lie on digital macros."""
     hardware, model, workload = point.hardware, point.model, point.workload
     local = point.local
     # one product; with the authors' scale 0.2 + 0.8/g
-    product = where(point.design.plan.energy_scale_with_sharing, 0.2 + 0.8 / largest, 1.0) * tile.mvm_energy_nj
+    scale = where(point.design.plan.energy_scale_with_sharing, 0.2 + 0.8 / largest, 1.0)
+    product = scale * tile.mvm_energy_nj
     add_energy, link_rate = hardware.add_energy_nj_per_256 / 256, hardware.link_energy_nj_per_256 / 256
     link_energy = link_rate * hardware.crossbar_rows
     strip_energy = add_energy * hardware.crossbar_cols
@@ -67,10 +72,25 @@ def energy_and_busy(
     passive = hardware.unit_power_w * units / hardware.unit_power_area_mm2 + idle_memory
     products, links = work.both + work.reads, 2 * work.both + work.reads + work.sequences
     strips_local, strips_units = where(local, work.strips, 0.0), where(local, 0.0, work.strips)
+    on_experts = work.passes * shape.expert_tiles * product
+    multiplied, computed, switched = (
+        product * products,
+        products * time.mvm,
+        work.passes * shape.expert_tiles * time.mux,
+    )
+    crossings = work.passes * shape.expert_tiles
+    if beside is not None and made is not None:
+        macro = scale * beside.core.mvm_energy_nj
+        on_tiles, on_macros = (getattr(made.both, kind) + getattr(made.reads, kind) for kind in ("analog", "digital"))
+        passes = Split(made.passes.analog * shape.expert_tiles, made.passes.digital * shape.expert_tiles / point.slices)
+        multiplied = product * on_tiles + macro * on_macros
+        computed = on_tiles * tile.mvm_latency_ns + on_macros * beside.core.mvm_latency_ns
+        crossings, switched = passes.total, passes.total * time.mux
+        on_experts = product * passes.analog + macro * passes.digital
     load_energy = work.loads * shape.expert_up.rows * link_energy
     energy = {
         "passive": passive * latency,
-        "tier_linear": product * products,
+        "tier_linear": multiplied,
         "communication": link_energy * links,
         "layer_norm": hardware.norm_energy_nj_per_256 / 256 * (work.norms * width + work.gates * model.num_experts),
         "digital_add": add_energy * work.wide * width + strip_energy * strips_units,
@@ -94,7 +114,7 @@ def energy_and_busy(
     normed = work.norms * time.norm + work.gates * time.gate
     routing, sampling = work.gates * time.router_digital, work.sequences * time.sampling
     busy = {
-        "tier_linear": products * time.mvm,
+        "tier_linear": computed,
         "communication": links * time.link,
         "layer_norm": normed,
         "digital_add": added,
@@ -102,7 +122,7 @@ def energy_and_busy(
         "dram_kv": kv_time,
         "dram_go": go_time,
         "mha_comp": work.attention_time,
-        "sharing_mux": work.passes * shape.expert_tiles * time.mux,
+        "sharing_mux": switched,
         "input_load": work.loads * time.load,
         "local_accumulation": strips_local * cycle,
         "router": routing,
@@ -115,11 +135,12 @@ def energy_and_busy(
         energy[name] = where(mine, act_values, 0.0)
         busy[name] = where(mine, act_time, 0.0)
     expert_adds = shape.expert_up.adds + shape.expert_down.adds
-    one_pass = shape.expert_tiles * (product + 2 * link_energy) + strip_energy * expert_adds + act_energy * model.d_ff
+    one_pass = strip_energy * expert_adds + act_energy * model.d_ff
+    of_passes = on_experts + 2 * link_energy * crossings
     return EnergyAndBusy(
         energy=energy,
         busy=busy,
         units_busy=added + normed + routing + sampling + where(local, 0.0, act_time),
         dram_busy=kv_time + go_time + lookup_time,
-        experts=work.passes * one_pass + load_energy + add_energy * work.combines * width,
+        experts=of_passes + work.passes * one_pass + load_energy + add_energy * work.combines * width,
     )

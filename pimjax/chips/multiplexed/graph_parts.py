@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from pimjax.array_typing import HostArray
+from pimjax.chips.multiplexed.digital_parts import digital_parts
 from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, Durations, LinearTime, durations
 from pimjax.chips.multiplexed.geometry import LINEARS
 from pimjax.chips.parts.dual import Dual, chosen, value_of
@@ -100,7 +101,7 @@ def timed_design(design: Design | Point, largest_group: int) -> TimedDesign:
             "fidelity 'fluid' or 'closed'"
         )
     with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
-        found = durations(point, largest_group, shares=True)
+        found = durations(point, largest_group, beside=digital_parts(point), shares=True)
     times = jax.tree.map(lambda time: _plain(value_of(time)), found, is_leaf=lambda leaf: isinstance(leaf, Dual))
     return TimedDesign(times, _splits(found, np.shape(point.model.mixers)[0]))
 

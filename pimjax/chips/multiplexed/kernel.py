@@ -16,6 +16,7 @@ import numpy as np
 from pimjax import arrays, status
 from pimjax.chips.multiplexed.core import core, other_tile
 from pimjax.chips.multiplexed.cost import Chip, Times, assemble
+from pimjax.chips.multiplexed.digital_parts import digital_parts, unexpected
 from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, durations
 from pimjax.chips.multiplexed.fluid import ring_overflows
 from pimjax.chips.multiplexed.geometry import geometry
@@ -59,10 +60,12 @@ def multiplexed_cost(
 
 
 def _cost(point: Point, schedule: RunCounts, capacity: Capacity, fidelity: str, critical: bool) -> RunCost:
-    chip = chip_of(point, arrays.larger(schedule.group_sizes.max(), 1.0), capacity.tile_kinds)
+    chip = chip_of(point, arrays.larger(schedule.group_sizes.max(), 1.0), capacity)
     run = run_of(point, schedule)
     # a latency is homogeneous in the durations: its derivatives by the components' scales are their shares
-    time = durations(point, chip.largest, shape=chip.shape, tile=chip.tile, shares=True) if critical else chip.time
+    time = chip.time
+    if critical:
+        time = durations(point, chip.largest, shape=chip.shape, tile=chip.tile, beside=chip.beside, shares=True)
     times = run_times(point, schedule, run, nodes(point, schedule, run), time, fidelity=fidelity, shares=critical)
     latency: Any = times.latency
     if critical:
@@ -73,6 +76,7 @@ def _cost(point: Point, schedule: RunCounts, capacity: Capacity, fidelity: str, 
     flags = {
         status.CAPACITY_EXCEEDED: (point.design.model.num_blocks > np.shape(schedule.is_moe)[-1])
         | other_tile(point, capacity.tile_kinds)
+        | unexpected(point, capacity.digital_parts)
     }
     if fidelity == "fluid":
         flags[status.RING_OVERFLOW] = ring_overflows(chip.time)
@@ -92,7 +96,9 @@ def _cost(point: Point, schedule: RunCounts, capacity: Capacity, fidelity: str, 
     )
 
 
-def chip_of(point: Point, largest: Any, tile_kinds: tuple[str, ...] | None = None) -> Chip:
-    """The chip of a design whose largest group has `largest` members."""
-    shape, tile = geometry(point), core(point, tile_kinds)
-    return Chip(point, shape, tile, durations(point, largest, shape=shape, tile=tile), largest)
+def chip_of(point: Point, largest: Any, capacity: Capacity | None = None) -> Chip:
+    """The chip of a design whose largest group has `largest` members; `capacity` None: of a design whose numbers are known."""
+    shape, tile = geometry(point), core(point, capacity and capacity.tile_kinds)
+    beside = digital_parts(point, capacity and capacity.digital_parts)
+    time = durations(point, largest, shape=shape, tile=tile, beside=beside)
+    return Chip(point, shape, tile, time, largest, beside)

@@ -91,6 +91,7 @@ class Work(NamedTuple):
     tokens: AnyArray  # through every layer's attention and norms
     sequences: AnyArray  # passes, one per sequence: attentions per layer, samplings
     passes: AnyArray  # expert passes
+    digital_passes: AnyArray | float  # of them on digital macros
     loads: AnyArray
     combines: AnyArray  # additions of results
     attention_energy: AnyArray
@@ -154,6 +155,7 @@ def run_work(point: Point, schedule: RunCounts, shape: Geometry, run: Run) -> Wo
         tokens=tokens,
         sequences=sequences,
         passes=passes,
+        digital_passes=0.0 if schedule.prompt.digital is None else counted("digital"),
         loads=loads,
         combines=combines,
         attention_energy=attended("energy"),
