@@ -126,10 +126,10 @@ def estimate_batch(
     dtype = np.dtype(precision)
     with jax.enable_x64(True) if precision == "float64" else contextlib.nullcontext():
         parts = []
-        members: dict[tuple[str, str], list[int]] = {}
+        members: dict[tuple[str, str, bool], list[int]] = {}
         for lane, one in enumerate(listed):
             members.setdefault(program_key(one), []).append(lane)
-        for (chip_model, _), lanes_of in members.items():
+        for (chip_model, *_), lanes_of in members.items():
             index = np.array(lanes_of, int)
             bucket = _Bucket(
                 [listed[i] for i in index],

@@ -118,7 +118,7 @@ def _paths(node_nm: Real, constants: Constants | None) -> tuple[Real, Real, Real
     return 2.0 * XOR2_AREA_AND_DELAY * gate, (XOR2_AREA_AND_DELAY + 2.0) * gate, 2.0 * gate
 
 
-def digital_rows(p: Any, *, exact: bool, constants: Constants | None) -> dict[str, tuple[Real, Real, Real, Real]]:
+def digital_rows(p: Any, *, exact: bool, constants: Constants | None) -> dict[str, tuple[Any, ...]]:
     """Count, unit area [mm2], energy [nJ] and critical-path time [ns] per product of each part but the wiring.
 
     Args:

@@ -14,6 +14,7 @@ arXiv 2602.10254. The scales are what is left between our counted parts and thes
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -164,4 +165,4 @@ def hermes_tile(shareable: float | None = None) -> TileParameters:
     0.8
     """
     scales = {scale.field: scale.factor for scale in hermes_scales(shareable)}
-    return TileParameters(cell_kind=float(CELL_KINDS.index("pcm_8t4r")), **scales)
+    return dataclasses.replace(TileParameters(), cell_kind=float(CELL_KINDS.index("pcm_8t4r")), **scales)

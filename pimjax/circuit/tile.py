@@ -6,6 +6,8 @@ analog array with converters (:data:`PARTS`), or a digital SRAM macro (:mod:`pim
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -187,9 +189,7 @@ def parametric_tile(parameters: TileParameters, *, exact: bool = False, constant
     return _assembled(p, make(p, exact=exact, constants=constants), constants)
 
 
-def _analog_rows(
-    p: TileParameters, *, exact: bool, constants: Constants | None
-) -> dict[str, tuple[Real, Real, Real, Real]]:
+def _analog_rows(p: TileParameters, *, exact: bool, constants: Constants | None) -> dict[str, tuple[Any, ...]]:
     """Count, unit area [mm2], energy [nJ] and critical-path time [ns] per product of each part but the wiring."""
     quotient = jnp.ceil if exact else jnp.asarray
     cycles = quotient(p.input_bits / p.cycle_bits)
@@ -280,9 +280,7 @@ def _analog_rows(
     return rows
 
 
-def _assembled(
-    p: TileParameters, rows: dict[str, tuple[Real, Real, Real, Real]], constants: Constants | None
-) -> TileCost:
+def _assembled(p: TileParameters, rows: dict[str, tuple[Any, ...]], constants: Constants | None) -> TileCost:
     """The tile of counted parts: scales, wiring and control, and what a group shares."""
     groups = {"cells": "cell", "adc": "adc"}
     counts, areas, energies, times = [], [], [], []

@@ -5,6 +5,7 @@ One sequence with caches is exact: its steps are counted by kind, without a sche
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -164,7 +165,7 @@ class _Frame:
             digital = self.on_macros(rows)
             if digital is not None:  # of the mean step
                 digital = digital * float(np.asarray(single.tokens)) / max(rows.shape[1], 1)
-            return single.replace(digital=digital), kinds
+            return dataclasses.replace(single, digital=digital), kinds
         return _mean(sampled), kinds
 
     def _single_steps(self, per_group: HostArray, sequences: int) -> PassWindows:

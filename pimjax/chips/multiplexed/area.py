@@ -9,7 +9,7 @@ import numpy as np
 from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import larger, namespace, smaller, where
 from pimjax.chips.multiplexed.core import Core
-from pimjax.chips.multiplexed.digital_parts import DigitalParts, Split, dense_tiles
+from pimjax.chips.multiplexed.digital_parts import DigitalParts, dense_tiles
 from pimjax.chips.multiplexed.geometry import Geometry
 from pimjax.chips.multiplexed.tiers import stacks_of
 from pimjax.chips.multiplexed.work import Run
@@ -45,25 +45,18 @@ def areas(
     there = point.real((sizes > 0).astype(point.dtype)).sum(-1)  # [L] groups
     groups = there.sum()
     up, down = shape.expert_up, shape.expert_down
-    dense = Split(shape.dense_tiles, 0.0)
     if beside is None:
-        experts = [_experts(point, shape, tile, sizes, 1.0)]
+        experts = _experts(point, shape, tile, sizes, 1.0)
+        others = _dense(tile, shape.dense_tiles)
     else:
-        dense = dense_tiles(point, shape, beside)
-        digital = schedule.digital_sizes
-        experts = [
-            _experts(point, shape, tile, sizes - digital, 1.0),
-            _experts(point, shape, beside.core, digital, point.slices),
-        ]
-    crossbars, arrays_mm2, expert_peripherals = (sum(kind[1:], kind[0]) for kind in zip(*experts, strict=True))
-    dense_area, dense_peripherals = _dense(tile, dense.analog)
-    if beside is not None:
-        macros, macro_peripherals = _dense(beside.core, dense.digital)
-        dense_area, dense_peripherals = dense_area + macros, dense_peripherals + macro_peripherals
+        unshared, digital = dense_tiles(point, shape, beside), schedule.digital_sizes
+        analog = _experts(point, shape, tile, sizes - digital, 1.0)
+        experts = analog.plus(_experts(point, shape, beside.core, digital, point.slices))
+        others = _dense(tile, unshared.analog).plus(_dense(beside.core, unshared.digital))
     strips = where(point.local, up.strips + down.strips, 0.0)
     strips = strips + where(point.inline, down.strips, 0.0)  # in the return links, wherever sums are made
     adders = hardware.accumulator_lanes * hardware.accumulator_adder_area_um2 * 1e-6
-    moe = arrays_mm2 + adders * strips * groups
+    moe = experts.mm2 + adders * strips * groups
 
     row = model.d_model * point.workload.activation_bytes
     open_tokens, window, longest = _peaks(point, schedule, run)
@@ -77,19 +70,31 @@ def areas(
     waiting = smaller(waiting_results, per_layer * used)
     parts = {
         "moe_crossbars": moe,
-        "dense_crossbars": dense_area,
+        "dense_crossbars": others.mm2,
         "digital_units": hardware.num_digital_units * hardware.digital_unit_area_mm2,
         "attention_units": hardware.num_attention_units * hardware.attention_unit_area_mm2,
         "buffers": hardware.buffer_area_mm2_per_mb * (buffers * 1e-6),
         "memory_interface": memory_of(point).area_mm2,
     }
     peak_bytes = (2 * per_layer + waiting) * row + central
-    return Areas(parts, moe, expert_peripherals, dense_peripherals, crossbars + dense.total, peak_bytes)
+    needed = experts.crossbars + others.crossbars
+    return Areas(parts, moe, experts.peripherals_mm2, others.peripherals_mm2, needed, peak_bytes)
 
 
-def _experts(point: Point, shape: Geometry, tile: Core, sizes: AnyArray, slices: ArrayLike) -> tuple[AnyArray, ...]:
-    """Of the experts on one kind of tile, `sizes` [L, G] of them in each group: crossbars, mm2 of them with their
-    peripherals and multiplexers, and mm2 of their peripherals."""
+class Tiles(NamedTuple):
+    """Crossbars of one kind, or of several."""
+
+    crossbars: AnyArray
+    mm2: AnyArray  # with their peripherals and multiplexers
+    peripherals_mm2: AnyArray
+
+    def plus(self, other: Tiles) -> Tiles:
+        """Both."""
+        return Tiles(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+def _experts(point: Point, shape: Geometry, tile: Core, sizes: AnyArray, slices: ArrayLike) -> Tiles:
+    """The experts on one kind of tile, `sizes` [L, G] of them in each group."""
     hardware = point.hardware
     one_expert = shape.expert_tiles / slices
     # a group of one shares nothing among experts; with `pair` its two stages still share
@@ -101,12 +106,12 @@ def _experts(point: Point, shape: Geometry, tile: Core, sizes: AnyArray, slices:
     peripherals = tile.area_mm2 * shareable * sets
     mux = (hardware.crossbar_rows + hardware.crossbar_cols) * (hardware.mux_area_um2_per_line * 1e-6)
     area = tile.area_mm2 * ((1 - shareable) * one_expert * cells) + peripherals
-    return one_expert * sizes.sum(), area + mux * one_expert * multiplexed, peripherals
+    return Tiles(one_expert * sizes.sum(), area + mux * one_expert * multiplexed, peripherals)
 
 
-def _dense(tile: Core, tiles: AnyArray) -> tuple[AnyArray, AnyArray]:
-    """mm2 of unshared crossbars, and of their peripherals."""
-    return tile.area_mm2 * tiles, tile.area_mm2 * tile.shareable_fraction * tiles
+def _dense(tile: Core, tiles: AnyArray) -> Tiles:
+    """Unshared crossbars."""
+    return Tiles(tiles, tile.area_mm2 * tiles, tile.area_mm2 * tile.shareable_fraction * tiles)
 
 
 def _peaks(point: Point, schedule: RunCounts, run: Run) -> tuple[Any, Any, Any]:

@@ -80,7 +80,9 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
     peripherals = area.expert_peripherals + area.dense_peripherals
     energy = {**found.energy, "crossbar_idle": idle * peripherals * times.latency}
     component_area = _vector(COMPONENTS, area.parts)
-    needed = area.crossbars
+    needed, impossible = area.crossbars, tile.impossible
+    if chip.beside is not None:
+        impossible = namespace(times.latency).logical_or(impossible, chip.beside.core.impossible)
     flops, moe_flops = _flops(point, shape, run, work)
     shared = (
         found.units_busy / hardware.num_digital_units,
@@ -117,9 +119,7 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
                 | ((1 - run.sram) * run.held > memory_of(point).capacity_bytes),
                 status.MULTI_DIE: component_area.sum() > hardware.reticle_area_mm2,
                 status.NON_FINITE: ~namespace(times.latency).isfinite(times.latency),
-                status.IMPOSSIBLE: tile.impossible
-                if chip.beside is None
-                else tile.impossible | chip.beside.core.impossible,
+                status.IMPOSSIBLE: impossible,
             },
         ),
     )

@@ -159,6 +159,7 @@ def durations(
         return part("digital_add", add_rate * width + hardware.add_latency_base_ns)
 
     activation = _activation(point, shares)
+    macro = mvm
     if beside is not None:  # experts of both kinds: the slower one
         macro, macro_mux = part("tier_linear", beside.core.mvm_latency_ns), switched(beside.core.settled_bits)
         slower = value_of(macro + macro_mux) > value_of(mvm + mux)

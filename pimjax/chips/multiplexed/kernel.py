@@ -98,7 +98,7 @@ def _cost(point: Point, schedule: RunCounts, capacity: Capacity, fidelity: str, 
 
 def chip_of(point: Point, largest: Any, capacity: Capacity | None = None) -> Chip:
     """The chip of a design whose largest group has `largest` members; `capacity` None: of a design whose numbers are known."""
-    shape, tile = geometry(point), core(point, capacity and capacity.tile_kinds)
-    beside = digital_parts(point, capacity and capacity.digital_parts)
+    shape, tile = geometry(point), core(point, None if capacity is None else capacity.tile_kinds)
+    beside = digital_parts(point, None if capacity is None else capacity.digital_parts)
     time = durations(point, largest, shape=shape, tile=tile, beside=beside)
     return Chip(point, shape, tile, time, largest, beside)

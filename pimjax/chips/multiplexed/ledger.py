@@ -50,10 +50,8 @@ _TILE = reads("plan.tile")
 _CYCLES = reads("numerics.input_encoding read_phases", ANALOG) + reads(
     "numerics.input_bits numerics.signed_inputs numerics.cycle_bits", SERIAL, ANALOG
 )
-_MACRO = reads(
-    "digital_active_rows digital_cycle_bits node_nm crossbar_rows crossbar_cols numerics.weight_bits numerics.input_bits",
-    IN_SRAM,
-)
+_MACRO = reads("digital_active_rows digital_cycle_bits node_nm crossbar_rows crossbar_cols", IN_SRAM)
+_BITS = reads("numerics.weight_bits numerics.input_bits", IN_SRAM)
 _RESULTS = reads("crossbar_rows crossbar_cols numerics.weight_encoding")  # slices are one result each
 _BLOCKS = _RESULTS + reads("numerics.weight_bits numerics.cell_bits", SLICED)
 _CORE_TIME = _TILE + reads("mvm_latency_ns", CALIBRATED) + _CIRCUIT + _CYCLES + _MACRO
@@ -90,8 +88,8 @@ COMPONENTS = (
         "crossbar products",
         "crossbars",
         "matrix-vector products: a faster or wider crossbar helps",
-        time=_CORE_TIME + _BLOCKS + reads("plan.router plan.embedding"),
-        energy=_CORE_ENERGY + _BLOCKS + reads("plan.router plan.embedding")
+        time=_CORE_TIME + _BLOCKS + _BITS + reads("plan.router plan.embedding"),
+        energy=_CORE_ENERGY + _BLOCKS + _BITS + reads("plan.router plan.embedding")
         + reads("plan.energy_scale_with_sharing plan.group_size", SHARED),
         counted="products",
         kinds=("tier_linear",),
@@ -265,7 +263,7 @@ COMPONENTS = (
         "idle peripherals",
         "idle",
         "idle power of peripherals",
-        energy=reads("idle_power_w_per_mm2") + reads("shareable_fraction", CALIBRATED) + _CORE_AREA + _BLOCKS + _GROUPS
+        energy=reads("idle_power_w_per_mm2") + reads("shareable_fraction", CALIBRATED) + _CORE_AREA + _BLOCKS + _BITS + _GROUPS
         + reads("plan.router plan.embedding"),
         by_run_time=True,
         counted="ns of the run",
@@ -275,7 +273,7 @@ COMPONENTS = (
         "experts' crossbars",
         "crossbars",
         "experts' crossbars",
-        area=_given(_CORE_AREA + _BLOCKS, EXPERTS) + reads("shareable_fraction", CALIBRATED, EXPERTS)
+        area=_given(_CORE_AREA + _BLOCKS + _BITS, EXPERTS) + reads("shareable_fraction", CALIBRATED, EXPERTS)
         + _given(reads("mux_area_um2_per_line tiers"), SHARED, SHARING)
         + _given(reads("tier_area_overhead"), SHARED, SHARING, STACKED)
         + reads("accumulator_lanes accumulator_adder_area_um2 plan.accumulate plan.combine", EXPERTS) + _GROUPS,
@@ -286,7 +284,7 @@ COMPONENTS = (
         "other crossbars",
         "dense crossbars",
         "all other crossbars",
-        area=_CORE_AREA + _BLOCKS + reads("plan.router plan.embedding"), counted="crossbars",
+        area=_CORE_AREA + _BLOCKS + _BITS + reads("plan.router plan.embedding"), counted="crossbars",
     ),
     ComponentSpec(
         "digital_units",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pimjax.array_typing import AnyArray, HostArray
+from pimjax.array_typing import AnyArray, ArrayLike, HostArray
 from pimjax.arrays import whole_up
 
 
@@ -25,7 +25,7 @@ class Stacks(NamedTuple):
     footprints: AnyArray  # area of a group's cells, in cells of one flat expert
 
 
-def stacks_of(sizes: AnyArray, tiers: AnyArray, overhead: AnyArray) -> Stacks:
+def stacks_of(sizes: AnyArray, tiers: ArrayLike, overhead: ArrayLike) -> Stacks:
     """Stacks of groups of `sizes` members. Kernel: any shape; the number of stacks is straight-through in `tiers`.
 
     Args:
