@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -164,5 +164,5 @@ def hermes_tile(shareable: float | None = None) -> TileParameters:
     >>> round(float(tile.shareable_fraction), 6)
     0.8
     """
-    scales = {scale.field: scale.factor for scale in hermes_scales(shareable)}
+    scales: dict[str, Any] = {scale.field: scale.factor for scale in hermes_scales(shareable)}
     return dataclasses.replace(TileParameters(), cell_kind=float(CELL_KINDS.index("pcm_8t4r")), **scales)

@@ -76,7 +76,7 @@ class MultiplexedHardware(
         assumed=True, ge=0,
     )  # fmt: skip
     read_phases: float = number(
-        1, chosen=True, whole=True, unit="phases", about="Reads of one product: all signs at once (1), or one after the other those of inputs (2) and of weights too (4)",
+        1, chosen=True, whole=True, unit="phases", about="Reads of one product: 1, all signs at once, or 4, the signs of inputs and of weights one after the other",
         source="HERMES-64, doi 10.1038/s41928-023-01010-1: one-phase (low precision) and four-phase (high precision) mode", ge=1, le=4,
     )  # fmt: skip
     node_nm: float = number(
