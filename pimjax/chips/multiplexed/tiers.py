@@ -44,7 +44,7 @@ def experts_by_tier(sizes: HostArray, tiers: int) -> HostArray:
     """Experts on each tier, lowest first: `[T]`. Host. The planes of a group are filled from below.
 
     >>> experts_by_tier(np.array([4, 3]), 3).tolist()
-    [4, 3, 0]
+    [3, 3, 1]
     """
     sizes = np.asarray(sizes)
     count = np.asarray(stacks_of(sizes, tiers, 0.0).count, int)
