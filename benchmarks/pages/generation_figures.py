@@ -25,12 +25,12 @@ STYLE = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def cache_figure(section: dict[str, Any], path: Path) -> Path:
-    """Latency and energy of generating 8 to 128 tokens with every cache set, both chips."""
+    """Latency and energy of generating 8 to 128 tokens with every cache set, every chip."""
     rows = section["rows"]
     chips = list(dict.fromkeys(row["chip"] for row in rows))
     tokens = sorted({row["tokens"] for row in rows})
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, len(chips), figsize=(9.5, 4.8), sharey="row", layout="constrained")
+        figure, axes = plt.subplots(2, len(chips), figsize=(12, 4.8), sharey="row", layout="constrained")
         for column, chip in enumerate(chips):
             for row, (key, theirs, unit) in enumerate(
                 (("decode_ns", "authors_ns", "latency [ms]"), ("decode_nj", "authors_nj", "energy [mJ]"))
@@ -50,7 +50,7 @@ def cache_figure(section: dict[str, Any], path: Path) -> Path:
                 if column == 0:
                     panel.set_ylabel(unit)
                 if row == 0:
-                    panel.set_title(chip + " chip" if "attention" not in chip else chip, loc="left", fontweight="bold")
+                    panel.set_title(chip if " " in chip else chip + " chip", loc="left", fontweight="bold")
                 else:
                     panel.set_xlabel("tokens generated after a prompt of 32")
         handles, labels = axes[0][0].get_legend_handles_labels()
@@ -62,7 +62,7 @@ def cache_figure(section: dict[str, Any], path: Path) -> Path:
 
 def sweep_figure(section: dict[str, Any], path: Path) -> Path:
     """Speed-up and energy saving against each quantity; below 1 a cache does not pay."""
-    axes_of = {axis: points for axis, points in section["axes"].items() if axis != "capacity rule"}
+    axes_of = {axis: points for axis, points in section["axes"].items() if axis not in ("capacity rule", "memory")}
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(2, len(axes_of), figsize=(11, 4.8), sharey="row", layout="constrained")
         for column, (axis, points) in enumerate(axes_of.items()):

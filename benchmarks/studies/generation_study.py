@@ -2,7 +2,7 @@
 
 Sections: `cache_figure` (8 to 128 tokens, both chip models, next to the authors' numbers), `forgotten` (the authors'
 headline run with the gate-output traffic that it leaves out), `sweeps` (speed-up and energy saving of every cache set
-against generated tokens, prompt, capacity, DRAM bandwidth and batch, expert choice), `yardstick` (whole models on the chip and
+against generated tokens, prompt, capacity, memory, its bandwidth and batch, expert choice), `yardstick` (whole models on the chip and
 on an H100 roofline), `fidelity` (closed form against event engine), `long` (prompt 32,768, 4,096 generated: time to compute it).
 
     python benchmarks/studies/generation_study.py [--quick] [--sections sweeps,long] && python benchmarks/pages/generation_figures.py
@@ -11,6 +11,7 @@ on an H100 roofline), `fidelity` (closed form against event engine), `long` (pro
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -33,6 +34,11 @@ from pimjax.reproduction.lines import published
 PROMPT, TOKENS = 512, 128  # base point of the sweeps
 BANDWIDTHS = (2.666, 5.332, 10.664, 21.328, 42.656, 85.312, 341.248, 1364.992)
 CHOSEN = {"model.routing": "expert_choice"}
+#: the default, and the authors' channel with their accounting, as `paper_crossbars` has it
+MEMORIES: dict[str, dict[str, Any]] = {
+    "HBM3": {},
+    "authors' LPDDR4": {"memory": "lpddr4", "plan.dram_overlap": "none", "plan.memory_idle": "cached"},
+}
 
 
 def brief(case: GenerationCase) -> dict[str, Any]:
@@ -65,8 +71,9 @@ def cache_figure(quick: bool) -> dict[str, Any]:
         run = {"workload.prompt_tokens": 32, "workload.generated_tokens": tokens}
         chips = {
             "reference": (load_config("paper_reference", run), "closed" if quick else "fluid"),
-            "multiplexed": (load_config("paper_crossbars", CHOSEN | run), "closed"),
-            "multiplexed, the authors' attention": (
+            "multiplexed": (load_config("paper_multiplexed", CHOSEN | run), "closed"),
+            "multiplexed, the authors' memory": (load_config("paper_crossbars", CHOSEN | run), "closed"),
+            "the authors' memory and attention": (
                 load_config("paper_crossbars", CHOSEN | run | {"plan.attention": "fit"}),
                 "closed",
             ),
@@ -105,9 +112,9 @@ def forgotten() -> dict[str, Any]:
 def point(changes: dict[str, Any]) -> list[dict[str, Any]]:
     """All cache sets, the gate-output cache as full and as threshold lists."""
     base = {"workload.prompt_tokens": PROMPT, "workload.generated_tokens": TOKENS, **CHOSEN}
-    full = estimate_generation(load_config("paper_crossbars", base | changes), pieces=1)
+    full = estimate_generation(load_config("paper_multiplexed", base | changes), pieces=1)
     lists = estimate_generation(
-        load_config("paper_crossbars", base | changes | {"workload.go_cache": "threshold"}), caches=("kv+go",), pieces=1
+        load_config("paper_multiplexed", base | changes | {"workload.go_cache": "threshold"}), caches=("kv+go",), pieces=1
     )  # fmt: skip
     rows = [brief(case) for case in (*full, *lists)]
     rows[-1]["caches"] = "kv+go, thresholds"
@@ -115,13 +122,14 @@ def point(changes: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def sweeps(quick: bool) -> dict[str, Any]:
-    """One quantity at a time around prompt 512, 128 tokens, k = 4 of 16, 5.332 GB/s, batch 1."""
+    """One quantity at a time around prompt 512, 128 tokens, k = 4 of 16, one HBM3 stack, batch 1."""
     axes: dict[str, tuple[str, tuple[Any, ...]]] = {
         "generated tokens N": ("workload.generated_tokens", (8, 32, 128, 512, 2048, 4096)),
         "prompt tokens P": ("workload.prompt_tokens", (32, 128, 512, 2048, 8192, 32768)),
         "capacity C = kL/16, k": ("model.top_k", (1, 2, 4, 8)),
         "capacity rule": ("workload.capacity_rule", ("growing", "frozen", "fixed")),
-        "DRAM bandwidth [GB/s]": ("memory.bandwidth_gb_per_s", BANDWIDTHS),
+        "bandwidth [GB/s]": ("memory.bandwidth_gb_per_s", BANDWIDTHS),
+        "memory": ("memory", ("lpddr4", "lpddr5x", "hbm2", "hbm3", "hbm3e")),
         "batch": ("workload.batch_size", (1, 4, 16)),
     }
     out: dict[str, Any] = {"base": {"prompt_tokens": PROMPT, "generated_tokens": TOKENS}, "axes": {}}
@@ -140,27 +148,28 @@ def sweeps(quick: bool) -> dict[str, Any]:
 
 def yardstick(quick: bool) -> dict[str, Any]:
     """Whole models on the chip and on GPU rooflines: tokens/s and energy per token side by side."""
-    models = [("paper_crossbars", CHOSEN, "kv+go")]
+    models = [("paper_multiplexed", CHOSEN, "kv+go")]
     if not quick:
         models += [(name, {}, "kv") for name in ("olmoe_1b_7b", "gpt_oss_20b", "mixtral_8x7b")]
     rows = []
-    for name, changes, caches in models:
+    for (name, changes, caches), memory in itertools.product(models, MEMORIES):
         run = {"workload.prompt_tokens": 64 if quick else 256, "workload.generated_tokens": 9 if quick else 129}
-        config = load_config(name, changes | run)
+        config = load_config(name, changes | run | MEMORIES[memory])
         cases = estimate_generation(
             config, caches=(caches,), batch_sizes=(1,) if quick else (1, 8), gpus=("h100_sxm", "h100_sxm_fp8"), pieces=4
         )
         for case in cases:
-            rows.append({"model": name, **case.to_dict()})
+            rows.append({"model": name, "memory": memory, **case.to_dict()})
             beside = ", ".join(f"{gpu.name} {gpu.tokens_per_s:,.0f} tokens/s {gpu.energy_per_token_nj / 1e6:.3g} mJ" for gpu in case.gpus)  # fmt: skip
-            print(f"{name}, batch {case.batch_size}: {case.tokens_per_s:,.0f} tokens/s, {case.energy_per_token_nj / 1e6:.3g} mJ; {beside}", flush=True)  # fmt: skip
+            print(f"{name}, {memory}, batch {case.batch_size}: {case.tokens_per_s:,.0f} tokens/s, {case.energy_per_token_nj / 1e6:.3g} mJ; {beside}", flush=True)  # fmt: skip
     return {"rows": rows}
 
 
 def fidelity(quick: bool) -> dict[str, Any]:
     """The closed form against the event engine: error of run time and energy for every cache set."""
     rows = []
-    for prompt, tokens in ((32, 8),) if quick else ((32, 8), (128, 8)):
+    lengths = ((32, 8),) if quick else ((32, 8), (128, 8))
+    for preset, (prompt, tokens) in itertools.product(("paper_multiplexed", "paper_crossbars"), lengths):
         for caches in CACHE_SETS:
             held = caches.split("+")
             changes = {
@@ -169,10 +178,11 @@ def fidelity(quick: bool) -> dict[str, Any]:
                 "workload.kv_cache": "kv" in held,
                 "workload.go_cache": "full" if "go" in held else "none",
             }
-            config, requests = resolve(load_config("paper_crossbars", CHOSEN | changes), None)
+            config, requests = resolve(load_config(preset, CHOSEN | changes), None)
             exact = simulate(config, requests).cost
             (case,) = estimate_generation(config, caches=(caches,), pieces=1)
             row = {
+                "preset": preset,
                 "prompt_tokens": prompt,
                 "generated_tokens": tokens,
                 "caches": caches,
@@ -182,7 +192,7 @@ def fidelity(quick: bool) -> dict[str, Any]:
                 "energy_error": case.energy_nj / float(np.sum(exact.component_energy_nj)) - 1,
             }
             rows.append(row)
-            print(f"P {prompt}, N {tokens}, {caches}: closed {row['latency_error']:+.2%} time, {row['energy_error']:+.2%} energy", flush=True)  # fmt: skip
+            print(f"{preset}, P {prompt}, N {tokens}, {caches}: closed {row['latency_error']:+.2%} time, {row['energy_error']:+.2%} energy", flush=True)  # fmt: skip
     return {"rows": rows}
 
 
@@ -193,7 +203,7 @@ def long(quick: bool) -> dict[str, Any]:
     for fidelity in ("closed", "fluid"):
         for caches in ("none", "kv", "go", "kv+go"):
             config = load_config(
-                "paper_crossbars", CHOSEN | {"workload.prompt_tokens": prompt, "workload.generated_tokens": tokens}
+                "paper_multiplexed", CHOSEN | {"workload.prompt_tokens": prompt, "workload.generated_tokens": tokens}
             )
             begin = time.perf_counter()
             (case,) = estimate_generation(config, fidelity=fidelity, caches=(caches,))

@@ -70,10 +70,10 @@ def fidelity() -> str:
     if found is None:
         return _missing("generation_study")
     rows = [
-        (row["prompt_tokens"], row["generated_tokens"], row["caches"], f"{row['latency_error']:+.2%}", f"{row['energy_error']:+.2%}")
+        (row["preset"], row["prompt_tokens"], row["generated_tokens"], row["caches"], f"{row['latency_error']:+.2%}", f"{row['energy_error']:+.2%}")
         for row in found["rows"]
     ]  # fmt: skip
-    return table(("prompt", "generated", "caches", "run time", "energy"), rows)
+    return table(("preset", "prompt", "generated", "caches", "run time", "energy"), rows)
 
 
 def longest() -> str:
@@ -94,13 +94,15 @@ def yardstick() -> str:
     found = _study("yardstick")
     if found is None:
         return _missing("generation_study")
-    rows = []
+    runs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in found["rows"]:
-        shared = (row["model"], row["batch_size"], row["caches"])
-        rows.append(
-            (*shared, "chip", row["tokens_per_s"], row["energy_per_token_nj"] / 1e6, f"{row['area_mm2']:,.0f} mm2")
-        )
-        for gpu in row["gpus"]:
+        runs.setdefault((row["model"], row["batch_size"], row["caches"]), []).append(row)
+    rows = []
+    for run, chips in runs.items():
+        for row in chips:
+            numbers = (row["tokens_per_s"], row["energy_per_token_nj"] / 1e6, f"{row['area_mm2']:,.0f} mm2")
+            rows.append((*run, f"chip, {row['memory']}", *numbers))
+        for gpu in chips[0]["gpus"]:
             note = "" if gpu["fits"] else "does not fit one device"
-            rows.append((*shared, gpu["name"], gpu["tokens_per_s"], gpu["energy_per_token_nj"] / 1e6, note))
+            rows.append((*run, gpu["name"], gpu["tokens_per_s"], gpu["energy_per_token_nj"] / 1e6, note))
     return table(("model", "batch", "caches", "on", "tokens/s", "mJ per token", ""), rows)

@@ -50,6 +50,20 @@ def _grouping() -> dict[str, Number]:
     }
 
 
+def _caches() -> dict[str, Number]:
+    """Speed-ups of the sweeps of caches: axis, place on it, place of the cache set."""
+    places = {
+        "go_first": ("prompt tokens P", 0, 2),
+        "both_short": ("prompt tokens P", 0, 3),
+        "both": ("prompt tokens P", 2, 3),
+        "both_slow": ("bandwidth [GB/s]", 1, 3),
+    }
+    return {
+        f"caches_{name}": Number("generation_study", ("sweeps", "axes", axis, at, "cases", case, "speedup"), 1, 3)
+        for name, (axis, at, case) in places.items()
+    }
+
+
 DOCS = Path(__file__).parents[1]
 #: Page -> the code it describes, shown where the page is not part of this build.
 LINKS = {"schedules": "pimjax/schedule", "caches": "pimjax/cache"}
@@ -58,6 +72,7 @@ NUMBERS: dict[str, Number] = {
     **_reference("published"),
     **_multiplexed(),
     **_grouping(),
+    **_caches(),
     "event_prefill_s": Number("event_engine", ("prefill_compiled", "simulate", "wall_s")),
     "event_prefill_plain_s": Number("event_engine", ("prefill_uncompiled", "simulate", "wall_s")),
     "event_operations": Number("event_engine", ("prefill_compiled", "operations"), 1, 6),

@@ -28,7 +28,7 @@ def root_mean_square_norm(hidden: Array, gain: Array, epsilon: Array) -> Array:
 def project(
     weights: Parameters, name: str, inputs: Array, layer: int, linear: LinearFunction, tokens: Array | None = None
 ) -> Array:
-    """The product with the matrix `name`, plus the bias `name`_bias where the layer has one; biases stay digital."""
+    """The product with the matrix `name`, plus the bias `NAME_bias` where the layer has one; biases stay digital."""
     product = linear(weights[name], inputs, Site(name, layer, None, tokens))
     bias = weights.get(f"{name}_bias")
     return product if bias is None else product + jnp.broadcast_to(bias, product.shape)
