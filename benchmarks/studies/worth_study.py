@@ -30,6 +30,7 @@ from pimjax.chips.multiplexed.durations import durations
 from pimjax.chips.run_cost import COMPONENT_INDEX
 from pimjax.config import Capacity, Config, build, load_config
 from pimjax.runs.inputs import schedule_inputs
+from pimjax.status import raise_if_bad
 from pimjax.trace.files import load_traces
 from pimjax.trace.routing import RoutingTrace
 
@@ -74,8 +75,9 @@ class Evaluator:
 
     def __init__(self, tokens: int) -> None:
         self.capacity = Capacity(
-            max_tokens=tokens, max_experts=32, max_top_k=4, max_layers=4, max_groups=32, max_slots=4 * tokens
-        )
+            max_tokens=tokens, max_experts=32, max_top_k=4, max_layers=4, max_groups=32, max_slots=4 * tokens,
+            tile_kinds=("calibrated", "parametric"),
+        )  # fmt: skip
         self.tokens = tokens
         self.schedules: dict[Any, Any] = {}
 
@@ -93,6 +95,7 @@ class Evaluator:
                 "area": cost.moe_area_mm2,
                 "buffers": cost.component_area_mm2[COMPONENT_INDEX["buffers"]],
                 "passes": schedule.prompt.passes.sum(),
+                "status": cost.status,
             }
 
         self.program = jax.jit(jax.vmap(point, in_axes=(None, None, 0)))
@@ -112,7 +115,9 @@ class Evaluator:
             if key not in self.schedules:
                 self.schedules[key] = schedule_inputs(config, trace, fidelity="fluid", capacity=self.capacity)
             with jax.enable_x64(True):
-                rows.append(jax.tree.map(np.asarray, self.program(design, self.schedules[key], tuple(values.T))))
+                found = jax.tree.map(np.asarray, self.program(design, self.schedules[key], tuple(values.T)))
+            raise_if_bad(found.pop("status"))
+            rows.append(found)
         mean = {name: np.mean([row[name] for row in rows], axis=0) for name in rows[0]}
         mean["efficiency"] = np.mean(
             [row["passes"] / (row["moe_ns"] * (row["area"] + row["buffers"])) for row in rows], axis=0
