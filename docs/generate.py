@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from generators import caches, commands, configuration, errors, performance, schedules, serving, studies, worth
+from generators import analog, caches, commands, configuration, errors, performance, schedules, serving, studies, worth
 from generators.api import api_pages
 from generators.results import RESULTS
 
@@ -26,6 +26,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "device_check": performance.device_table,
     "perplexity": studies.perplexity,
     "joint_view": studies.joint_view,
+    "aihwkit": analog.aihwkit,
     "tune_proof": studies.tune_proof,
     "tune_choices": studies.tune_choices,
     "tune_case_study": studies.tune_case_study,

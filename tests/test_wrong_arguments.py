@@ -81,6 +81,8 @@ CROSSBAR = numerics.Crossbar.create(rows=4)
 WEIGHTS = np.zeros((3, 4), np.float32)
 MODEL = nn.LanguageModelConfig(num_layers=1, d_model=8, num_heads=1, d_expert=4, num_experts=2, top_k=1, vocabulary=4)
 PARAMETERS = {name: jnp.ones(shape) for name, shape in MODEL.shapes().items()}
+ANALOG = nn.AnalogParts(jnp.ones((1, 1)), jnp.ones((1, 1)), jnp.ones((1, 1, 2)), jnp.ones(1))
+CHIP_KEYS = jax.random.split(jax.random.key(0), 2)
 SWEEP = sweep.load_sweep({"axes": [{"field": "hardware.mvm_latency_ns", "values": [100, 130]}]})
 TUNE = {"parameters": {"hardware.num_digital_units": {"kind": "integer", "low": 1, "high": 4}}}
 SIZED = {"chip_model": "multiplexed", "workload": {"prompt_tokens": 4}}
@@ -270,7 +272,17 @@ CALLS: dict[str, tuple[dict, dict]] = {
         {"parameters": [*OBJECTS, {"embedding": np.zeros(3)}], "cache": OBJECTS, "tokens": [None, "a", [1.5], [-1], [9], [[1]], []], "config": OBJECTS, "law": [3, "a", {}], "widths": [3, "a", {}], "linear": FUNCTIONS}),
     "nn.model_loss": ({"parameters": PARAMETERS, "windows": np.zeros((1, 3), int), "ranges": {}, "crossbar": CROSSBAR, "config": MODEL},
         {"parameters": [*OBJECTS, {"embedding": np.zeros(3)}], "windows": [None, "a", [1], [[1.5]], [[-1, 0]], [[9, 9]], THING], "ranges": [None, 3, "a", {}], "crossbar": OBJECTS, "config": OBJECTS, "router": [3, "no such"], "chip_key": KEYS, "read_key": KEYS,
-         "group_of_expert": ["a", 1.5, [-1], [[1], [1, 2]]]}),
+         "group_of_expert": ["a", 1.5, [-1], [[1], [1, 2]]], "parts": OBJECTS[1:]}),
+    "nn.part_losses": ({"parameters": PARAMETERS, "windows": np.zeros((1, 3), int), "parts": ANALOG, "ranges": {}, "crossbar": CROSSBAR, "config": MODEL, "chip_keys": CHIP_KEYS},
+        {"parameters": OBJECTS, "windows": [None, "a", [1], [[1.5]], THING], "parts": OBJECTS, "ranges": [None, 3, "a", {}], "crossbar": OBJECTS, "config": OBJECTS, "chip_keys": [*KEYS, None, jax.random.key(0)], "router": [3, "no such"]}),
+    "nn.noise_sensitivity": ({"parameters": PARAMETERS, "windows": np.zeros((1, 3), int), "ranges": {}, "crossbar": CROSSBAR, "config": MODEL, "chip_keys": CHIP_KEYS},
+        {"parameters": OBJECTS, "windows": [None, "a", [1], [[1.5]], THING], "ranges": [None, 3, "a", {}], "crossbar": OBJECTS, "config": OBJECTS, "chip_keys": [*KEYS, None, jax.random.key(0)], "router": [3, "no such"], "levels": WHOLES}),
+    "nn.neuron_norm_scores": ({}, {"parameters": [*OBJECTS, {"up": np.zeros((1, 1, 2, 2))}, {"up": "a", "down": "b"}, {"up": np.zeros(3), "down": np.zeros(3)}]}),
+    "nn.activation_frequency": ({"parameters": PARAMETERS, "windows": np.zeros((1, 3), int), "config": MODEL},
+        {"parameters": OBJECTS, "windows": [None, "a", [1], [[1.5]], [[9]], THING], "config": OBJECTS}),
+    "nn.digital_order": ({"config": MODEL, "scores": [[1.0, 2.0]]},
+        {"config": OBJECTS, "scores": [None, "a", [1.0], [[1.0]], [[np.nan, 1.0]], np.zeros((1, 2, 1)), THING, {}], "dense_first": FLAGS}),
+    "nn.greedy_order": ({"losses": len, "config": MODEL}, {"losses": FUNCTIONS, "config": OBJECTS, "report": FUNCTIONS}),
     "nn.CrossbarLinear": ({"in_features": 4, "out_features": 2, "crossbar": CROSSBAR, "rngs": nnx.Rngs(0)},
         {"in_features": WHOLES, "out_features": WHOLES, "crossbar": OBJECTS, "use_bias": FLAGS, "rngs": OBJECTS}),
     "nn.CrossbarMoE": ({"d_model": 4, "d_expert": 4, "num_experts": 2, "top_k": 1, "crossbar": CROSSBAR, "rngs": nnx.Rngs(0)},
@@ -370,7 +382,7 @@ CALLS: dict[str, tuple[dict, dict]] = {
 }  # fmt: skip
 #: Names that take no arguments, or that hold numbers and are checked where they are used.
 NO_CALLS = {
-    "Config", "Design", "Capacity", "RoutingTrace", "Estimate", "Crossbar", "CHIPS", "CapacityLaw", "CacheWidths", "Chip", "ComponentSpec",
+    "AnalogParts", "Config", "Design", "Capacity", "RoutingTrace", "Estimate", "Crossbar", "CHIPS", "CapacityLaw", "CacheWidths", "Chip", "ComponentSpec",
     "Condition", "Counted", "EventOptions", "Read", "Reader", "RunCost", "Component", "ComponentInfo", "Constants", "ExplainRow", "Macro",
     "MacroPrediction", "Sourced", "TileCost", "TileParameters", "Uncertainty", "ZigzagArray", "calibrated_tile", "catalogue_markdown",
     "nominal_constants", "Buffers", "CriticalPath", "EventLog", "JobGraph", "ResourceGroup", "Programmed", "CacheUse", "PassWindows", "RunCounts",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from generators import worth
+from generators import analog, worth
 from generators.results import at, shown
 
 
@@ -103,7 +103,7 @@ def substitutions() -> dict[str, str]:
     return (
         numbers
         | worth.numbers()
-        | {"zigzag_worst": _zigzag_worst()}
+        | {"zigzag_worst": _zigzag_worst(), "aihwkit_tile": analog.aihwkit_tile()}
         | {f"{page}_page": _link(page, code) for page, code in LINKS.items()}
     )
 

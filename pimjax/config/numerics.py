@@ -37,7 +37,7 @@ class NumericsConfig(Section):
         1.0, about="fixed: full-scale range in units of the largest column sum", gt=0, le=1e6
     )
     adc_range_percentile: float = option(99.99, about="percentile: part of the outputs inside the range", gt=0, le=100)
-    device: Literal["ideal", "pcm", "hermes_1", "hermes_2"] = option(
+    device: Literal["ideal", "pcm", "hermes_1", "hermes_2", "analog_foundation_models"] = option(
         "ideal", about="Programming noise, drift and read noise preset"
     )
     noise_scale: float = option(1.0, about="Scale of programming and read noise", ge=0, le=1e3)

@@ -16,6 +16,13 @@ _HOME = {
     "CrossbarLinear": "pimjax.nn.crossbar_linear",
     "CrossbarMoE": "pimjax.nn.crossbar_moe",
     "model_loss": "pimjax.nn.convert",
+    "AnalogParts": "pimjax.nn.analog_parts",
+    "noise_sensitivity": "pimjax.nn.sensitivity",
+    "part_losses": "pimjax.nn.sensitivity",
+    "neuron_norm_scores": "pimjax.nn.sensitivity",
+    "activation_frequency": "pimjax.nn.sensitivity",
+    "digital_order": "pimjax.nn.sensitivity",
+    "greedy_order": "pimjax.nn.sensitivity",
 }
 __all__ = [*_HOME]
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from pimjax import checks
 from pimjax.array_typing import Array, ArrayLike
 from pimjax.errors import ConfigError, NumericsError
+from pimjax.nn.analog_parts import AnalogParts, mixed_linear
 from pimjax.nn.crossbar_linear import ProgrammedMatrix, Ranges, fit_ranges, program_linear, read_linear
 from pimjax.nn.crossbar_moe import ROUTERS
 from pimjax.nn.decoder_block import LinearFunction, Parameters, Site, exact_linear
@@ -233,6 +234,7 @@ def crossbar_model(
     chip_key=checks.key,
     read_key=checks.key,
     group_of_expert=checks.numbers(0, integer=True),
+    parts=checks.instance(AnalogParts, "AnalogParts"),
 )
 @functools.partial(jax.jit, static_argnames=("config", "router"))
 def model_loss(
@@ -246,12 +248,14 @@ def model_loss(
     chip_key: Array | None = None,
     read_key: Array | None = None,
     group_of_expert: Array | None = None,
+    parts: AnalogParts | None = None,
 ) -> Array:
     """Mean cross entropy [nat per token] of int `windows` [N, T] on one chip; its exponential is the perplexity.
 
     Expert choice routes by the causal rule, so no token sees a later one. Keys and `group_of_expert`: see
-    `program_model` and `crossbar_model`. Settings are data: one compilation for any
-    bits, noise, drift time. Differentiable in: parameters, ranges, settings.
+    `program_model` and `crossbar_model`. `parts` says which parts are digital (None: none). Settings are data: one
+    compilation for any bits, noise, drift time, map of digital parts. Differentiable in: parameters, ranges, settings,
+    levels of the parts.
     """
     check_parameters(parameters, config, windows)
     settings = as_arrays(crossbar, jnp.float32)
@@ -260,6 +264,8 @@ def model_loss(
     def one(tokens: Array, index: Array) -> Array:
         window_key = None if read_key is None else jax.random.fold_in(read_key, index)
         linear = crossbar_model(chip, ranges, settings, router=router, read_key=window_key)
+        if parts is not None:
+            linear = mixed_linear(linear, parts)
         return cross_entropy(forward(parameters, tokens[:-1], config, linear=linear).logits, tokens[1:])
 
     return jnp.mean(jax.vmap(one)(windows, jnp.arange(windows.shape[0])))

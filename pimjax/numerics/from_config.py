@@ -9,7 +9,13 @@ from typing import Any
 from pimjax.numerics.device import DEVICE_PRESETS
 from pimjax.numerics.settings import Crossbar
 
-_DEVICES = {"ideal": "ideal", "pcm": "pcm", "hermes_1": "hermes_one_device", "hermes_2": "hermes_two_device"}
+_DEVICES = {
+    "ideal": "ideal",
+    "pcm": "pcm",
+    "hermes_1": "hermes_one_device",
+    "hermes_2": "hermes_two_device",
+    "analog_foundation_models": "analog_foundation_models",
+}
 
 
 def crossbar_from_config(config: Any) -> Crossbar:

@@ -42,7 +42,7 @@ def weight_code(crossbar: Crossbar) -> Code:
 def is_exact(device: Device) -> Array:
     """Whether cells, without random effects, hold exactly the integers written: bool []."""
     drifts = (device.drift_scale != 0) & (device.drift_time_s > device.drift_start_s)
-    return (device.off_conductance == 0) & ~drifts
+    return (device.off_conductance == 0) & ~drifts & (device.programming_floor == 0)
 
 
 @checks.checked(

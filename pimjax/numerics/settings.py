@@ -212,8 +212,14 @@ def _check_device(device: Device) -> None:
         raise NumericsError("stuck_on and stuck_off are fractions of the same cells and may not exceed 1 together")
     for name in ("programming_scale", "drift_scale", "drift_time_s", "read_scale", "read_limit", "polarity_spread"):
         _check_interval(device, name, 0.0, np.inf)
-    if not np.isin(_numbers(device, "drift_compensation"), (0, 1)).all():
-        raise NumericsError(f"drift_compensation is {_numbers(device, 'drift_compensation').flat[0]}; it is a flag")
+    _check_interval(device, "programming_floor", 0.0, 1.0)
+    split = _numbers(device, "programming_split")
+    if not (split >= 0).all():
+        raise NumericsError(f"programming_split is {split.flat[0]}; it must be at least 0 (inf: one polynomial)")
+    _check_interval(device, "read_split", 0.0, 1.0)
+    for name in ("drift_compensation", "programming_signed"):
+        if not np.isin(_numbers(device, name), (0, 1)).all():
+            raise NumericsError(f"{name} is {_numbers(device, name).flat[0]}; it is a flag")
     ratio = _numbers(device, "on_off_ratio")
     if not (ratio > 1).all():
         raise NumericsError(f"on_off_ratio is {ratio.flat[0]}; g_max / g_min must exceed 1 (inf: no leakage)")

@@ -1,0 +1,297 @@
+"""Which parts of a Mixture-of-Experts language model to keep digital, and what noise does to its routing and its costs.
+
+    python benchmarks/studies/digital_parts.py            # 10 minutes on two cores; writes results/digital_parts.json
+    python benchmarks/studies/digital_parts.py --quick    # one model, few points, writes digital_parts_quick.json
+
+The models are the package's own, every matrix on 64 x 64 crossbars whose cells have the published error of a HERMES
+chip's weights (`numerics.device: analog_foundation_models`), at its level and at twice it. Parts become digital one
+after the other in several orders; scores and orders come from training text, perplexity is measured on held-out text,
+the same drawn chips for every map. Orders:
+
+* sensitivity: what one backward pass says a part adds to the loss, per weight
+* greedy: the part that lowers the measured loss most per weight, step by step
+* dense first, then experts by sensitivity, maximum neuron norm (arXiv 2603.02633), activation frequency, or drawn
+
+Then the routing: what the routers choose through the crossbars at several noise levels, recorded as traces, and what loads,
+makespan, latency and energy follow from them on the multiplexed chip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import pimjax
+from benchmarks.lib.harness import write_json
+from pimjax.nn import corpus
+from pimjax.nn.analog_parts import all_parts, from_vector, part_names, part_weights
+from pimjax.nn.convert import calibrate_model
+from pimjax.nn.description import model_section
+from pimjax.nn.language_model import load_parameters
+from pimjax.nn.recording import record_crossbar_traces, record_traces
+from pimjax.nn.sensitivity import (
+    activation_frequency,
+    digital_order,
+    greedy_order,
+    neuron_norm_scores,
+    noise_sensitivity,
+    part_losses,
+)
+from pimjax.numerics.from_config import crossbar_from_config
+from pimjax.resources import data_folder
+
+ROUTERS = ("token_choice", "expert_choice")
+NOISE_SCALES = (1.0, 2.0)
+DRAWN_ORDERS = 2
+CHIP = {
+    "plan.tile": "parametric",
+    "hardware.crossbar_rows": 64,
+    "hardware.crossbar_cols": 64,
+    "numerics.device": "analog_foundation_models",
+    "workload.prompt_tokens": 128,
+}
+
+
+class Study:
+    """One language model under one noise level: text, ranges, chips, and the configuration that is costed."""
+
+    def __init__(self, router: str, noise_scale: float, quick: bool) -> None:
+        self.parameters, self.language = load_parameters(data_folder() / f"language_model_{router}.npz")
+        section = {f"model.{key}": value for key, value in model_section(self.language).items()}
+        self.settings = {**section, **CHIP, "numerics.noise_scale": noise_scale}
+        self.config = pimjax.load_config("paper_multiplexed", self.settings)
+        self.crossbar = crossbar_from_config(self.config)
+        text = corpus.help_topics()
+        windows, tokens = (2, 33) if quick else (4, 129)
+        self.held_out = jnp.asarray(corpus.windows(text.held_out, tokens, windows, 2027))
+        self.training = jnp.asarray(corpus.windows(text.train, tokens, windows, 2028))
+        self.few = self.training[:2]
+        numerics = self.config.numerics
+        self.ranges = calibrate_model(
+            self.parameters,
+            self.training[:, :-1],
+            self.language,
+            self.crossbar,
+            method=numerics.adc_range,
+            percentile=numerics.adc_range_percentile,
+        )
+        # Chips that scores are made on, and others that perplexity is measured on.
+        self.scored_on = jax.random.split(jax.random.key(7), 1 if quick else 2)
+        self.measured_on = jax.random.split(jax.random.key(11), 1 if quick else 2)
+
+    def losses(self, maps: np.ndarray, windows: Any, keys: Any) -> np.ndarray:
+        """Mean loss of maps `[N, P]`, always by the same compiled program: 8 maps, 2 windows, 1 chip."""
+        count = len(maps)
+        padded = np.concatenate([maps, np.ones((-count % 8, maps.shape[1]))])
+        total = np.zeros(len(padded))
+        pairs = [windows[begin : begin + 2] for begin in range(0, len(windows), 2)]
+        for chunk in range(0, len(padded), 8):
+            parts = from_vector(padded[chunk : chunk + 8], self.language)
+            for pair in pairs:
+                for index in range(len(keys)):
+                    found = part_losses(
+                        self.parameters, pair, parts, self.ranges, self.crossbar,
+                        config=self.language, chip_keys=keys[index : index + 1],
+                    )  # fmt: skip
+                    total[chunk : chunk + 8] += np.asarray(found, np.float64)
+        return total[:count] / (len(pairs) * len(keys))
+
+
+def scores(study: Study, greedy: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What is known of every part before anything is measured on held-out text, and the orders made of it."""
+    language, names, size = study.language, part_names(study.language), part_weights(study.language)
+    ones = np.ones(len(names))
+    begin = time.perf_counter()
+    sensitivity = noise_sensitivity(
+        study.parameters,
+        study.training,
+        study.ranges,
+        study.crossbar,
+        config=language,
+        chip_keys=study.scored_on,
+    )
+    seconds = time.perf_counter() - begin
+    fine = noise_sensitivity(
+        study.parameters,
+        study.training,
+        study.ranges,
+        study.crossbar,
+        config=language,
+        chip_keys=study.scored_on,
+        levels=3,
+    )
+    maps = np.concatenate([[ones, 0 * ones], ones - np.eye(len(names))])
+    losses = study.losses(maps, study.few, study.scored_on)
+    analog, digital = map(float, losses[:2])
+    saved = analog - losses[2:]
+    norms = neuron_norm_scores(study.parameters)
+    frequency = activation_frequency(study.parameters, study.training[:, :-1], language)
+    dense = 2 * language.num_layers + 1
+    expert_scores = {
+        "sensitivity": sensitivity[dense:],
+        "neuron_norm": norms.reshape(-1),
+        "frequency": frequency.reshape(-1),
+        "neuron_norm_x_frequency": (norms * frequency).reshape(-1),
+    }
+    report = {
+        "analog_loss": analog,
+        "digital_loss": digital,
+        "sensitivity_sum": float(sensitivity.sum()),
+        "sensitivity_sum_of_3_levels": float(fine.sum()),
+        "backward_seconds_with_compiling": seconds,
+        "parts": [
+            {"part": name, "weights": int(size[index]), "sensitivity": float(sensitivity[index]),
+             "saved_if_digital": float(saved[index])}
+            for index, name in enumerate(names)
+        ],
+        "rank_correlation_of_experts_with_saved_if_digital": {
+            name: rank_correlation(value, saved[dense:]) for name, value in expert_scores.items()
+        },
+        "rank_correlation_of_parts_with_saved_if_digital": rank_correlation(sensitivity, saved),
+    }  # fmt: skip
+    orders = {
+        "sensitivity": digital_order(language, sensitivity / size, dense_first=False),
+        "dense, sensitivity": digital_order(language, sensitivity / size),
+        "dense, neuron norm": digital_order(language, norms),
+        "dense, frequency": digital_order(language, frequency),
+    }
+    for seed in range(DRAWN_ORDERS):
+        drawn = np.random.default_rng(seed).random(norms.shape)
+        orders[f"dense, drawn {seed}"] = digital_order(language, drawn)
+    experts_only = np.concatenate([np.full(dense, -1.0), norms.reshape(-1)])
+    orders["neuron norm, dense last"] = digital_order(language, experts_only, dense_first=False)
+    if greedy:
+        begin = time.perf_counter()
+        orders["greedy"] = greedy_order(lambda maps: study.losses(maps, study.few, study.scored_on[:1]), language)
+        report["greedy_seconds"] = time.perf_counter() - begin
+    return report, orders
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's rank correlation of two vectors without ties."""
+    ranks = [np.argsort(np.argsort(values)) for values in (one, other)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def curves(study: Study, orders: dict[str, np.ndarray], quick: bool) -> list[dict[str, Any]]:
+    """Held-out perplexity while parts become digital in every order."""
+    language = study.language
+    count, size = len(part_names(language)), part_weights(language)
+    dense = 2 * language.num_layers + 1
+    numbers = [0, 3, dense, dense + 4, dense + 8, dense + 12, dense + 24, count]
+    rows, maps = [], []
+    for name, order in orders.items():
+        for digital in [0, dense, count] if quick else numbers:
+            levels = np.ones(count)
+            levels[order[:digital]] = 0
+            maps.append(levels)
+            rows.append({
+                "router": language.router,
+                "noise_scale": study.config.numerics.noise_scale,
+                "order": name,
+                "digital_parts": digital,
+                "analog_share": float(levels @ size / size.sum()),
+            })  # fmt: skip
+    losses = study.losses(np.array(maps), study.held_out, study.measured_on)
+    for row, levels, loss in zip(rows, maps, losses, strict=True):
+        row["perplexity"] = math.exp(loss)
+        row["digital"] = [int(part) for part in np.flatnonzero(levels == 0)]
+    return rows
+
+
+def routing(study: Study, quick: bool) -> list[dict[str, Any]]:
+    """Choices recorded through the crossbars: loads, makespan, latency and energy at several noise levels."""
+    language = study.language
+    requests = [np.asarray(window) for window in study.held_out[:, :-1]]
+    exact = record_traces(study.parameters, language, requests, keep_scores="chosen")
+    dense = all_parts(language, 0.0)
+    everything = all_parts(language)
+    cases: list[tuple[str, float, Any]] = [("exact", 0.0, None)]
+    cases += [("all parts", scale, everything) for scale in ((1.0,) if quick else (0.0, 0.5, 1.0, 2.0, 4.0))]
+    if not quick:
+        cases += [
+            ("routers only", scale, dense.replace(router=jnp.ones(language.num_layers))) for scale in (1.0, 2.0, 4.0)
+        ]
+        cases += [("all but routers", scale, everything.replace(router=dense.router)) for scale in (1.0, 2.0, 4.0)]
+    rows = []
+    for name, scale, parts in cases:
+        device = study.crossbar.device
+        base = study.settings["numerics.noise_scale"]
+        crossbar = dataclasses.replace(
+            study.crossbar,
+            device=dataclasses.replace(device, programming_scale=device.programming_scale * scale / base),
+        )
+        chips = study.measured_on if name != "exact" and scale > 0 else study.measured_on[:1]
+        found = []
+        for key in chips:
+            if name == "exact":
+                trace = exact
+            else:
+                trace = record_crossbar_traces(
+                    study.parameters, language, requests, study.ranges, crossbar,
+                    chip_key=key, read_key=jax.random.fold_in(key, 1), parts=parts,
+                )  # fmt: skip
+            found.append(measured_routing(study, exact, trace))
+        means = {key: float(np.mean([one[key] for one in found])) for key in found[0]}
+        rows.append({"router": language.router, "noisy": name, "noise_scale": scale, "chips": len(chips), **means})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def measured_routing(study: Study, exact: Any, trace: Any) -> dict[str, float]:
+    """One recorded trace beside that of the exact model: means over requests, layers and tokens."""
+    before, after = np.asarray(exact.choices), np.asarray(trace.choices)
+    loads = after.sum(axis=2)  # [R, L, E]
+    costs = [pimjax.estimate(study.config, trace.request(index), fidelity="event") for index in range(after.shape[0])]
+    makespans = [
+        pimjax.schedule_cost(choices, np.arange(loads.shape[-1]) // 4, policy="compact", num_groups=loads.shape[-1] // 4).makespan
+        for request in after for choices in request
+    ]  # fmt: skip
+    return {
+        "choices_changed_share": float((before & ~after).sum() / before.sum()),
+        "tokens_changed_share": float((before != after).any(axis=-1).mean()),
+        "largest_load_over_mean": float((loads.max(axis=-1) / loads.mean(axis=-1)).mean()),
+        "makespan_groups_of_4": float(np.mean(makespans)),
+        "latency_ns": float(np.mean([float(cost.latency_ns) for cost in costs])),
+        "energy_nj": float(np.mean([float(cost.energy_nj) for cost in costs])),
+    }
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    begin = time.perf_counter()
+    payload: dict[str, Any] = {
+        "config": {"preset": "paper_multiplexed", **CHIP},
+        "scores": [],
+        "rows": [],
+        "routing": [],
+    }
+    for router in ROUTERS[:1] if options.quick else ROUTERS:
+        for scale in NOISE_SCALES[:1] if options.quick else NOISE_SCALES:
+            study = Study(router, scale, options.quick)
+            found, orders = scores(study, greedy=not options.quick and scale == NOISE_SCALES[0])
+            payload["scores"].append({"router": router, "noise_scale": scale, **found})
+            payload["rows"] += curves(study, orders, options.quick)
+            shown = {key: value for key, value in found.items() if key != "parts"}
+            print(router, scale, shown, f"{time.perf_counter() - begin:.0f} s", flush=True)
+        payload["routing"] += routing(study, options.quick)
+        payload["seconds"] = time.perf_counter() - begin
+        print(write_json("digital_parts_quick" if options.quick else "digital_parts", payload))
+
+
+if __name__ == "__main__":
+    main()
