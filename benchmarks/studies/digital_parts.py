@@ -1,6 +1,7 @@
 """Which parts of a Mixture-of-Experts language model to keep digital, and what noise does to its routing and its costs.
 
     python benchmarks/studies/digital_parts.py            # 10 minutes on two cores; writes results/digital_parts.json
+    python benchmarks/studies/digital_parts.py --costs    # only the costs of the points that are there, and the figure
     python benchmarks/studies/digital_parts.py --quick    # one model, few points, writes digital_parts_quick.json
 
 The models are the package's own, every matrix on 64 x 64 crossbars whose cells have the published error of a HERMES
@@ -12,6 +13,11 @@ the same drawn chips for every map. Orders:
 * greedy: the part that lowers the measured loss most per weight, step by step
 * dense first, then experts by sensitivity, maximum neuron norm (arXiv 2603.02633), activation frequency, or drawn
 
+A chip keeps attention, routers or the head digital in all layers at once, so a map has all layers of a kind as soon as the
+order has one. Every map is costed as a configuration of the same chip: `plan.expert_tile: mixed` with these experts in
+`plan.digital_experts`, these kinds in `plan.digital_dense`. Not beaten: no other map of the same model and noise is as good
+in perplexity, energy and area.
+
 Then the routing: what the routers choose through the crossbars at several noise levels, recorded as traces, and what loads,
 makespan, latency and energy follow from them on the multiplexed chip.
 """
@@ -20,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import math
 import sys
 import time
@@ -34,6 +41,8 @@ import numpy as np
 
 import pimjax
 from benchmarks.lib.harness import write_json
+from benchmarks.lib.paths import RESULTS
+from pimjax.estimation.accuracy import best_trades
 from pimjax.nn import corpus
 from pimjax.nn.analog_parts import all_parts, from_vector, part_names, part_weights
 from pimjax.nn.convert import calibrate_model
@@ -195,12 +204,15 @@ def curves(study: Study, orders: dict[str, np.ndarray], quick: bool) -> list[dic
         for digital in [0, dense, count] if quick else numbers:
             levels = np.ones(count)
             levels[order[:digital]] = 0
+            levels = whole_kinds(levels, language.num_layers)
+            if maps and rows[-1]["order"] == name and (levels == maps[-1]).all():
+                continue
             maps.append(levels)
             rows.append({
                 "router": language.router,
                 "noise_scale": study.config.numerics.noise_scale,
                 "order": name,
-                "digital_parts": digital,
+                "digital_parts": int((levels == 0).sum()),
                 "analog_share": float(levels @ size / size.sum()),
             })  # fmt: skip
     losses = study.losses(np.array(maps), study.held_out, study.measured_on)
@@ -208,6 +220,54 @@ def curves(study: Study, orders: dict[str, np.ndarray], quick: bool) -> list[dic
         row["perplexity"] = math.exp(loss)
         row["digital"] = [int(part) for part in np.flatnonzero(levels == 0)]
     return rows
+
+
+def whole_kinds(levels: np.ndarray, num_layers: int) -> np.ndarray:
+    """A map in which attention and routers are digital in every layer where they are in one."""
+    closed = levels.copy()
+    for begin in (0, num_layers):
+        closed[begin : begin + num_layers] = levels[begin : begin + num_layers].min()
+    return closed
+
+
+def plan_of(digital: list[int], language: Any) -> dict[str, Any]:
+    """The keys of the section `plan` that put these parts on digital macros."""
+    layers, experts = language.num_layers, language.num_experts
+    dense = 2 * layers + 1
+    kinds = {0: "attention", layers: "router", 2 * layers: "head"}
+    by_layer = [[part - dense - layer * experts for part in digital if layer * experts <= part - dense < (layer + 1) * experts]
+                for layer in range(layers)]  # fmt: skip
+    count = sum(map(len, by_layer))
+    if count in (0, layers * experts):
+        tile: dict[str, Any] = {"plan.expert_tile": "digital" if count else "analog"}
+    else:
+        tile = {"plan.expert_tile": "mixed", "plan.digital_experts": by_layer}
+    return {**tile, "plan.digital_dense": [kind for first, kind in kinds.items() if first in digital]}
+
+
+def costs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Energy, area and latency of every map, into the rows; the rows that are not beaten."""
+    front = []
+    for router in dict.fromkeys(row["router"] for row in rows):
+        parameters, language = load_parameters(data_folder() / f"language_model_{router}.npz")
+        section = {f"model.{key}": value for key, value in model_section(language).items()}
+        window = corpus.windows(corpus.help_topics().held_out, 128, 1, 2027)
+        trace = record_traces(parameters, language, list(window), keep_scores="chosen").request(0)
+        known: dict[str, Any] = {}
+        for scale in dict.fromkeys(row["noise_scale"] for row in rows):
+            mine = [row for row in rows if row["router"] == router and row["noise_scale"] == scale]
+            results = []
+            for row in mine:
+                key = str(row["digital"])
+                if key not in known:
+                    settings = {**section, **CHIP, "numerics.noise_scale": scale, **plan_of(row["digital"], language)}
+                    config = pimjax.load_config("paper_multiplexed", settings)
+                    known[key] = pimjax.estimate(config, trace, fidelity="event")
+                result = known[key].replace(perplexity=row["perplexity"])
+                row |= {name: float(getattr(result, name)) for name in ("energy_nj", "area_mm2", "latency_ns")}
+                results.append(result)
+            front += [mine[index] for index in best_trades(results)]
+    return front
 
 
 def routing(study: Study, quick: bool) -> list[dict[str, Any]]:
@@ -272,14 +332,18 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument(
+        "--costs", action="store_true", help="only the costs of the points in results/digital_parts.json"
+    )
     options = parser.parse_args()
     begin = time.perf_counter()
-    payload: dict[str, Any] = {
-        "config": {"preset": "paper_multiplexed", **CHIP},
-        "scores": [],
-        "rows": [],
-        "routing": [],
-    }
+    name = "digital_parts_quick" if options.quick else "digital_parts"
+    if options.costs:
+        payload = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        payload["not_beaten"] = costs(payload["rows"])
+        print(write_json(name, {key: value for key, value in payload.items() if key != "environment"}))
+        return
+    payload = {"config": {"preset": "paper_multiplexed", **CHIP}, "scores": [], "rows": [], "routing": []}
     for router in ROUTERS[:1] if options.quick else ROUTERS:
         for scale in NOISE_SCALES[:1] if options.quick else NOISE_SCALES:
             study = Study(router, scale, options.quick)
@@ -289,8 +353,9 @@ def main() -> None:
             shown = {key: value for key, value in found.items() if key != "parts"}
             print(router, scale, shown, f"{time.perf_counter() - begin:.0f} s", flush=True)
         payload["routing"] += routing(study, options.quick)
+        payload["not_beaten"] = costs(payload["rows"])
         payload["seconds"] = time.perf_counter() - begin
-        print(write_json("digital_parts_quick" if options.quick else "digital_parts", payload))
+        print(write_json(name, payload), flush=True)
 
 
 if __name__ == "__main__":
