@@ -262,7 +262,7 @@ def costs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 if key not in known:
                     settings = {**section, **CHIP, "numerics.noise_scale": scale, **plan_of(row["digital"], language)}
                     config = pimjax.load_config("paper_multiplexed", settings)
-                    known[key] = pimjax.estimate(config, trace, fidelity="event")
+                    known[key] = pimjax.estimate(config, trace, fidelity="fluid")
                 result = known[key].replace(perplexity=row["perplexity"])
                 row |= {name: float(getattr(result, name)) for name in ("energy_nj", "area_mm2", "latency_ns")}
                 results.append(result)
@@ -313,7 +313,7 @@ def measured_routing(study: Study, exact: Any, trace: Any) -> dict[str, float]:
     """One recorded trace beside that of the exact model: means over requests, layers and tokens."""
     before, after = np.asarray(exact.choices), np.asarray(trace.choices)
     loads = after.sum(axis=2)  # [R, L, E]
-    costs = [pimjax.estimate(study.config, trace.request(index), fidelity="event") for index in range(after.shape[0])]
+    costs = [pimjax.estimate(study.config, trace.request(index), fidelity="fluid") for index in range(after.shape[0])]
     makespans = [
         pimjax.schedule_cost(choices, np.arange(loads.shape[-1]) // 4, policy="compact", num_groups=loads.shape[-1] // 4).makespan
         for request in after for choices in request
@@ -344,7 +344,7 @@ def main() -> None:
         print(write_json(name, {key: value for key, value in payload.items() if key != "environment"}))
         return
     payload = {"config": {"preset": "paper_multiplexed", **CHIP}, "scores": [], "rows": [], "routing": []}
-    for router in ROUTERS[:1] if options.quick else ROUTERS:
+    for router in ROUTERS[:1] if options.quick else options.routers:
         for scale in NOISE_SCALES[:1] if options.quick else NOISE_SCALES:
             study = Study(router, scale, options.quick)
             found, orders = scores(study, greedy=not options.quick and scale == NOISE_SCALES[0])
@@ -352,7 +352,10 @@ def main() -> None:
             payload["rows"] += curves(study, orders, options.quick)
             shown = {key: value for key, value in found.items() if key != "parts"}
             print(router, scale, shown, f"{time.perf_counter() - begin:.0f} s", flush=True)
+            payload["seconds"] = time.perf_counter() - begin
+            write_json(name, payload)  # so that what is measured stays, whatever comes
         payload["routing"] += routing(study, options.quick)
+        write_json(name, payload)
         payload["not_beaten"] = costs(payload["rows"])
         payload["seconds"] = time.perf_counter() - begin
         print(write_json(name, payload), flush=True)
