@@ -332,6 +332,7 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--routers", nargs="+", choices=ROUTERS, default=ROUTERS)
     parser.add_argument(
         "--costs", action="store_true", help="only the costs of the points in results/digital_parts.json"
     )
