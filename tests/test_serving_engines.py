@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -224,3 +226,52 @@ def test_what_can_never_be_served_is_refused() -> None:
         simulate(make_requests([0.0, 1.0], [4, 20], 11), Server(kv_tokens=16), table)
     with pytest.raises(ServingError, match="without chunked_prefill"):
         simulate(make_requests([0.0], 20, 1), Server(chunked_prefill=False, max_num_batched_tokens=8), table)
+
+
+@st.composite
+def binary_tables(draw: st.DrawFn) -> StepTable:
+    """Intervals as wide as powers of two and no mean context: sums are exact also far from zero."""
+    return make_step_table(
+        tokens_grid=[0.0, 64.0],
+        tokens=values(draw, 2, 2, low=1),
+        decode_grid=[0.0, 8.0],
+        decode=values(draw, 2, 2, 1),
+        prefix_grid=[0.0, 64.0],
+        prefix=np.cumsum(values(draw, 2, 2), axis=1),
+        joint_grid=[0.0, 32.0],
+        joint=values(draw, 2, 2),
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases(), binary_tables())
+def test_a_server_that_was_idle_is_as_new(case, table) -> None:
+    """The same requests again, long after the last answer: memory was freed and nothing is left, so times only shift.
+
+    Round-robin goes on counting, so that a second wave of an odd number would go to other ranks: the same is asked of the
+    other balance alone.
+    """
+    requests, server = case
+    server = dataclasses.replace(server, balance="least_loaded")
+    later = 2.0**22
+    twice = make_requests(
+        np.concatenate([requests.arrival_ns, requests.arrival_ns + later]),
+        np.tile(requests.prompt_tokens, 2),
+        np.tile(requests.output_tokens, 2),
+    )
+    run = simulate(twice, server, table, compiled=False)
+    count = len(requests)
+    for name in ("scheduled_ns", "first_token_ns", "finish_ns"):
+        times = getattr(run, name)
+        np.testing.assert_array_equal(times[count:], times[:count] + later, err_msg=name)
+    np.testing.assert_array_equal(run.preemptions[count:], run.preemptions[:count])
+    np.testing.assert_array_equal(run.rank[count:], run.rank[:count])
+
+
+def test_a_million_requests() -> None:
+    """As many as a file may hold are served in a loop that grows with their number alone (compiled where numba is)."""
+    pytest.importorskip("numba", reason="extra 'fast': uncompiled it would take minutes")
+    count = 1_000_000
+    requests = make_requests(np.arange(count) * 10.0, 1, 1)
+    run = simulate(requests, Server(max_num_seqs=16), make_step_table(tokens=[8.0]), log=False)
+    np.testing.assert_array_equal(run.finish_ns, requests.arrival_ns + 8.0)

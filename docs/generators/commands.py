@@ -32,6 +32,8 @@ def commands() -> str:
 def _walk(name: str, app: typer.Typer) -> Iterator[tuple[str, Callable[..., Any]]]:
     for command in app.registered_commands:
         assert command.callback is not None
+        if command.hidden:  # another name of a command
+            continue
         yield f"{name} {command.name or command.callback.__name__}", command.callback
     for group in app.registered_groups:
         assert group.typer_instance is not None

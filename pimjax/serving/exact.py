@@ -126,7 +126,7 @@ class _Simulation:
         else:
             rank = min(
                 range(len(self.ranks)),
-                key=lambda r: (4 * len(self.ranks[r].waiting) + len(self.ranks[r].running), r),
+                key=lambda r: (self._load(r), r),
             )
         group = next(g for g, ranks in enumerate(self.groups) if rank in ranks)
         if not any(self.ranks[r].has_work for r in self.groups[group]):  # it was idle: nothing is under way
@@ -143,6 +143,13 @@ class _Simulation:
             rank = self.ranks[r]
             rank.free += sum(request.blocks for request in rank.running if request.done)
             rank.running = [request for request in rank.running if not request.done]
+
+    def _load(self, rank: int) -> int:
+        """What an arriving request is weighed against; what is done has left a group that is idle."""
+        size = self.server.ranks if self.server.lockstep else 1
+        idle = not any(self.ranks[r].has_work for r in self.groups[rank // size])
+        one = self.ranks[rank]
+        return 4 * len(one.waiting) + (0 if idle else len(one.running))
 
     def _step(self, group: int) -> None:
         server, now = self.server, self.clock[group]

@@ -191,10 +191,12 @@ def serve_loop(
             if round_robin:
                 rank = upcoming % ranks
             else:
-                least = 4 * (queue_end[0] - queue_first[0]) + num_running[0]
-                for r in range(1, ranks):
-                    load = 4 * (queue_end[r] - queue_first[r]) + num_running[r]
-                    if load < least:
+                least = -1
+                for r in range(ranks):
+                    load = 4 * (queue_end[r] - queue_first[r])
+                    if unfinished[r // size] > 0:  # what is done has left a group that is idle
+                        load += num_running[r]
+                    if least < 0 or load < least:
                         least = load
                         rank = r
             g = rank // size
