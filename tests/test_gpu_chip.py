@@ -19,8 +19,11 @@ from hypothesis import strategies as st
 import pimjax
 from pimjax.chips import CHIPS
 from pimjax.chips.gpu.loads import Loads, loads_of_run, padded
+from pimjax.chips.gpu.operators.attention import DecodeNumbers, PrefillNumbers, decode_attention, prefill_attention
 from pimjax.chips.gpu.operators.device import Device, together
 from pimjax.chips.gpu.operators.experts import TILE_ROWS, ExpertNumbers, ExpertShape, ExpertWork, expert_layer
+from pimjax.chips.gpu.operators.products import TILES, ProductNumbers, product
+from pimjax.chips.gpu.operators.small import AllToAllNumbers, all_to_all_ns
 from pimjax.cli import main
 from pimjax.estimation.generation import estimate_generation
 from pimjax.runs.requests import resolve
@@ -33,6 +36,7 @@ SMALL = {
     "model.top_k": 2, "model.vocab_size": 100, "workload.prompt_tokens": 9, "workload.generated_tokens": 4,
     "workload.trace.kind": "zipf",
 }  # fmt: skip
+LATENT = {"model.kv_lora_rank": 16, "model.nope_head_dim": 8, "model.rope_head_dim": 8, "model.v_head_dim": 8, "model.head_dim": 16}  # fmt: skip
 H100 = Device(3350.0, 989.4, 50e6, 132.0)
 NUMBERS = ExpertNumbers(27e3, 0.93, 0.57, 0.14, 3.2, 0.58, 0.13, 1.0)
 
@@ -63,8 +67,14 @@ def test_sums_are_the_operators_in_sequence(data) -> None:
         "model.weight_format": draw(st.sampled_from(["bf16", "fp8", "mxfp4"])),
         "model.sliding_window": draw(st.sampled_from([0, 5])),
         "model.sliding_window_period": draw(st.integers(1, 2)),
-        "hardware.gpus": draw(st.sampled_from([1, 2])),
+        "hardware.gpus": draw(st.sampled_from([1, 2, 4])),
+        "model.attention": draw(st.sampled_from(["gqa", "mla"])),
     }
+    if more["model.attention"] == "mla":
+        more |= {"model.q_lora_rank": draw(st.sampled_from([0, 24])), **LATENT}
+        more["model.sliding_window"] = 0
+    for name in ("expert_parallel", "attention_data_parallel"):
+        more[f"hardware.{name}"] = draw(st.sampled_from([n for n in (1, 2, 4) if n <= more["hardware.gpus"]]))
     config = pimjax.load_config("h100", {**SMALL, **more})
     event, closed = (pimjax.estimate(config, fidelity=fidelity) for fidelity in ("event", "closed"))
     for field in ("latency_ns", "energy_nj", "busy_ns", "critical_ns", "component_energy_nj"):
@@ -125,6 +135,115 @@ def test_the_layer_follows_its_stated_law(tokens: int, experts: int, seed: int) 
     assert float(found) == pytest.approx(total, rel=1e-9)
 
 
+@given(st.integers(1, 400), st.integers(1, 6), st.integers(1, 300), st.sampled_from([0, 100, 300]), st.integers(1, 150))
+@settings(max_examples=60, deadline=None)
+def test_decode_attention_follows_its_stated_law(sequences, kv_heads, context, window, group) -> None:
+    """A plain version: tiles one after the other, each given to the multiprocessor that is free first."""
+    numbers = DecodeNumbers(1e4, 0.9, 0.4, 2e3, 1400.0, 2600.0, 20.0)
+    context *= 40
+    seen = min(context, window) if window else context
+    blocks = -(-seen // 128) + (1 if window and context > window else 0)
+    tiles = sequences * kv_heads * -(-group // 64)
+    parts = min(max(132 // tiles, 1), blocks)
+    free = [0.0] * 132
+    for _ in range(tiles):  # parts of a tile run beside each other, so that a tile is as long as its longest part
+        first = free.index(min(free))
+        free[first] += 2e3 + -(-blocks // parts) * 1400.0
+    walked = max(free)
+    read = sequences * seen * kv_heads * 256 * 2 / (3350 * 0.9)
+    total = 1e4 + max(walked, read) + 0.4 * min(walked, read)
+    total += (2600.0 if blocks > 1 else 0.0) + (20.0 * sequences if sequences <= 512 else 0.0)
+    found = decode_attention(
+        H100, numbers, sequences=float(sequences), context=float(context), window=float(window),
+        heads=float(kv_heads * group), kv_heads=float(kv_heads), key_width=128.0, value_width=128.0, cached_width=256.0,
+        cache_bytes=2.0,
+    )  # fmt: skip
+    assert float(found.total) == pytest.approx(total, rel=1e-9)
+
+
+@given(st.integers(1, 6), st.integers(1, 700), st.sampled_from([0, 100]), st.integers(1, 3), st.sampled_from([1, 4]))
+@settings(max_examples=30, deadline=None)
+def test_prefill_attention_follows_its_stated_law(sequences, tokens, window, kv_heads, group) -> None:
+    """A plain version: pairs counted query by query, then the mean multiprocessor and the longest tile."""
+    numbers = PrefillNumbers(1e4, 0.8, 0.9, 0.7, 1500.0, 400.0, 4.0, 1.0)
+    pairs = sum(min(query + 1, window) if window else query + 1 for query in range(tokens))
+    tiles = -(-tokens * group // 128)
+    blocks = max(pairs * tiles * 128 / tokens / 128**2 + 0.5 * tiles, tiles)
+    longest = -(-(min(tokens, window) if window else tokens) // 128) + (1 if window and tokens > window else 0)
+    block = 2 * 128**2 * 256 / (989.4e3 * 0.9 / 132) + 400.0
+    waves = sequences * kv_heads * tiles / 132
+    mean = sequences * kv_heads * (blocks * block + tiles * 1500.0) / 132
+    computed = max(mean * np.ceil(waves) / waves, longest * block + 1500.0)
+    read = sequences * tokens * (kv_heads * group + 4 * kv_heads) * 256 * 2 / (3350 * 0.8)
+    found = prefill_attention(
+        H100, numbers, sequences=float(sequences), tokens=float(tokens), window=float(window),
+        heads=float(kv_heads * group), kv_heads=float(kv_heads), key_width=128.0, value_width=128.0, value_bytes=2.0,
+    )  # fmt: skip
+    assert float(found.total) == pytest.approx(1e4 + max(read, computed) + 0.7 * min(read, computed), rel=1e-9)
+
+
+@given(st.integers(1, 3000), st.integers(1, 9000), st.integers(1, 9000), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_product_follows_its_stated_law(m, n, k, splits) -> None:
+    """A plain version: every tile of every size, wave by wave."""
+    numbers = ProductNumbers(3e3, 0.9, 0.8, 0.3, 2.0, 3000.0 if splits else 0.0, 1.0, 0.0)
+    best = np.inf
+    for rows, columns in TILES:
+        tiles = -(-m // int(rows)) * -(-n // int(columns))
+        filled = min(rows, 16 * -(-m // 16))
+        one = k * (2 * filled * columns / (989.4e3 * 0.8 / 132) + 2e-3 * (rows + columns))
+        parts = min(max(132 // tiles, 1), max(k / 256, 1))
+        if splits and parts > 1:
+            one = min(one, one / parts + 3000.0)
+        best = min(best, -(-tiles // 132) * one)
+    read = (2 * n * k + 2 * m * (n + k)) / (3350 * 0.9)
+    total = 3e3 + max(read, best) + 0.3 * min(read, best) + m
+    found = product(H100, numbers, float(m), float(n), float(k), 2.0, 2.0).total
+    assert float(found) == pytest.approx(total, rel=1e-9)
+
+
+def test_experts_are_dealt_out_to_ranks() -> None:
+    """The slowest rank decides: with every token at one rank's experts the others wait."""
+    more = {"model.num_experts": 8, "model.d_model": 2048, "model.d_ff": 2048, "workload.generated_tokens": 1}
+    more |= {"hardware.gpus": 4, "workload.prompt_tokens": 16}
+    base = pimjax.load_config("h100", {**SMALL, **more})
+    same = pimjax.RoutingTrace.from_expert_ids([[0, 1]] * 16, 8)
+    spread = pimjax.RoutingTrace.from_expert_ids([[(2 * t) % 8, (2 * t + 1) % 8] for t in range(16)], 8)
+    found = {}
+    for ranks in (1, 4):
+        config = pimjax.load_config(base.model_dump(), {"hardware.expert_parallel": ranks})
+        for name, trace in (("same", same), ("spread", spread)):
+            fitted = fit_trace(trace, config, allow=["repeat_layers"])
+            found[name, ranks] = float(pimjax.estimate(config, fitted, fidelity="closed").moe_latency_ns)
+    # split over all GPUs, 2 experts are a quarter of 8; dealt out, they are all of one rank's
+    assert found["same", 4] == pytest.approx(found["spread", 4], rel=0.02)
+    assert found["same", 1] < found["spread", 1]
+    wrong = {"hardware.gpus": 4, "hardware.expert_parallel": 3}
+    with pytest.raises(pimjax.ConfigError, match="divi"):
+        pimjax.load_config("h100", wrong)
+
+
+def test_tokens_travel_where_attention_is_dealt_out() -> None:
+    both = {"hardware.gpus": 4, "hardware.expert_parallel": 4, "hardware.attention_data_parallel": 4}
+    configs = [small(**{key.replace(".", "__"): value for key, value in more.items()}) for more in (both, {"hardware.gpus": 4})]  # fmt: skip
+    travels, sums = (pimjax.estimate(config, fidelity="closed") for config in configs)
+    links = [dict(zip(one.components, one.busy_ns, strict=True))["links"] for one in (travels, sums)]
+    assert links[0] == pytest.approx(4 * 2 * (all_to_all_ns(_sent(), 450.0, 0.5, 128.0, 2.0, 4.0)), rel=0.2)
+    assert links[1] > 0
+
+
+def _sent() -> AllToAllNumbers:
+    hardware: Any = pimjax.load_config("h100").hardware
+    return AllToAllNumbers(*(getattr(hardware, f"all_to_all_{name}") for name in AllToAllNumbers._fields))
+
+
+def test_windows_keep_less() -> None:
+    window, whole = (small(model__sliding_window=w, workload__prompt_tokens=60, workload__generated_tokens=2) for w in (5, 0))  # fmt: skip
+    kept = [float(pimjax.estimate(config, fidelity="closed").peak_memory_bytes) for config in (window, whole)]
+    row = 2 * 2 * 4 * 16  # bytes of keys and values of a token and layer
+    assert kept[1] - kept[0] == pytest.approx(2 * row * (61 - 5), rel=0.02)
+
+
 def test_traffic_and_arithmetic_overlap_but_for_a_part() -> None:
     assert float(together(4.0, 1.0, 0.0)) == 4.0
     assert float(together(1.0, 4.0, 1.0)) == 5.0
@@ -168,7 +287,7 @@ def test_padding_costs_nothing() -> None:
     loads = loads_of_run(config, run_routing(config, requests))
     costs = [
         CHIPS["gpu"].cost(design, one, capacity=capacity, fidelity="closed")
-        for one in (loads, Loads(*padded(loads, 7, 5)))
+        for one in (loads, Loads(*padded(loads, 7, 5, 3)))
     ]
     for name in ("latency_ns", "flops", "tokens", "busy_ns", "component_energy_nj"):
         np.testing.assert_allclose(getattr(costs[0], name), getattr(costs[1], name), rtol=1e-12, err_msg=name)

@@ -111,10 +111,11 @@ def common_capacity(configs: Sequence[Config], traces: Sequence[RoutingTrace | N
 def variant_key(config: Config) -> str:
     """Equal for configurations that give every request the same column: all but hardware and number representation.
 
-    Of the hardware, only whether the numbers are set that the chip's inputs depend on.
+    Of the hardware, only the numbers that the chip's inputs depend on; of those that may be absent, whether they are set.
     """
     chip = CHIPS[config.chip_model]
-    kept = {name: None if getattr(config.hardware, name) is None else 1.0 for name in chip.input_fields}
+    kept = {name: getattr(config.hardware, name) for name in chip.input_fields}
+    kept |= {name: 1.0 for name, value in kept.items() if value is not None and name in chip.hardware.absent}
     hardware = chip.hardware().model_copy(update=kept)
     return config.model_copy(update={"hardware": hardware, "numerics": Config().numerics}).digest()
 

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from pimjax.chips.chip import Chip, EventOptions
-from pimjax.chips.gpu.hardware import GpuHardware
+from pimjax.chips.gpu.hardware import GpuHardware, hardware_of
 from pimjax.chips.gpu.ledger import COMPONENTS as LEDGER
 from pimjax.chips.gpu.ledger import READERS
 from pimjax.chips.run_cost import RunCost
 from pimjax.config.build import Capacity, Design, build
 from pimjax.config.config import Config
+from pimjax.errors import ConfigError
 from pimjax.runs.routing import RunRouting, run_routing
 from pimjax.trace.routing import RoutingTrace
 
@@ -28,6 +29,17 @@ class GpuChip(Chip):
     op_kinds = ("product", "expert_layer", "attention")
     takes_routing = True
     sequence_components = ("attention",)
+    input_fields = ("expert_parallel",)
+
+    def check(self, config: Config) -> None:
+        """Ranks are whole shares of the GPUs."""
+        hardware = hardware_of(config)
+        for name in ("expert_parallel", "attention_data_parallel"):
+            ranks = getattr(hardware, name)
+            if hardware.gpus % ranks:
+                raise ConfigError(
+                    f"hardware.{name} is {ranks:g}, which does not divide hardware.gpus ({hardware.gpus:g}); choose a divisor"
+                )
 
     def inputs(self, config: Config, requests: RoutingTrace | None, *, fidelity: str, capacity: Capacity) -> Any:
         """Loads of every pass."""
@@ -75,7 +87,8 @@ class GpuChip(Chip):
 
         longest = max(one.assignments.shape[0] for one in inputs)
         layers = max(one.assignments.shape[1] for one in inputs)
-        return [padded(one, longest, layers) for one in inputs]
+        ranks = max(one.assignments.shape[2] for one in inputs)
+        return [padded(one, longest, layers, ranks) for one in inputs]
 
     def cost(self, design: Design, inputs: Any, *, capacity: Capacity, fidelity: str, critical: bool = True) -> RunCost:
         """Sums of the operators' times: on one stream nothing overlaps, so that fluid and closed are the same."""

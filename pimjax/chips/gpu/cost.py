@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pimjax import status
-from pimjax.arrays import larger, namespace, where
+from pimjax.arrays import larger, namespace, smaller, where
 from pimjax.cache.kv_layout import kv_token_bytes
 from pimjax.chips.gpu.loads import Loads
 from pimjax.chips.gpu.operators.attention import causal_pairs
@@ -33,7 +33,8 @@ def sums(design: Any, loads: Loads, layers: Layers) -> dict[str, Time]:
 
     of_experts = Time(*((part.sum(axis=1) * loads.runs).sum() for part in layers.experts))
     zero = 0.0 * of_experts.total
-    summed = (layers.summed * loads.runs).sum() * 2.0 * every
+    links = layers.mixed * every + layers.fed * (every - moe) + layers.routed * moe
+    summed = (links * loads.runs).sum()
     host = hardware.pass_fixed_ns * loads.runs.sum()
     return {
         "products": run(layers.projections, every).plus(run(layers.dense, every - moe)).plus(run(layers.beside, moe)).plus(run(layers.head)),
@@ -54,11 +55,9 @@ def energy_nj(hardware: Any, time: Time) -> Any:
     return hardware.gpus * time.total * power / larger(memory + arithmetic, 1.0)
 
 
-def flops_of(design: Any, loads: Loads) -> tuple[Any, Any]:
-    """Useful operations of the run, and of its experts."""
-    model = design.model
-    width, moe, every = model.d_model, model.num_moe_layers, model.num_layers
-    matrices = where(model.activation == ACTIVATIONS.index("swiglu"), 3.0, 2.0)
+def attention_weights(model: Any) -> Any:
+    """Weights of the attention of one layer."""
+    width = model.d_model
     mla = model.attention == ATTENTION_KINDS.index("mla")
     values = where(mla, model.v_head_dim, model.head_dim)
     latent = where(model.q_lora_rank > 0, model.q_lora_rank * (width + model.num_heads * model.head_dim), width * model.num_heads * model.head_dim)  # fmt: skip
@@ -66,10 +65,19 @@ def flops_of(design: Any, loads: Loads) -> tuple[Any, Any]:
     compressed = (
         latent + width * (model.kv_lora_rank + model.rope_head_dim) + expanded + model.num_heads * values * width
     )
-    attention = where(mla, compressed, width * model.head_dim * 2 * (model.num_heads + model.num_kv_heads))
+    return where(mla, compressed, width * model.head_dim * 2 * (model.num_heads + model.num_kv_heads))
+
+
+def flops_of(design: Any, loads: Loads) -> tuple[Any, Any]:
+    """Useful operations of the run, and of its experts."""
+    model = design.model
+    width, moe, every = model.d_model, model.num_moe_layers, model.num_layers
+    matrices = where(model.activation == ACTIVATIONS.index("swiglu"), 3.0, 2.0)
+    values = where(model.attention == ATTENTION_KINDS.index("mla"), model.v_head_dim, model.head_dim)
+    attention = attention_weights(model)
     fixed = every * attention + (every - moe) * matrices * width * model.dense_d_ff
     fixed = fixed + moe * width * (model.num_experts + matrices * model.shared_width)
-    of_experts = 2.0 * (loads.assignments.sum(axis=1) * loads.runs).sum() * matrices * width * model.d_ff
+    of_experts = 2.0 * (loads.assignments.sum(axis=(1, 2)) * loads.runs).sum() * matrices * width * model.d_ff
     tokens, sampled = (loads.tokens * loads.runs).sum(), (loads.sequences * loads.runs).sum()
     pairs, windowed = 0.0, windowed_layers(model)
     for window, layers in ((model.sliding_window, windowed), (0.0, every - windowed)):
@@ -102,7 +110,18 @@ def status_of(design: Any, loads: Loads, latency: Any) -> Any:
 
 
 def peak_bytes(design: Any, loads: Loads) -> Any:
-    """Weights, and keys and values of the whole context [bytes]."""
+    """Weights, and keys and values of the whole context [bytes]; layers with a window keep no more than it.
+
+    Groups of GPUs that attend to sequences of their own hold attention, routers, shared experts and embeddings each.
+    """
     model, workload = design.model, design.workload
-    row = kv_token_bytes(model, workload)
-    return loads.weight_bytes + workload.batch_size * model.num_layers * row * workload.max_context_tokens
+    row, longest = kv_token_bytes(model, workload), workload.max_context_tokens
+    windowed = windowed_layers(model)
+    seen = where(model.sliding_window > 0, smaller(longest, larger(model.sliding_window, 1.0)), longest)
+    kept = workload.batch_size * row * (windowed * seen + (model.num_layers - windowed) * longest)
+    matrices = where(model.activation == ACTIVATIONS.index("swiglu"), 3.0, 2.0)
+    beside = model.d_model * matrices * model.shared_width * loads.linear_bytes
+    beside = beside + model.d_model * model.num_experts * loads.plain_bytes
+    copied = model.num_layers * attention_weights(model) * loads.linear_bytes + model.num_moe_layers * beside
+    copied = copied + model.d_model * model.vocab_size * loads.plain_bytes
+    return loads.weight_bytes + (design.hardware.attention_data_parallel - 1.0) * copied + kept

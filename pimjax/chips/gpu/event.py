@@ -39,15 +39,16 @@ def simulate(config: Config, design: Any, loads: Loads) -> dict[str, Time]:
             launch("small", at(one.small).times(0.5))
             launch("products", at(one.projections))
             launch("attention", at(one.windowed if model.is_windowed_layer(layer) else one.full))
-            launch("links", Time(one.summed[0], 0.0, 0.0))
+            launch("links", Time(one.mixed[0], 0.0, 0.0))
             launch("small", at(one.small).times(0.5))
             if model.is_moe_layer(layer):
                 launch("products", at(one.beside))
                 launch("experts", at(one.experts, moe))
+                launch("links", Time(one.routed[0], 0.0, 0.0))
                 moe += 1
             else:
                 launch("products", at(one.dense))
-            launch("links", Time(one.summed[0], 0.0, 0.0))
+                launch("links", Time(one.fed[0], 0.0, 0.0))
         launch("small", at(one.small).times(0.5))
         launch("products", at(one.head))
         launch("host", Time(design.hardware.pass_fixed_ns, 0.0, 0.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pimjax.chips.gpu.hardware import hardware_of
 from pimjax.chips.gpu.loads import KINDS, kind_of
 from pimjax.chips.ledger import ComponentSpec, Condition, Read, Reader, reads
 from pimjax.config.weight_formats import stored_formats
@@ -26,13 +27,41 @@ def _when(key: str, wanted: str, holds: Callable[[Config], bool]) -> Condition:
     return Condition(key, wanted, holds)
 
 
-SEVERAL = _when("hardware.gpus", "2 or more", lambda config: config.hardware.gpus > 1)  # type: ignore[attr-defined]
+SEVERAL = _when("hardware.gpus", "2 or more", lambda config: hardware_of(config).gpus > 1)
+
+
+def _dealt(config: Config) -> bool:
+    """Whether tokens travel to the GPUs of their experts and back."""
+    hardware = hardware_of(config)
+    return config.model.num_moe_layers > 0 and min(hardware.expert_parallel, hardware.attention_data_parallel) > 1
+
+
+def _summed(config: Config) -> bool:
+    """Whether any block's output is summed over GPUs."""
+    hardware = hardware_of(config)
+    alone = hardware.gpus == hardware.attention_data_parallel  # attention needs no sum
+    return hardware.gpus > 1 and not (
+        alone and _dealt(config) and config.model.num_moe_layers == config.model.num_layers
+    )
+
+
+DEALT = _when("hardware.expert_parallel", "2 or more, as attention_data_parallel", _dealt)
+SUMMED = _when("hardware.gpus", "2 or more", _summed)
 HAS_EXPERTS = _when("model.num_experts", "1 or more", lambda config: config.model.num_moe_layers > 0)
 CACHED = _when("workload.kv_cache", "true", lambda config: config.workload.kv_cache and config.workload.generated_tokens > 1)  # fmt: skip
 WHOLE = _when("workload.prefill", "true", lambda config: config.workload.prefill or not config.workload.kv_cache)
 WIDE, NARROW = _width("linear", 0), _width("linear", 1)
-_PARTS = "fixed_ns bandwidth_efficiency arithmetic_efficiency exposed"
-_EXPERT_PARTS = f"{_PARTS} tile_exponent activation_efficiency"
+MLA = _when("model.attention", "mla", lambda config: config.model.attention == "mla")
+HEADS = _when("model.attention", "gqa or mha", lambda config: config.model.attention != "mla")
+SPLIT = _when("hardware.experts_tile_rule", "1 or 2", lambda config: hardware_of(config).experts_tile_rule > 0)
+SPLIT_4 = _when(
+    "hardware.experts_fp4_tile_rule", "1 or 2", lambda config: hardware_of(config).experts_fp4_tile_rule > 0
+)
+_SHARES = "gpus attention_data_parallel device_memory_bandwidth_gb_per_s"
+_PARTS = "fixed_ns bandwidth_efficiency exposed"
+_EXPERT_PARTS = f"{_PARTS} arithmetic_efficiency tile_exponent activation_efficiency"
+_PREFILL_PARTS = f"{_PARTS} arithmetic_efficiency tile_ns block_ns"
+_DECODE_PARTS = f"{_PARTS} tile_ns block_ns split_ns sequence_ns"
 
 
 def _of(prefix: str, parts: str, *when: Condition) -> tuple[Read, ...]:
@@ -40,30 +69,36 @@ def _of(prefix: str, parts: str, *when: Condition) -> tuple[Read, ...]:
 
 
 _PRODUCTS = (
-    *reads("gpus device_memory_bandwidth_gb_per_s bf16_tflops multiprocessors"),
+    *reads(f"{_SHARES} bf16_tflops multiprocessors"),
     *reads("fp8_tflops", NARROW),
-    *_of("product", _PARTS),  # the head and the router stay in 16 bits
-    *_of("product_fp8", f"{_PARTS} row_ns", NARROW),
+    *_of("product", f"{_PARTS} arithmetic_efficiency operand_ns split_ns"),  # the head and the router stay in 16 bits
+    *_of("product_fp8", f"{_PARTS} arithmetic_efficiency operand_ns row_ns tiles_by_rows", NARROW),
 )
 _ATTENTION = (
-    *reads("gpus device_memory_bandwidth_gb_per_s bf16_tflops multiprocessors"),
-    *_of("prefill", f"{_PARTS} block_ns", WHOLE),
-    *_of("decode", f"{_PARTS} block_ns", CACHED),
+    *reads(f"{_SHARES} bf16_tflops multiprocessors"),
+    *_of("prefill", f"{_PREFILL_PARTS} key_passes packs_heads", WHOLE, HEADS),
+    *_of("decode", _DECODE_PARTS, CACHED, HEADS),
+    *_of("mla_prefill", _PREFILL_PARTS, WHOLE, MLA),
+    *_of("mla_decode", _DECODE_PARTS, CACHED, MLA),
 )
 _EXPERTS = (
-    *reads("gpus device_memory_bandwidth_gb_per_s", HAS_EXPERTS),
+    *reads("gpus expert_parallel attention_data_parallel device_memory_bandwidth_gb_per_s", HAS_EXPERTS),
     *reads("bf16_tflops", _width("expert", 0)),
     *reads("bf16_tflops", _width("expert", 2)),
     *reads("fp8_tflops", _width("expert", 1)),
-    *_of("experts", f"{_EXPERT_PARTS}", _width("expert", 0)),
-    *_of("experts", "cached_fraction tiles_by_tokens", _width("expert", 0)),
-    *_of("experts", "cached_fraction tiles_by_tokens", _width("expert", 1)),
-    *reads("l2_cache_bytes", _width("expert", 0)),
-    *reads("l2_cache_bytes", _width("expert", 1)),
+    *_of("experts", f"{_EXPERT_PARTS} tile_rule", _width("expert", 0)),
+    *_of("experts", "tile_rule", _width("expert", 1)),
+    *_of("experts", "cached_fraction", _width("expert", 0), SPLIT),
+    *_of("experts_fp8", "cached_fraction", _width("expert", 1), SPLIT),
+    *_of("experts_fp4", "cached_fraction", _width("expert", 2), SPLIT_4),
+    *_of("experts_fp4", "tile_rule", _width("expert", 2)),
+    *reads("l2_cache_bytes", _width("expert", 0), SPLIT),
+    *reads("l2_cache_bytes", _width("expert", 1), SPLIT),
+    *reads("l2_cache_bytes", _width("expert", 2), SPLIT_4),
     *_of("experts_fp8", _EXPERT_PARTS, _width("expert", 1)),
     *_of("experts_fp4", _EXPERT_PARTS, _width("expert", 2)),
 )
-_SMALL = reads("device_memory_bandwidth_gb_per_s elementwise_fixed_ns elementwise_efficiency")
+_SMALL = reads("attention_data_parallel device_memory_bandwidth_gb_per_s elementwise_fixed_ns elementwise_efficiency")
 _POWERS = reads("gpus idle_power_w memory_bound_power_w compute_bound_power_w")
 
 COMPONENTS = (
@@ -81,11 +116,18 @@ COMPONENTS = (
     ),
     ComponentSpec(
         "small", "norms and residuals", "digital", "small kernels: fewer launches help",
-        time=_SMALL, energy=reads("device_memory_bandwidth_gb_per_s elementwise_efficiency gpus idle_power_w memory_bound_power_w"),
+        time=_SMALL, energy=reads(
+            "attention_data_parallel device_memory_bandwidth_gb_per_s elementwise_efficiency gpus idle_power_w memory_bound_power_w"
+        ),
     ),
     ComponentSpec(
         "links", "sums over GPUs", "links", "sums over GPUs: fewer GPUs or faster links help",
-        time=reads("gpus link_gb_per_s all_reduce_fixed_ns all_reduce_efficiency", SEVERAL) + reads("gpus"),
+        time=(
+            *reads("gpus attention_data_parallel expert_parallel"),
+            *reads("link_gb_per_s", SEVERAL),
+            *_of("all_reduce", "fixed_ns efficiency step_ns", SUMMED),
+            *_of("all_to_all", "fixed_ns efficiency bulk_fixed_ns bulk_efficiency bulk_token_ns", DEALT),
+        ),
     ),
     ComponentSpec("host", "host between passes", "other", "the host between passes", time=reads("pass_fixed_ns")),
     ComponentSpec(
@@ -94,6 +136,6 @@ COMPONENTS = (
     ComponentSpec("die", "logic dies", "digital", "logic dies", area=reads("die_area_mm2 gpus")),
 )  # fmt: skip
 READERS = (
-    Reader("memory limit", reads("device_memory_gb gpus")),
+    Reader("memory limit", reads("device_memory_gb gpus attention_data_parallel")),
     Reader("largest die", reads("reticle_area_mm2")),
 )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pimjax.array_typing import HostArray
+from pimjax.chips.gpu.hardware import hardware_of
 from pimjax.chips.gpu.operators.experts import TILE_ROWS
 from pimjax.config.config import Config
 from pimjax.config.model import ModelConfig
@@ -29,16 +30,16 @@ def kind_of(weight_format: str) -> int:
 
 
 class Loads(NamedTuple):
-    """Passes `D` (padding has `runs` 0) and MoE layers `L`."""
+    """Passes `D` (padding has `runs` 0), MoE layers `L`, and ranks `R` among which experts are dealt out."""
 
     runs: Any  # [D] 1: the pass is part of the run
     tokens: Any  # [D] tokens that the layers compute, of all sequences
     sequences: Any  # [D] each has a token sampled
     prompt: Any  # [D] positions per sequence of a pass over whole sequences; 0 in decode steps
     context: Any  # [D] positions of a sequence, with the new one
-    assignments: Any  # [D, L] (token, expert) pairs
-    touched: Any  # [D, L] distinct experts
-    tiles: Any  # [D, L, 5] tiles of each size
+    assignments: Any  # [D, L, R] (token, expert) pairs
+    touched: Any  # [D, L, R] distinct experts
+    tiles: Any  # [D, L, R, 5] tiles of each size
     linear_bytes: Any  # [] of one weight: attention, dense, shared
     expert_bytes: Any  # []
     plain_bytes: Any  # [] embeddings, router
@@ -80,7 +81,7 @@ def loads_of_run(config: Config, routing: RunRouting) -> Loads:
         else:
             before = before + new[:, step]
             loads.append(before)
-    each = np.stack(loads).astype(np.float64)
+    each = by_rank(np.stack(loads).astype(np.float64), ranks_of(config))
     tokens, sequences, whole, context = np.array(rows, np.float64).T
     formats = stored_formats(model)
     return Loads(
@@ -104,19 +105,35 @@ def loads_of_run(config: Config, routing: RunRouting) -> Loads:
 _PER_PASS = ("runs", "tokens", "sequences", "prompt", "context", "assignments", "touched", "tiles")
 
 
+def ranks_of(config: Config) -> int:
+    """Ranks among which experts are dealt out."""
+    return int(hardware_of(config).expert_parallel) if config.model.num_experts else 1
+
+
+def by_rank(each: HostArray, ranks: int) -> HostArray:
+    """Loads `[..., E]` -> `[..., R, E / R]`: neighbours on one rank; where R does not divide E the last rank has fewer.
+
+    >>> by_rank(np.array([1.0, 2.0, 3.0]), 2).tolist()
+    [[1.0, 2.0], [3.0, 0.0]]
+    """
+    experts = each.shape[-1]
+    held = -(-experts // ranks)
+    grown = np.pad(each, [(0, 0)] * (each.ndim - 1) + [(0, held * ranks - experts)])
+    return grown.reshape(*each.shape[:-1], ranks, held)
+
+
 def passes(loads: Loads, begin: int, end: int) -> Loads:
     """Passes `begin` to `end` (not included) of a run."""
     return loads._replace(**{name: getattr(loads, name)[begin:end] for name in _PER_PASS})
 
 
-def padded(loads: Loads, num_passes: int, layers: int) -> Loads:
-    """The same with longer axes: further passes do not run, further layers have no tokens."""
+def padded(loads: Loads, num_passes: int, layers: int, ranks: int | None = None) -> Loads:
+    """The same with longer axes: further passes do not run, further layers and ranks have no tokens."""
+    shape = (num_passes, layers, loads.assignments.shape[2] if ranks is None else ranks)
     grown = {}
     for name in _PER_PASS:
         leaf = np.asarray(getattr(loads, name))
-        width = [(0, num_passes - leaf.shape[0])]
-        if leaf.ndim > 1:
-            width.append((0, layers - leaf.shape[1]))
+        width = [(0, wanted - size) for wanted, size in zip(shape, leaf.shape, strict=False)]
         grown[name] = np.pad(leaf, width + [(0, 0)] * (leaf.ndim - len(width)))
     for name in ("tokens", "sequences", "context"):  # numbers that operators may divide by
         grown[name] = np.where(grown["runs"] > 0, grown[name], 1.0)

@@ -1,7 +1,9 @@
 """Operators of every pass and layer of a run: what is launched, in order, and how long it takes.
 
 With several GPUs every matrix, head and expert is split evenly over them (tensor parallel), and each block's output is
-summed over all of them.
+summed over all of them. Experts may be dealt out to ranks instead (`expert_parallel`): the slowest rank decides. Sequences may
+be dealt out for attention (`attention_data_parallel`): then nothing is summed after it but within a group, and tokens travel
+to the GPUs of their experts and back.
 """
 
 from __future__ import annotations
@@ -9,13 +11,19 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pimjax import arrays
-from pimjax.arrays import larger, where
+from pimjax.arrays import larger, smaller, where
 from pimjax.chips.gpu.loads import Loads
-from pimjax.chips.gpu.operators.attention import AttentionNumbers, decode_attention, prefill_attention
+from pimjax.chips.gpu.operators.attention import DecodeNumbers, PrefillNumbers, decode_attention, prefill_attention
 from pimjax.chips.gpu.operators.device import Device, Time
 from pimjax.chips.gpu.operators.experts import ExpertNumbers, ExpertShape, ExpertWork, expert_layer
 from pimjax.chips.gpu.operators.products import ProductNumbers, product
-from pimjax.chips.gpu.operators.small import all_reduce_ns, elementwise
+from pimjax.chips.gpu.operators.small import (
+    AllReduceNumbers,
+    AllToAllNumbers,
+    all_reduce_ns,
+    all_to_all_ns,
+    elementwise,
+)
 from pimjax.config.model import ACTIVATIONS, ATTENTION_KINDS
 
 VALUE_BYTES = 2.0
@@ -30,9 +38,11 @@ class Layers(NamedTuple):
     full: Time
     dense: Time  # feed-forward block of a dense layer
     beside: Time  # router and shared experts of an MoE layer
-    experts: Time
+    experts: Time  # of the slowest rank; traffic and arithmetic of the mean one
     small: Time  # norms and residuals
-    summed: Any  # the block's output over all GPUs; twice per layer
+    mixed: Any  # after attention: its output summed over the GPUs of a group
+    fed: Any  # after a dense layer: its output summed over all GPUs
+    routed: Any  # around the experts: sums, or tokens to their experts and back
     head: Time  # last norm and output embedding of the sampled tokens
 
 
@@ -69,7 +79,10 @@ def operators(design: Any, loads: Loads) -> Layers:
     numbers = _numbers(loads.linear_kind, hardware, ProductNumbers, ("product", "product_fp8"))
     plain_numbers = _numbers(0.0, hardware, ProductNumbers, ("product",))
     share = 1.0 / hardware.gpus
-    tokens, width = loads.tokens, model.d_model
+    groups = hardware.attention_data_parallel
+    each = groups * share  # of a head: of the GPUs of a group
+    width = model.d_model
+    tokens, sequences = (larger(count / groups, 1.0) for count in (loads.tokens, loads.sequences))
     mla = model.attention == ATTENTION_KINDS.index("mla")
     gated = where(model.activation == ACTIVATIONS.index("swiglu"), 2.0, 1.0)
 
@@ -80,8 +93,8 @@ def operators(design: Any, loads: Loads) -> Layers:
             total = one if total is None else total.plus(one)
         return total  # pyrefly: ignore[bad-return]
 
-    heads = larger(model.num_heads * share, 1.0)
-    kv_heads = larger(model.num_kv_heads * share, 1.0)
+    heads = larger(model.num_heads * each, 1.0)
+    kv_heads = larger(model.num_kv_heads * each, 1.0)
     queries = heads * model.head_dim
     latent = where(model.q_lora_rank > 0, model.q_lora_rank, 0.0)
     projections = times(
@@ -91,53 +104,72 @@ def operators(design: Any, loads: Loads) -> Layers:
         (width, where(mla, heads * model.v_head_dim, queries)),
     )
     windowed, full = (
-        _attention(design, loads, window, heads, kv_heads, mla, plain) for window in (model.sliding_window, 0.0)
+        _attention(design, loads, sequences, window, heads, kv_heads, mla, plain)
+        for window in (model.sliding_window, 0.0)
     )
-    dense_width, shared_width = model.dense_d_ff * share, model.shared_width * share
-    dense = times((gated * dense_width, width), (width, dense_width))
+    dense_width, shared_width = model.dense_d_ff * share, model.shared_width * each
+    dense = times((gated * dense_width, width), (width, dense_width), m=loads.tokens)
     router = times((model.num_experts, width), of=plain, by=plain_numbers, size=loads.plain_bytes)
     beside = router.plus(times((gated * shared_width, width), (width, shared_width)))
-    every = loads.assignments
-    shape = ExpertShape(
-        width, model.d_ff * share, larger(model.num_experts, 1.0), gated, loads.expert_bytes, VALUE_BYTES
-    )
-    experts = expert_layer(
-        device_of(hardware, loads.expert_kind),
-        _numbers(loads.expert_kind, hardware, ExpertNumbers, ("experts", "experts_fp8", "experts_fp4"))._replace(
-            tiles_by_tokens=where(loads.expert_kind == 2, 0.0, hardware.experts_tiles_by_tokens)
-        ),
-        shape,
-        ExpertWork(tokens[:, None] * where(every > 0, 1.0, 0.0), every, loads.touched, loads.tiles),
-    )
+    experts = _experts(hardware, model, loads, gated)
     small = elementwise(
         plain, 2 * hardware.elementwise_fixed_ns, hardware.elementwise_efficiency, 4 * tokens * width, VALUE_BYTES
     )
-    summed = where(
-        hardware.gpus > 1,
-        all_reduce_ns(
-            hardware.all_reduce_fixed_ns, hardware.link_gb_per_s, hardware.all_reduce_efficiency,
-            tokens * width * VALUE_BYTES, hardware.gpus,
-        ),
-        0.0 * tokens,
+    reduce = AllReduceNumbers(hardware.all_reduce_fixed_ns, hardware.all_reduce_step_ns, hardware.all_reduce_efficiency)
+    message = width * VALUE_BYTES
+
+    def summed(count: Any, gpus: Any) -> Any:
+        whole = all_reduce_ns(reduce, hardware.link_gb_per_s, count * message, larger(gpus, 2.0))
+        return where(gpus > 1, whole, 0.0 * whole)
+
+    sent = AllToAllNumbers(
+        hardware.all_to_all_fixed_ns, hardware.all_to_all_efficiency, hardware.all_to_all_bulk_fixed_ns,
+        hardware.all_to_all_bulk_efficiency, hardware.all_to_all_bulk_token_ns,
     )  # fmt: skip
-    head = times(
-        (model.vocab_size * share, width), m=loads.sequences, of=plain, by=plain_numbers, size=loads.plain_bytes
+    travel = all_to_all_ns(sent, hardware.link_gb_per_s, loads.tokens * share, message, model.top_k, hardware.gpus)
+    every = summed(loads.tokens, hardware.gpus)
+    head = times((model.vocab_size * each, width), m=sequences, of=plain, by=plain_numbers, size=loads.plain_bytes)
+    return Layers(
+        projections, windowed, full, dense, beside, experts, small, summed(tokens, hardware.gpus / groups), every,
+        where((hardware.expert_parallel > 1) & (groups > 1), travel, every), head,
+    )  # fmt: skip
+
+
+def _experts(hardware: Any, model: Any, loads: Loads, gated: Any) -> Time:
+    """The MoE layers `[D, L]`: every rank's, of which the slowest decides."""
+    ranks = hardware.expert_parallel
+    every = loads.assignments
+    shape = ExpertShape(
+        model.d_model, model.d_ff * ranks / hardware.gpus, larger(model.num_experts / ranks, 1.0), gated,
+        loads.expert_bytes, VALUE_BYTES,
+    )  # fmt: skip
+    tokens = loads.tokens[:, None, None] * where(every > 0, 1.0, 0.0)
+    there = where(hardware.attention_data_parallel > 1, smaller(tokens, every), tokens)
+    prefixes = ("experts", "experts_fp8", "experts_fp4")
+    numbers = _numbers(loads.expert_kind, hardware, ExpertNumbers, prefixes)
+    found = expert_layer(
+        device_of(hardware, loads.expert_kind), numbers, shape, ExpertWork(there, every, loads.touched, loads.tiles)
     )
-    return Layers(projections, windowed, full, dense, beside, experts, small, summed, head)
+    return Time(found.total.max(axis=-1), found.memory.sum(axis=-1) / ranks, found.arithmetic.sum(axis=-1) / ranks)
 
 
-def _attention(design: Any, loads: Loads, window: Any, heads: Any, kv_heads: Any, mla: Any, device: Device) -> Time:
+def _attention(
+    design: Any, loads: Loads, sequences: Any, window: Any, heads: Any, kv_heads: Any, mla: Any, device: Device
+) -> Time:
     """Attention of one layer in every pass: over whole sequences, or of one new token each."""
     hardware, model = design.hardware, design.model
     values = where(mla, model.v_head_dim, model.head_dim)
+    kind = where(mla, 1, 0)
+    over_prompts = _numbers(kind, hardware, PrefillNumbers, ("prefill", "mla_prefill"))
+    # the latent's kernels read keys and values once; they are written to the cache as latents
+    over_prompts = over_prompts._replace(key_passes=where(mla, 1.0, over_prompts.key_passes))
     whole = prefill_attention(
-        device, _numbers(0.0, hardware, AttentionNumbers, ("prefill",)), sequences=loads.sequences,
-        tokens=larger(loads.prompt, 1.0), window=window, heads=heads, kv_heads=where(mla, heads, kv_heads),
-        key_width=model.head_dim, value_width=values, value_bytes=VALUE_BYTES,
+        device, over_prompts, sequences=sequences, tokens=larger(loads.prompt, 1.0), window=window, heads=heads,
+        kv_heads=where(mla, heads, kv_heads), key_width=model.head_dim, value_width=values, value_bytes=VALUE_BYTES,
     )  # fmt: skip
     latent = model.kv_lora_rank + model.rope_head_dim
     single = decode_attention(
-        device, _numbers(0.0, hardware, AttentionNumbers, ("decode",)), sequences=loads.sequences,
+        device, _numbers(kind, hardware, DecodeNumbers, ("decode", "mla_decode")), sequences=sequences,
         context=loads.context, window=window, heads=heads, kv_heads=where(mla, 1.0, kv_heads),
         key_width=where(mla, latent, model.head_dim), value_width=where(mla, model.kv_lora_rank, values),
         cached_width=where(mla, latent, 2 * model.head_dim), cache_bytes=design.workload.kv_bytes,

@@ -7,7 +7,9 @@ tile before the next tile of the same expert, unless a pass has more than 128 to
 than the cache is read once per tile.
 
 Both that limit and the rule of tiles of the Triton kernel are as vLLM's default configuration is described publicly; not
-checked against a version. For libraries that choose by load the tile is assumed to be the power of two above the mean load.
+checked against a version. For libraries that choose by load the tile is assumed to be the power of two above the mean load;
+for those of TensorRT-LLM half of it and at most 64 rows, which is inferred from the measured times: weights of large matrices are
+read twice as soon as the mean load is above 8, three times above 128.
 
 The cache that decides what is read again is an effective one: `cached_fraction` times the data sheet's. The fit puts it above
 1 (3.2 on an H100). We read that as tiles that are under way together and share the part of the matrix that they read, so
@@ -36,7 +38,7 @@ class ExpertNumbers(NamedTuple):
     cached_fraction: Any  # size of a matrix that is still read once for all tiles, in units of the cache; may exceed 1
     activation_efficiency: Any  # of activation traffic
     exposed: Any
-    tiles_by_tokens: Any  # 1: by the tokens of the pass (Triton in vLLM); 0: by the mean load
+    tile_rule: Any  # 0: by the mean load; 1: by the tokens of the pass (Triton in vLLM); 2: by half the mean load (TensorRT-LLM)
 
 
 class ExpertWork(NamedTuple):
@@ -59,7 +61,7 @@ class ExpertShape(NamedTuple):
     activation_bytes: Any
 
 
-def tile_choice(work: ExpertWork, shape: ExpertShape, by_tokens: Any) -> tuple[Any, Any]:
+def tile_choice(work: ExpertWork, shape: ExpertShape, rule: Any) -> tuple[Any, Any]:
     """Rows of a tile, and how many tiles there are.
 
     >>> import numpy as np
@@ -68,12 +70,14 @@ def tile_choice(work: ExpertWork, shape: ExpertShape, by_tokens: Any) -> tuple[A
     [32.0, 8.0]
     """
     mean = work.assignments / larger(smaller(shape.experts, work.assignments), 1.0)
-    by_load = ((8, mean <= 8), (16, mean <= 16), (32, mean <= 32), (64, mean <= 64))
-    by_count = ((8, work.tokens < 0), (16, work.tokens <= 32), (32, work.tokens <= 96), (64, work.tokens <= 512))
+    by_count = where(rule > 0.5, where(rule < 1.5, 1.0, 0.0), 0.0) + 0.0 * mean
+    by_half = where(rule > 1.5, 1.0, 0.0) + 0.0 * mean
+    limits = ((8, 8.0, 0.0, 16.0), (16, 16.0, 32.0, 32.0), (32, 32.0, 96.0, 64.0), (64, 64.0, 512.0, 1e30))
     rows, count = 128.0 + 0.0 * mean, work.tiles[..., 4] + 0.0 * mean
     for index in (3, 2, 1, 0):
-        holds = where(by_tokens > 0.5, by_count[index][1], by_load[index][1])
-        rows, count = where(holds, 1.0 * by_load[index][0], rows), where(holds, work.tiles[..., index], count)
+        size, load, tokens, twice = limits[index]
+        holds = where(by_half > 0.5, mean <= twice, where(by_count > 0.5, work.tokens <= tokens, mean <= load))
+        rows, count = where(holds, 1.0 * size, rows), where(holds, work.tiles[..., index], count)
     return rows, count
 
 
@@ -89,11 +93,10 @@ def expert_layer(device: Device, numbers: ExpertNumbers, shape: ExpertShape, wor
     47.0
     """
     xp = namespace(work.tokens, numbers.fixed_ns, device.bandwidth_gb_per_s)
-    rows, count = tile_choice(work, shape, numbers.tiles_by_tokens)
+    rows, count = tile_choice(work, shape, numbers.tile_rule)
     again = larger(count - work.touched, 0.0)  # tiles beyond each expert's first
-    apart = where(
-        numbers.tiles_by_tokens > 0.5, where(xp.floor(work.tokens / shape.experts) > _GROUPED_ABOVE, 0.0, 1.0), 0.0
-    )
+    grouped = where(xp.floor(work.tokens / shape.experts) > _GROUPED_ABOVE, 0.0, 1.0)  # only the Triton kernel does
+    apart = where(numbers.tile_rule > 1.5, 1.0, where(numbers.tile_rule > 0.5, grouped, 0.0 * grouped))
     rate = device.tflops * 1e3 * numbers.arithmetic_efficiency * (rows / 128.0) ** numbers.tile_exponent
     bandwidth = device.bandwidth_gb_per_s * numbers.bandwidth_efficiency
     total = memory = arithmetic = 0.0
