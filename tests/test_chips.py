@@ -150,12 +150,11 @@ def test_nothing_outside_a_chips_folder_names_it() -> None:
     names = ("multiplexed", "reference", "gpu")
     allowed = {
         ("registry.py", "gpu"),
-        # a platform of JAX, and the data-sheet rooflines of `generate`
+        # a platform of JAX
         *(
             (place, "gpu")
             for place in ("batch/engine.py", "runs/count_many.py", "schedule/table.py", "cli/commands/doctor.py")
         ),
-        *((place, "gpu") for place in ("config/gpu.py", "cli/json_schema.py")),
         ("registry.py", "multiplexed"),
         ("registry.py", "reference"),
         ("__init__.py", "reference"),  # `pimjax.reference_config` is that chip's own public function

@@ -48,7 +48,7 @@ CASES: dict[str, list[str]] = {
     "estimate": ["estimate", "estimate --set workload.batch_size=8 --set workload.generated_tokens=4 --fidelity closed"],
     "estimate_explain": ["estimate paper_reference --explain", "estimate paper_reference --trace token_choice"],
     "generate": [
-        "generate --prompt 16 --tokens 8 --batch-sizes 1,2 --gpu h100_sxm",
+        "generate --prompt 16 --tokens 8 --batch-sizes 1,2 --gpu h100",
         "generate paper_reference --prompt 16 --tokens 8",
     ],
     "serving": [

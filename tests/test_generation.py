@@ -1,4 +1,4 @@
-"""Generation views: pieces add up to the run, agree with the event engine, do not grow; the roofline by hand."""
+"""Generation views: pieces add up to the run, agree with the event engine, do not grow; another chip beside them."""
 
 from functools import partial
 
@@ -8,11 +8,10 @@ import pytest
 
 from pimjax.chips.multiplexed import multiplexed_cost, simulate
 from pimjax.config import build, load_config
-from pimjax.config.gpu import load_gpu
 from pimjax.errors import ConfigError
+from pimjax.estimation.beside import same_run
 from pimjax.estimation.generation import CACHE_SETS, estimate_generation
 from pimjax.estimation.generation_lanes import lane_configs, piece_edges
-from pimjax.estimation.gpu import gpu_run
 from pimjax.runs import inputs_of_parts, resolve, run_routing
 
 SMALL = {
@@ -28,7 +27,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def cases():
     config = load_config("paper_crossbars", SMALL)  # one slow channel: there is something to wait for
-    return estimate_generation(config, batch_sizes=(1, 3), group_sizes=(2, 4), gpus=("h100_sxm",), pieces=5)
+    return estimate_generation(config, batch_sizes=(1, 3), group_sizes=(2, 4), gpus=("h100",), pieces=5)
 
 
 def test_every_combination_in_order(cases):
@@ -102,44 +101,45 @@ def test_reference_chip_gives_the_headline():
     assert (plain.energy_nj - plain.first_token_nj) / (both.energy_nj - both.first_token_nj) == pytest.approx(10.1, rel=0.02)  # fmt: skip
     assert kv.decode_ns > go.decode_ns > both.decode_ns
     with pytest.raises(ConfigError, match="routing"):
-        estimate_generation(load_config("paper_reference", {"workload.generated_tokens": 8}), gpus=("h100_sxm",))
+        estimate_generation(load_config("paper_reference", {"workload.generated_tokens": 8}), gpus=("h100",))
 
 
-def test_roofline_by_hand():
-    """One dense-free layer, token choice with keys and values: bytes and FLOPs counted one by one."""
-    changes = SMALL | {"model.routing": "token_choice", "workload.kv_cache": True, "workload.batch_size": 2}
-    config, requests = resolve(load_config("paper_multiplexed", changes), None)
-    routing = run_routing(config, requests)
-    gpu = load_gpu("h100_sxm")
-    run = gpu_run(config, routing, gpu)
-    d, f, vocab, kv = 512, 256, 1024, 2 * 512 * 2  # bytes of keys and values of a token
-    always = 4 * d * d + 16 * d
-    for step in range(5):
-        touched = routing.steps[:, 0, step].any(axis=0).sum()
-        passes = routing.steps[:, 0, step].sum()
-        bytes_ = 2 * (always + touched * 2 * d * f + d * vocab) + 2 * kv * (13 + step)
-        flops = 2 * (2 * always + passes * 2 * d * f + 2 * d * vocab) + 4 * 2 * (13 + step) * d
-        assert run.step_ns[step] == pytest.approx(max(bytes_ / 3350, flops / 989e3))
-    assert run.memory_bound_steps == 1
-    assert run.energy_nj == pytest.approx(700 * (run.first_token_ns + run.step_ns.sum()))
-    assert run.fits
+@pytest.mark.parametrize("routing", ["token_choice", "expert_choice"])
+def test_a_gpu_beside_a_run_is_its_own_estimate(routing):
+    """Its numbers are those of a generation on it, whatever chip the run is on; its cache has its own width."""
+    changes = SMALL | {"model.routing": routing, "workload.batch_size": 2}
+    config = load_config("paper_multiplexed", changes)
+    cases = estimate_generation(config, caches=("none", "kv"), gpus=("h100", "h200"), pieces=3)
+    for index, name in enumerate(("h100", "h200")):
+        own = estimate_generation(same_run(config, load_config(name)), caches=("none", "kv"), pieces=3)
+        for beside, alone in zip((case.gpus[index] for case in cases), own, strict=True):
+            assert beside.name == name
+            for field in (
+                "first_token_ns",
+                "latency_ns",
+                "energy_nj",
+                "area_mm2",
+                "tokens_per_s",
+                "energy_per_token_nj",
+            ):
+                assert getattr(beside, field) == pytest.approx(getattr(alone, field), rel=1e-6), field
+            np.testing.assert_allclose(beside.token_ns, alone.token_ns, rtol=1e-6)
+            assert beside.fits
+    assert cases[0].gpus[1].token_ns[0] <= cases[0].gpus[0].token_ns[0]
 
 
-def test_mistakes_are_named(tmp_path):
+def test_mistakes_are_named():
     config = load_config("paper_multiplexed", SMALL)
     for arguments, text in (
         (dict(caches=("both",)), "both"),
         (dict(fidelity="event"), "event"),
-        (dict(gpus=("h10",)), "h100_sxm"),
+        (dict(gpus=("h10",)), "h100"),
+        (dict(gpus=("paper_reference",)), "takes no routing"),
     ):
         with pytest.raises(ConfigError, match=text):
             estimate_generation(config, **arguments)
     with pytest.raises(ConfigError, match="at least 2"):
         estimate_generation(load_config("paper_multiplexed"))
-    wrong = tmp_path / "gpu.yaml"
-    wrong.write_text("name: x\nbandwidth_gb_per_s: {value: 3, unit: 'TB/s'}\n")
-    with pytest.raises(ConfigError, match="TB/s"):
-        load_gpu(wrong)
 
 
 def test_batches_beyond_the_recorded_requests():
@@ -167,5 +167,6 @@ def test_the_view_reads_well_and_json_is_one_document(capsys):
             assert cases[0]["gpus"][0]["tokens_per_s"] > 0
         else:
             assert "kv+go" in out
-            assert "H100" in out
+            assert "h100" in out
+            assert "equal area" in out
             assert "tokens/s" in out

@@ -313,7 +313,7 @@ def test_a_cache_a_faster_memory_and_narrower_weights_help() -> None:
 def test_power_stays_between_idle_and_compute_bound() -> None:
     for more in ({}, {"model__d_model": 4096, "model__d_ff": 8192, "workload__prompt_tokens": 512}):
         result = pimjax.estimate(small(**more), fidelity="closed")
-        assert 75 <= float(result.energy_nj / result.latency_ns) <= 680
+        assert 120 <= float(result.energy_nj / result.latency_ns) <= 630
 
 
 def test_the_memory_beside_crossbars_is_not_the_memory_of_a_gpu() -> None:
@@ -373,29 +373,37 @@ def test_it_is_swept_tuned_reported_and_compared(tmp_path, capsys) -> None:
     assert result.settings["hardware.device_memory_bandwidth_gb_per_s"] == pytest.approx(8000, rel=1e-2)
 
 
-def test_presets_are_those_of_the_committed_fit(tmp_path) -> None:
-    """Numbers in configs/hardware come from benchmarks/results/fit_gpu.json, which names what they were fitted to."""
-    rows = json.loads((ROOT / "benchmarks" / "results" / "fit_gpu.json").read_text())["rows"]
-    numbers = {(row["family"], row["system"]): row["numbers"] for row in rows if "numbers" in row}
-    for preset, system in (("h100", "h100_sxm"), ("h200", "h100_sxm"), ("b200", "b200_sxm")):
-        hardware: Any = pimjax.load_config(preset).hardware
-        assert hardware.product_fixed_ns == numbers["products bfloat16", system]["fixed_ns"]
-    triton = numbers["experts bfloat16 vllm_unquantizedfusedmoe_triton_tritonexperts", "h100_sxm"]
-    found: Any = pimjax.load_config("h100").hardware
-    assert {name: getattr(found, f"experts_{name}") for name in triton} == triton
+def _fit_rows() -> list[dict[str, Any]]:
+    return json.loads((ROOT / "benchmarks" / "results" / "fit_gpu.json").read_text(encoding="utf-8"))["rows"]
 
 
-def test_the_fit_meets_what_is_asked_of_shapes_that_it_has_not_seen() -> None:
-    rows = json.loads((ROOT / "benchmarks" / "results" / "fit_gpu.json").read_text())["rows"]
-    held = {
-        row["family"]: row["held_out_shapes"]
-        for row in rows
-        if row.get("system") == "h100_sxm" and row.get("held_out_shapes")
-    }
-    bf16 = held["experts bfloat16 vllm_unquantizedfusedmoe_triton_tritonexperts"]
-    assert bf16["median"] <= 8
-    assert bf16["p90"] <= 25
-    assert held["products bfloat16"]["median"] <= 12
+@pytest.mark.parametrize("preset", ["h100", "h200", "b200", "a100"])
+def test_presets_are_those_of_the_committed_fit(preset) -> None:
+    """Files in configs/hardware come from benchmarks/results/fit_gpu.json, which names what they were fitted to."""
+    from benchmarks.lib.gpu_presets import preset_text
+
+    fitted = {(row["family"], row["system"]): row["numbers"] for row in _fit_rows() if "numbers" in row}
+    assert (ROOT / "configs" / "hardware" / f"{preset}.yaml").read_text(encoding="utf-8") == preset_text(preset, fitted)
+
+
+#: family -> most median and 90th percentile of the error [per cent] on shapes that were not fitted, H100
+ASKED = {
+    "experts bfloat16 vllm_unquantizedfusedmoe_triton_tritonexperts": (8, 25),
+    "products bfloat16": (12, 100),
+    "products fp8": (12, 100),
+    "attention context bfloat16 cache vllm_flash_attn_fa3": (12, 100),
+    "attention context fp8 cache vllm_flash_attn_fa3": (12, 100),
+    "attention generation bfloat16 cache vllm_flash_attn_fa3": (12, 100),
+    "attention generation fp8 cache vllm_flash_attn_fa3": (12, 100),
+}
+
+
+@pytest.mark.parametrize("family", ASKED)
+def test_the_fit_meets_what_is_asked_of_shapes_that_it_has_not_seen(family) -> None:
+    [row] = [row for row in _fit_rows() if row.get("system") == "h100_sxm" and row["family"] == family]
+    held = row["held_out_shapes"]
+    assert held["median"] <= ASKED[family][0]
+    assert held["p90"] <= ASKED[family][1]
 
 
 @pytest.mark.skipif(

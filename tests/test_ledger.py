@@ -28,6 +28,17 @@ _GPU_FULL = {
     "workload.prompt_tokens": 400,
     "model.head_dim": 128,
 }
+_LATENT = {
+    "model.attention": "mla", "model.q_lora_rank": 512, "model.kv_lora_rank": 512, "model.nope_head_dim": 128,
+    "model.rope_head_dim": 64, "model.v_head_dim": 128, "model.head_dim": 192, "model.num_heads": 64,
+    "hardware.mla_prefill_tile_ns": 3000, "hardware.mla_prefill_block_ns": 100, "hardware.mla_prefill_fixed_ns": 3000,
+    "hardware.mla_decode_exposed": 0.3, "hardware.mla_decode_bandwidth_efficiency": 0.5,
+    **{f"hardware.mla_decode_{name}": 50 for name in ("fixed_ns", "tile_ns", "block_ns", "split_ns", "sequence_ns")},
+}  # fmt: skip
+_DEALT = {
+    "hardware.gpus": 4, "hardware.expert_parallel": 4, "hardware.attention_data_parallel": 4,
+    "hardware.all_to_all_fixed_ns": 1e3, "hardware.all_to_all_bulk_fixed_ns": 5e3, "hardware.all_to_all_bulk_token_ns": 10,
+}  # fmt: skip
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "authors": ("paper_reference", _BASE),
     "authors, caches": ("paper_reference", {**_BASE, "workload.kv_cache": True, "workload.go_cache": "authors"}),
@@ -52,11 +63,16 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "gpu": ("h100", {**_GPU, "model.activation": "swiglu"}),
-    "gpu, 8 bits, two": ("h100", {**_GPU, "model.weight_format": "fp8", "hardware.gpus": 2, "model.d_ff": 20_000}),
+    "gpu, 8 bits, two": ("h100", {**_GPU, "model.weight_format": "fp8", "hardware.gpus": 4, "model.d_ff": 40_000, "workload.prompt_tokens": 300}),
     "gpu, 4 bits": ("h200", {**_GPU, "model.expert_format": "mxfp4", "workload.batch_size": 4}),
     "gpu, full": ("b200", _GPU_FULL),
     "gpu, 16 bits, full": ("h100", {**_GPU_FULL, "hardware.decode_exposed": 0.3, "hardware.decode_fixed_ns": 50, "hardware.prefill_fixed_ns": 50}),
-    "gpu, 8 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "fp8", "model.d_ff": 27_000}),
+    "gpu, 8 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "fp8", "model.d_ff": 27_000, "hardware.experts_fp8_exposed": 0.5, "hardware.experts_fp8_tile_exponent": 0.5}),
+    "gpu, latents": ("h200", {**_GPU_FULL, **_LATENT}),
+    "gpu, latents, short": ("h200", {**_GPU_FULL, **_LATENT, "workload.prompt_tokens": 6, "workload.batch_size": 64, "hardware.mla_prefill_tile_ns": 1, "hardware.mla_prefill_block_ns": 1}),
+    "gpu, dealt out": ("h100", {**_GPU_FULL, **_DEALT}),
+    "gpu, floats of 4 bits": ("b200", {**_GPU, "model.weight_format": "nvfp4"}),
+    "gpu, 4 bits, tiles": ("b200", {**_GPU_FULL, "model.expert_format": "mxfp4", "workload.prompt_tokens": 100, "model.d_ff": 2000, "hardware.experts_fp4_exposed": 0.3}),
     "gpu, 4 bits, full": ("h100", {**_GPU_FULL, "model.weight_format": "mxfp4", "hardware.experts_fp4_exposed": 0.3}),
     "digital macros": (
         "paper_multiplexed",
@@ -172,7 +188,7 @@ def test_every_declared_number_acts_somewhere(chip: str) -> None:
             for read in getattr(spec, quantity):
                 if read.key in seen and (spec.name, quantity) not in seen[read.key]:
                     missing.append(f"{spec.name} {quantity}: {read.key}")
-    assert not missing
+    assert not missing, "\n".join(missing)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from pimjax.config import build, from_hf, load_config
 from pimjax.config.layer_kinds import LAYER_KINDS
 from pimjax.config.mixers import mixer_table
 from pimjax.config.uncosted import uncosted_features
-from pimjax.estimation.gpu import _Mixing
 from pimjax.runs.traffic import prompt_traffic, step_traffic
 
 TINY = json.loads((Path(__file__).parent / "golden" / "hf_tiny_configs.json").read_text())
@@ -239,20 +238,6 @@ def test_chunks_and_full_layers_read_their_own_tokens():
     assert [step(one, row, length)[0] for length in (15, 16, 17, 33)] == [15 * token, 16 * token, token, token]
     one = config("gemma4", generated_tokens=2, kv_cache=True)
     assert step(one, mixer_table(one.model).of_block[5], 20)[0] == 20 * 2 * 14
-
-
-def test_a_gpu_reads_what_each_kind_of_layer_keeps():
-    """Of the same kinds: reads and operations of one sequence at two lengths, by hand."""
-    one = config("qwen3_5_moe", generated_tokens=2, kv_cache=True)
-    mixing, lengths = _Mixing(one), np.array([20.0, 300.0])
-    state, convolution, token = 6 * 8 * 12, 120, 2 * 2 * 10
-    states = 3 * ((state + 3 * convolution) + (state + convolution))
-    assert mixing.read(lengths).tolist() == (3 * token * lengths + states).tolist()
-    assert mixing.held(lengths).tolist() == (3 * token * lengths + 3 * (state + 3 * convolution)).tolist()
-    products = 3 * (4 * state + 4 * convolution + 72) + 3 * 60
-    assert mixing.flops(lengths, whole=False).tolist() == (3 * 4 * 60 * lengths + 2 * products).tolist()
-    pairs = lengths * (lengths + 1) / 2
-    assert mixing.flops(lengths, whole=True).tolist() == (3 * 4 * 60 * pairs + 2 * products * lengths).tolist()
 
 
 # --- whole runs ---------------------------------------------------------------------------------------------------------

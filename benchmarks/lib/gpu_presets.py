@@ -22,14 +22,14 @@ ASSUMED: dict[str, dict[str, tuple[float, tuple[float, float] | None, str]]] = {
         "l2_cache_bytes": (126e6, (96e6, 132e6), "assumption: as described publicly, where sizes differ"),
         "multiprocessors": (148, (132, 160), "assumption: as described publicly, 74 of 80 in each of two dies"),
         "die_area_mm2": (1600, (1400, 1716), "assumption: two dies near the reticle limit"),
-        "idle_power_w": (140, None, "assumption: the H100's in proportion to a board of 1000 W"),
-        "memory_bound_power_w": (600, None, "assumption: the H100's in proportion to a board of 1000 W"),
-        "compute_bound_power_w": (970, None, "assumption: the H100's in proportion to a board of 1000 W"),
+        "idle_power_w": (171, None, "assumption: the H100's in proportion to a board of 1000 W"),
+        "memory_bound_power_w": (571, None, "assumption: the H100's in proportion to a board of 1000 W"),
+        "compute_bound_power_w": (900, None, "assumption: the H100's in proportion to a board of 1000 W"),
     },
     "a100": {
-        "idle_power_w": (55, None, "assumption: the H100's in proportion to a board of 400 W"),
-        "memory_bound_power_w": (250, None, "assumption: the H100's in proportion to a board of 400 W"),
-        "compute_bound_power_w": (390, None, "assumption: the H100's in proportion to a board of 400 W"),
+        "idle_power_w": (69, None, "assumption: the H100's in proportion to a board of 400 W"),
+        "memory_bound_power_w": (229, None, "assumption: the H100's in proportion to a board of 400 W"),
+        "compute_bound_power_w": (360, None, "assumption: the H100's in proportion to a board of 400 W"),
     },
 }
 #: prefix of fitted numbers -> family on Hopper, on Blackwell
@@ -50,6 +50,7 @@ PREFIXES = {
 #: numbers that say which kernels a device has, not fitted: value, source
 KERNELS = {
     "b200_sxm": {
+        "nvfp4_products": (1, "NVIDIA DGX B200 data sheet: FP4 tensor cores; their twice higher rate is not counted"),
         "experts_tile_rule": (2, "inferred from the fit: kernels of TensorRT-LLM choose tiles by half the mean load"),
         "experts_fp4_tile_rule": (2, "inferred from the fit: kernels of TensorRT-LLM choose tiles by half the mean load"),
         "product_fp8_tiles_by_rows": (0, "the best tile fits better here: 8 against 9.5 % of median error"),

@@ -147,7 +147,7 @@ def sweeps(quick: bool) -> dict[str, Any]:
 
 
 def yardstick(quick: bool) -> dict[str, Any]:
-    """Whole models on the chip and on GPU rooflines: tokens/s and energy per token side by side."""
+    """Whole models on the chip and on GPUs: tokens/s and energy per token side by side."""
     models = [("paper_multiplexed", CHOSEN, "kv+go")]
     if not quick:
         models += [(name, {}, "kv") for name in ("olmoe_1b_7b", "gpt_oss_20b", "mixtral_8x7b")]
@@ -156,7 +156,7 @@ def yardstick(quick: bool) -> dict[str, Any]:
         run = {"workload.prompt_tokens": 64 if quick else 256, "workload.generated_tokens": 9 if quick else 129}
         config = load_config(name, changes | run | MEMORIES[memory])
         cases = estimate_generation(
-            config, caches=(caches,), batch_sizes=(1,) if quick else (1, 8), gpus=("h100_sxm", "h100_sxm_fp8"), pieces=4
+            config, caches=(caches,), batch_sizes=(1,) if quick else (1, 8), gpus=("h100", "h200"), pieces=4
         )
         for case in cases:
             rows.append({"model": name, "memory": memory, **case.to_dict()})

@@ -90,7 +90,7 @@ def longest() -> str:
 
 
 def yardstick() -> str:
-    """Whole models on the chip and on GPU rooflines."""
+    """Whole models on the chip and on GPUs."""
     found = _study("yardstick")
     if found is None:
         return _missing("generation_study")

@@ -14,7 +14,6 @@ from pimjax.batch.sweep_config import METRICS, SweepConfig
 from pimjax.cli.program_cache import cache_folder
 from pimjax.config.base import Section
 from pimjax.config.config import SECTIONS, Config, section_classes, section_keys
-from pimjax.config.gpu import GpuConfig
 from pimjax.config.memory import MemorySection
 from pimjax.config.presets import list_presets
 from pimjax.errors import ConfigError, shown
@@ -24,7 +23,7 @@ from pimjax.tuning.tune_config import TuneConfig
 
 Schema = dict[str, Any]
 #: folder of `configs/` -> class of its files
-FILES: dict[str, type[Section]] = {**SECTIONS, "memory": MemorySection, "gpu": GpuConfig}
+FILES: dict[str, type[Section]] = {**SECTIONS, "memory": MemorySection}
 KINDS = ("config", "sweep", "tune", *FILES)
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

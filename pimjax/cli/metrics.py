@@ -32,6 +32,13 @@ PLAIN = {
     "exact_perplexity": ("perplexity, exact", ""),
 }
 
+#: which way each way to make two chips alike leans
+LEANS = (
+    "equal model: one chip against one, whatever their size, which leans to the larger; equal area: per mm2 of logic dies, which "
+    "leans to the one whose weights lie in memory dies, as these are not counted; equal power: per watt, which leans to the one "
+    "of which less is modelled (boards, hosts, cooling and what an assumed power leaves out)"
+)
+
 
 def metric_name(key: str) -> str:
     """What people call a metric; the key of one that has no other name.

@@ -1,4 +1,4 @@
-"""`estimate_generation`: what generating costs token by token, with and without caches, next to a GPU's roofline."""
+"""`estimate_generation`: what generating costs token by token, with and without caches, next to a GPU."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from pimjax.array_typing import HostArray
 from pimjax.chips import CHIPS
 from pimjax.config.build import Capacity, capacity_of
 from pimjax.config.config import Config
-from pimjax.config.gpu import GpuConfig, load_gpu
 from pimjax.errors import ConfigError, shown
+from pimjax.estimation.beside import GpuCase, case_beside, load_beside
 from pimjax.estimation.generation_lanes import LaneCosts, lane_configs, piece_edges, run_lanes
-from pimjax.estimation.gpu import GpuRun, gpu_run
 from pimjax.estimation.kernel import KERNEL_FIDELITIES
 from pimjax.progress import part, report
 from pimjax.runs.cache_flags import cache_use
@@ -33,20 +32,6 @@ _NAMES = checks.each(checks.text, "a list of names")
 _SIZES = checks.each(checks.whole(1), "a list of whole numbers of at least 1")
 _COUNTED = 0.8
 """Share of the time that schedules take where there are many; the rest compiles and runs."""
-
-
-@dataclass(frozen=True)
-class GpuCase:
-    """The same run on one GPU's roofline; see :mod:`pimjax.estimation.gpu`."""
-
-    name: str
-    first_token_ns: float
-    token_ns: HostArray  # [K]
-    tokens_per_s: float  # decode phase
-    energy_per_token_nj: float  # decode phase
-    latency_ns: float
-    energy_nj: float
-    fits: bool
 
 
 @dataclass(frozen=True)
@@ -138,7 +123,7 @@ def estimate_generation(
             void.
         group_sizes: experts that share peripherals; default the plan's.
         batch_sizes: requests that decode together; default the workload's.
-        gpus: shipped GPUs or YAML files to set beside it, such as "h100_sxm".
+        gpus: configurations of GPUs to set beside it (presets such as "h100", or YAML files): their chip with this model and run.
         pieces: most points of the per-token curve.
 
     Returns:
@@ -164,7 +149,7 @@ def estimate_generation(
     chip = CHIPS[config.chip_model]
     if gpus and not chip.takes_routing:
         raise ConfigError(f"gpus: chip_model {chip.name!r} takes no routing to compare on; leave gpus out")
-    devices = {name: load_gpu(name) for name in gpus}  # a name that is not there is known before the work
+    devices = [load_beside(name) for name in gpus]  # a name that is not there is known before the work
     edges = piece_edges(config.workload.generated_tokens - 1, pieces)
     report("routing of every case")
 
@@ -193,7 +178,7 @@ def estimate_generation(
     cases = []
     for i, (name, run, _) in enumerate(resolved):
         routing = routed[run.plan.group_size, run.workload.batch_size]
-        beside = [(device, gpu_run(run, routing, device)) for device in devices.values() if routing is not None]
+        beside = [case_beside(run, routing, edges, device) for device in devices if routing is not None]
         cases.append(_case(name, run, edges, LaneCosts(*(leaf[i] for leaf in costs)), beside))
     return cases
 
@@ -269,9 +254,7 @@ def _with_prompt(run: Config) -> Config:
     return run.model_copy(update={"workload": workload})
 
 
-def _case(
-    name: str, run: Config, edges: HostArray, costs: LaneCosts, gpus: Sequence[tuple[GpuConfig, GpuRun]]
-) -> GenerationCase:
+def _case(name: str, run: Config, edges: HostArray, costs: LaneCosts, gpus: Sequence[GpuCase]) -> GenerationCase:
     workload = run.workload
     steps, prompt, batch = np.diff(edges), workload.num_prompt_tokens, workload.batch_size
     return GenerationCase(
@@ -290,20 +273,5 @@ def _case(
         token_ns=costs.latency_ns[2:] / steps,
         token_nj=costs.energy_nj[2:] / (steps * batch),
         status=int(np.bitwise_or.reduce(costs.status)),
-        gpus=tuple(_gpu_case(gpu, one, edges, batch) for gpu, one in gpus),
-    )
-
-
-def _gpu_case(gpu: GpuConfig, run: GpuRun, edges: HostArray, batch: int) -> GpuCase:
-    decode_ns, steps = float(run.step_ns.sum()), len(run.step_ns)
-    power = run.energy_nj / run.latency_ns
-    return GpuCase(
-        name=gpu.name,
-        first_token_ns=run.first_token_ns,
-        token_ns=np.add.reduceat(run.step_ns, edges[:-1]) / np.diff(edges),
-        tokens_per_s=1e9 * batch * steps / decode_ns,
-        energy_per_token_nj=power * decode_ns / (batch * steps),
-        latency_ns=run.latency_ns,
-        energy_nj=run.energy_nj,
-        fits=run.fits,
+        gpus=tuple(gpus),
     )

@@ -47,12 +47,13 @@ def sums(design: Any, loads: Loads, layers: Layers) -> dict[str, Time]:
 
 
 def energy_nj(hardware: Any, time: Time) -> Any:
-    """Energy of a component above idling [nJ]: traffic and arithmetic at their powers, no more than all of the time."""
-    whole = larger(time.total, 1e-9)
-    memory, arithmetic = time.memory / whole, time.arithmetic / whole
-    power = memory * (hardware.memory_bound_power_w - hardware.idle_power_w)
-    power = power + arithmetic * (hardware.compute_bound_power_w - hardware.idle_power_w)
-    return hardware.gpus * time.total * power / larger(memory + arithmetic, 1.0)
+    """Energy of a component above idling [nJ]: traffic and arithmetic, each for as long as it takes alone.
+
+    Where a kernel keeps both busy all the time, power is above that of arithmetic alone; a device may then lower its clock,
+    which is not modelled.
+    """
+    memory = time.memory * (hardware.memory_bound_power_w - hardware.idle_power_w)
+    return hardware.gpus * (memory + time.arithmetic * (hardware.compute_bound_power_w - hardware.idle_power_w))
 
 
 def attention_weights(model: Any) -> Any:

@@ -18,6 +18,8 @@ WHITE_PAPER = "NVIDIA H100 Tensor Core GPU Architecture white paper"
 TILE_RULE = "as vLLM's default configuration is described publicly; not checked against a version"
 FIT = "fitted to operator times of aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0), H100, vLLM 0.24"
 
+IDLE = "one H100 SXM with 73 GB loaded at 0 to 4 % utilisation: 140 to 145 W (nvidia-smi, github.com/wilicc/gpu-burn issue 114); 70 W with nothing loaded is an assumption"  # fmt: skip
+BUSY = "one H100 80 GB at 99 % utilisation in products of a diffusion model: 630 W, another phase 590 W (NVML, huggingface.co/Linum-AI/linum-v2-360p discussion 2); most by the data sheet: 700 W"  # fmt: skip
 BY_HAND = "chosen by hand after a look at 25 rows per group of measured serving runs on H100 and B200 (benchmarks/validation/gpu_end_to_end.py)"  # fmt: skip
 
 
@@ -57,13 +59,14 @@ class BoardNumbers(HardwareSection):
     device_memory_gb: float = number(80, unit="GB", about="Memory of one GPU", source=SHEET, gt=0)
     bf16_tflops: float = number(989.4, unit="TFLOP/s", about="Dense rate of 16-bit products", source=SHEET, gt=0)
     fp8_tflops: float = number(1978.9, unit="TFLOP/s", about="Dense rate of 8-bit products", source=SHEET, gt=0)
+    nvfp4_products: float = number(0, whole=True, unit="1", about="Products of 4-bit floats (nvfp4) as they are, counted at the 8-bit rate (1), or widened to 16 bits (0)", source="choice: Blackwell has them, Hopper has not", chosen=True, ge=0, le=1)  # fmt: skip
     l2_cache_bytes: float = number(50e6, unit="bytes", about="On-chip cache", source=WHITE_PAPER, gt=0)
     multiprocessors: float = number(132, whole=True, unit="units", about="Streaming multiprocessors", source=WHITE_PAPER, ge=1)  # fmt: skip
     link_gb_per_s: float = number(450, unit="GB/s", about="Links to other GPUs, each direction", source=f"{SHEET}: 900 GB/s both", gt=0)  # fmt: skip
     die_area_mm2: float = number(814, unit="mm2", about="Logic dies of one GPU (memory dies are not counted)", source=WHITE_PAPER, ge=0)  # fmt: skip
-    idle_power_w: float = number(75, unit="W", about="Power of one GPU that waits", source="assumption", assumed=True, spread=(60, 130), ge=0)  # fmt: skip
-    memory_bound_power_w: float = number(400, unit="W", about="Power while memory traffic bounds it", source="assumption", assumed=True, spread=(250, 550), ge=0)  # fmt: skip
-    compute_bound_power_w: float = number(680, unit="W", about="Power while arithmetic bounds it", source="assumption", assumed=True, spread=(550, 700), ge=0)  # fmt: skip
+    idle_power_w: float = number(120, unit="W", about="Power of one GPU that waits with a model loaded", source=IDLE, assumed=True, spread=(70, 145), ge=0)  # fmt: skip
+    memory_bound_power_w: float = number(400, unit="W", about="Power while memory traffic bounds it", source="assumption between waiting and arithmetic; no measurement of decoding alone was found", assumed=True, spread=(250, 550), ge=0)  # fmt: skip
+    compute_bound_power_w: float = number(630, unit="W", about="Power while arithmetic bounds it", source=BUSY, assumed=True, spread=(590, 700), ge=0)  # fmt: skip
 
 
 class ProductHardware(BoardNumbers):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pimjax.chips.gpu.hardware import hardware_of
-from pimjax.chips.gpu.loads import KINDS, kind_of
+from pimjax.chips.gpu.loads import KINDS, NARROW_FLOATS, kind_of, kind_on
 from pimjax.chips.ledger import ComponentSpec, Condition, Read, Reader, reads
 from pimjax.config.weight_formats import stored_formats
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def _width(part: str, kind: int) -> Condition:
     def holds(config: Config) -> bool:
         has = part != "expert" or config.model.num_moe_layers > 0
-        return has and kind_of(getattr(stored_formats(config.model), part)) == kind
+        found = kind_of(getattr(stored_formats(config.model), part))
+        return has and float(kind_on(float(found), hardware_of(config).nvfp4_products)) == kind
 
     key = "model.expert_format" if part == "expert" else "model.linear_format"
     return Condition(key, ("bf16", "fp8", "mxfp4")[kind] if kind < len(KINDS) else "", holds)
@@ -50,6 +51,7 @@ SUMMED = _when("hardware.gpus", "2 or more", _summed)
 HAS_EXPERTS = _when("model.num_experts", "1 or more", lambda config: config.model.num_moe_layers > 0)
 CACHED = _when("workload.kv_cache", "true", lambda config: config.workload.kv_cache and config.workload.generated_tokens > 1)  # fmt: skip
 WHOLE = _when("workload.prefill", "true", lambda config: config.workload.prefill or not config.workload.kv_cache)
+FLOATS = _when("model.weight_format", "nvfp4", lambda config: NARROW_FLOATS in (kind_of(stored_formats(config.model).linear), kind_of(stored_formats(config.model).expert)))  # fmt: skip
 WIDE, NARROW = _width("linear", 0), _width("linear", 1)
 MLA = _when("model.attention", "mla", lambda config: config.model.attention == "mla")
 HEADS = _when("model.attention", "gqa or mha", lambda config: config.model.attention != "mla")
@@ -69,6 +71,7 @@ def _of(prefix: str, parts: str, *when: Condition) -> tuple[Read, ...]:
 
 
 _PRODUCTS = (
+    *reads("nvfp4_products", FLOATS),
     *reads(f"{_SHARES} bf16_tflops multiprocessors"),
     *reads("fp8_tflops", NARROW),
     *_of("product", f"{_PARTS} arithmetic_efficiency operand_ns split_ns"),  # the head and the router stay in 16 bits
@@ -82,6 +85,7 @@ _ATTENTION = (
     *_of("mla_decode", _DECODE_PARTS, CACHED, MLA),
 )
 _EXPERTS = (
+    *reads("nvfp4_products", FLOATS),
     *reads("gpus expert_parallel attention_data_parallel device_memory_bandwidth_gb_per_s", HAS_EXPERTS),
     *reads("bf16_tflops", _width("expert", 0)),
     *reads("bf16_tflops", _width("expert", 2)),
@@ -98,21 +102,38 @@ _EXPERTS = (
     *_of("experts_fp8", _EXPERT_PARTS, _width("expert", 1)),
     *_of("experts_fp4", _EXPERT_PARTS, _width("expert", 2)),
 )
+#: energy follows from what traffic and arithmetic take alone: fixed costs, waves and what overlaps have no part in it
+_PRODUCT_WORK = (
+    *reads("nvfp4_products", FLOATS),
+    *reads(f"{_SHARES} bf16_tflops multiprocessors"),
+    *reads("fp8_tflops", NARROW),
+    *_of("product", "bandwidth_efficiency arithmetic_efficiency operand_ns"),
+    *_of("product_fp8", "bandwidth_efficiency arithmetic_efficiency operand_ns", NARROW),
+)
+_ATTENTION_WORK = (
+    *reads(f"{_SHARES} bf16_tflops"),
+    *reads("multiprocessors", WHOLE),
+    *_of("prefill", "bandwidth_efficiency arithmetic_efficiency block_ns key_passes", WHOLE, HEADS),
+    *_of("decode", "bandwidth_efficiency", CACHED, HEADS),
+    *_of("mla_prefill", "bandwidth_efficiency arithmetic_efficiency block_ns", WHOLE, MLA),
+    *_of("mla_decode", "bandwidth_efficiency", CACHED, MLA),
+)
+_EXPERT_WORK = tuple(read for read in _EXPERTS if not read.key.endswith(("_fixed_ns", "_exposed")))
 _SMALL = reads("attention_data_parallel device_memory_bandwidth_gb_per_s elementwise_fixed_ns elementwise_efficiency")
 _POWERS = reads("gpus idle_power_w memory_bound_power_w compute_bound_power_w")
 
 COMPONENTS = (
     ComponentSpec(
         "products", "dense products", "digital", "dense products: bandwidth helps few tokens, arithmetic many",
-        time=_PRODUCTS, energy=(*_PRODUCTS, *_POWERS), counted="products", kinds=("product",),
+        time=_PRODUCTS, energy=(*_PRODUCT_WORK, *_POWERS), counted="products", kinds=("product",),
     ),
     ComponentSpec(
         "experts", "experts", "crossbars", "expert layers: fewer distinct experts, narrower weights or bandwidth help",
-        time=_EXPERTS, energy=(*_EXPERTS, *_POWERS), counted="expert layers", kinds=("expert_layer",),
+        time=_EXPERTS, energy=(*_EXPERT_WORK, *_POWERS), counted="expert layers", kinds=("expert_layer",),
     ),
     ComponentSpec(
         "attention", "attention", "attention", "attention: bandwidth helps decoding, arithmetic helps prompts",
-        time=_ATTENTION, energy=(*_ATTENTION, *_POWERS), counted="layers", kinds=("attention",),
+        time=_ATTENTION, energy=(*_ATTENTION_WORK, *_POWERS), counted="layers", kinds=("attention",),
     ),
     ComponentSpec(
         "small", "norms and residuals", "digital", "small kernels: fewer launches help",

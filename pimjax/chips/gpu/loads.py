@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pimjax.array_typing import HostArray
+from pimjax.arrays import where
 from pimjax.chips.gpu.hardware import hardware_of
 from pimjax.chips.gpu.operators.experts import TILE_ROWS
 from pimjax.config.config import Config
@@ -17,16 +18,29 @@ from pimjax.runs.routing import RunRouting
 
 KINDS = ("16", "8", "4")
 """Widths of weight formats that have kernels of their own."""
+NARROW_FLOATS = 3
+"""Index of formats whose kernels depend on the device: nvfp4, see `hardware.nvfp4_products`."""
 
 
 def kind_of(weight_format: str) -> int:
-    """Index into :data:`KINDS` of a weight format.
+    """Index into :data:`KINDS` of a weight format, or :data:`NARROW_FLOATS`.
 
-    >>> kind_of("mxfp4")
-    2
+    >>> kind_of("mxfp4"), kind_of("nvfp4")
+    (2, 3)
     """
+    if weight_format == "nvfp4":
+        return NARROW_FLOATS
     bits = WEIGHT_BITS[weight_format]
     return 0 if bits >= 16 else 1 if bits >= 8 else 2
+
+
+def kind_on(kind: Any, nvfp4_products: Any) -> Any:
+    """Index into :data:`KINDS` on a device: where it multiplies nvfp4 as it is, with the kernels of 8 bits, else widened.
+
+    >>> float(kind_on(3.0, 1.0)), float(kind_on(3.0, 0.0)), float(kind_on(1.0, 0.0))
+    (1.0, 2.0, 1.0)
+    """
+    return where(kind > 2.5, where(nvfp4_products > 0.5, 1.0, 2.0), kind)
 
 
 class Loads(NamedTuple):
@@ -43,7 +57,7 @@ class Loads(NamedTuple):
     linear_bytes: Any  # [] of one weight: attention, dense, shared
     expert_bytes: Any  # []
     plain_bytes: Any  # [] embeddings, router
-    linear_kind: Any  # [] index into KINDS
+    linear_kind: Any  # [] of :func:`kind_of`
     expert_kind: Any  # []
     weight_bytes: Any  # [] all weights
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pimjax import arrays
 from pimjax.arrays import larger, smaller, where
-from pimjax.chips.gpu.loads import Loads
+from pimjax.chips.gpu.loads import Loads, kind_on
 from pimjax.chips.gpu.operators.attention import DecodeNumbers, PrefillNumbers, decode_attention, prefill_attention
 from pimjax.chips.gpu.operators.device import Device, Time
 from pimjax.chips.gpu.operators.experts import ExpertNumbers, ExpertShape, ExpertWork, expert_layer
@@ -75,6 +75,10 @@ def operators(design: Any, loads: Loads) -> Layers:
         loads: of its passes.
     """
     hardware, model = design.hardware, design.model
+    loads = loads._replace(
+        linear_kind=kind_on(loads.linear_kind, hardware.nvfp4_products),
+        expert_kind=kind_on(loads.expert_kind, hardware.nvfp4_products),
+    )
     linear, plain = device_of(hardware, loads.linear_kind), device_of(hardware, 0.0)
     numbers = _numbers(loads.linear_kind, hardware, ProductNumbers, ("product", "product_fp8"))
     plain_numbers = _numbers(0.0, hardware, ProductNumbers, ("product",))

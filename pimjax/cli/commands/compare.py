@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pimjax.cli.header import head_rows, resolved
-from pimjax.cli.metrics import component_names, metric_name, metric_value, ratio
+from pimjax.cli.metrics import LEANS, component_names, metric_name, metric_value, ratio
 from pimjax.cli.notes import show_notes
 from pimjax.cli.options import JsonOption, SetOption, again, parse_overrides
 from pimjax.cli.output import emit_json, next_step, stderr, stdout, table, with_unit
@@ -26,12 +26,16 @@ def compare(
     fidelity: Annotated[
         Literal["event", "fluid", "closed"], typer.Option(help="How exactly to estimate both.")
     ] = "fluid",
+    same_run: Annotated[
+        bool, typer.Option("--same-run", help="B takes the model and the requests of A: two chips, one run.")
+    ] = False,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the differences of two configurations and of what they cost, by component.
 
-    [dim]Example:[/dim]  pimjax compare paper_multiplexed paper_chip
+    [dim]Examples:[/dim]  pimjax compare paper_multiplexed paper_chip
+    |   pimjax compare paper_multiplexed h100 --same-run --fidelity closed
     """
     from pimjax.config import load_config
     from pimjax.config.config import SECTIONS
@@ -39,6 +43,10 @@ def compare(
 
     overrides = parse_overrides(settings)
     configs = [load_config(name, overrides) for name in (first, second)]
+    if same_run:
+        from pimjax.estimation.beside import same_run as taken_over
+
+        configs[1] = taken_over(configs[0], configs[1])
     show_notes(*configs)
     results = []
     with Progress("estimating", key=f"compare {first} {second} {fidelity}") as progress:
@@ -59,8 +67,10 @@ def compare(
         }
         for group in ("critical_ns", "component_energy_nj", "component_area_mm2")
     }
+    alike = _alike(scalars)
     if as_json:
-        emit_json({"configuration": {key: [a, b] for key, a, b in keys}, "results": scalars, "components": parts})
+        found = {"configuration": {key: [a, b] for key, a, b in keys}, "results": scalars, "components": parts}
+        emit_json({**found, "throughput_b_over_a": alike})
         return
     names = ("A", "B")
     heads = [
@@ -82,6 +92,12 @@ def compare(
         if name != "status"
     ]
     stdout.print(table("Results", head, metrics))
+    if alike:
+        stdout.print()
+        stdout.print(table("Throughput, B / A, made alike in three ways", tuple(alike), [tuple(f"{value:.4g}" for value in alike.values())], text=0))  # fmt: skip
+        one_model = configs[0].model == configs[1].model and configs[0].workload.trace == configs[1].workload.trace
+        other = "" if one_model else " The two have different models or requests: --same-run gives B those of A."
+        stdout.print(f"{LEANS}.{other}", style="dim")
     plain = component_names()
     titles = {"critical_ns": ("Latency by component", "ns"), "component_energy_nj": ("Energy by component", "nJ"),
               "component_area_mm2": ("Area by component", "mm2")}  # fmt: skip
@@ -98,6 +114,19 @@ def compare(
         for sentence in result["status_text"]:
             stderr.note(f"{names[index]}: {sentence}")
     next_step(f"pimjax estimate {again(second, settings=settings)} --explain")
+
+
+def _alike(scalars: dict[str, list[Any]]) -> dict[str, float]:
+    """Throughput of B over A: as they are, per area, per watt; empty where a chip has no area or energy."""
+    speed, area, watts = (scalars.get(name) for name in ("pipeline_tokens_per_s", "area_mm2", "power_w"))
+    if not speed or not area or not watts or min(*speed, *area, *watts) <= 0:
+        return {}
+    ratio_ = speed[1] / speed[0]
+    return {
+        "equal model": ratio_,
+        "equal area": ratio_ * area[0] / area[1],
+        "equal power": ratio_ * watts[0] / watts[1],
+    }
 
 
 def _is_number(value: Any) -> bool:

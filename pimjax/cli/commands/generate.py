@@ -1,4 +1,4 @@
-"""`pimjax generate`: what generating tokens costs with every cache, per token and per run, next to a GPU's roofline."""
+"""`pimjax generate`: what generating tokens costs with every cache, per token and per run, next to a GPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pimjax.cli.header import head_rows, resolved
-from pimjax.cli.metrics import ratio
+from pimjax.cli.metrics import LEANS, ratio
 from pimjax.cli.notes import show_notes
 from pimjax.cli.options import ConfigArgument, JsonOption, SetOption, TraceOption, again, parse_overrides
 from pimjax.cli.output import emit_json, next_step, stderr, stdout, table, with_unit
@@ -40,8 +40,9 @@ def generate(
         str | None, typer.Option("--batch-sizes", help="Requests that decode together, by commas, e.g. 1,8.")
     ] = None,
     gpu: Annotated[
-        str, typer.Option("--gpu", help="GPUs to set beside it, by commas: presets, YAML files, or none.")
-    ] = "h100_sxm",
+        str | None,
+        typer.Option("--gpu", help="GPUs to set beside it, by commas: presets, YAML files, or none; default h100."),
+    ] = None,
     trace: TraceOption = None,
     fidelity: Annotated[Literal["fluid", "closed"], typer.Option(help="They differ in the prefill only.")] = "closed",
     settings: SetOption = None,
@@ -50,10 +51,11 @@ def generate(
     """Generate tokens with and without caches: time to first token, time and energy per token, a GPU beside it.
 
     [dim]Examples:[/dim]  pimjax generate --set model.routing=expert_choice --prompt 1024
-    |   pimjax generate gpt_oss_20b --prompt 2048 --tokens 256 --batch-sizes 1,8 --gpu h100_sxm,a100_sxm
+    |   pimjax generate gpt_oss_20b --prompt 2048 --tokens 256 --batch-sizes 1,8 --gpu h100,b200
     """
     from pimjax.chips import CHIPS
     from pimjax.config import load_config
+    from pimjax.estimation.beside import costed_beside
     from pimjax.estimation.generation import estimate_generation
 
     use_compilation_cache()
@@ -76,7 +78,11 @@ def generate(
         requests = open_traces(trace)
         several = max(_whole("--batch-sizes", batch_sizes) or [loaded.workload.batch_size]) > 1
         routing = requests if several else requests.request(0)
-    gpus = [] if gpu == "none" or not CHIPS[loaded.chip_model].takes_routing else gpu.split(",")
+    gpus = [] if gpu == "none" or not CHIPS[loaded.chip_model].takes_routing else (gpu or "h100").split(",")
+    if gpu is None:
+        gpus, left_out = costed_beside(loaded, gpus)
+        for sentence in left_out:
+            stderr.note(sentence)
     for option, key in (("--group-sizes", "plan.group_size"), ("--batch-sizes", "workload.batch_size")):
         if (group_sizes if option == "--group-sizes" else batch_sizes) is not None:
             typed(key, option)
@@ -195,6 +201,7 @@ def _show_gpu(cases: Sequence[Any], index: int, names: Sequence[str], labels: di
     rows = []
     for case in cases:
         gpu = case.gpus[index]
+        speed = case.tokens_per_s / gpu.tokens_per_s
         rows.append(
             (
                 *labels[id(case)],
@@ -202,14 +209,14 @@ def _show_gpu(cases: Sequence[Any], index: int, names: Sequence[str], labels: di
                 gpu.tokens_per_s,
                 with_unit(gpu.energy_per_token_nj, "nJ"),
                 ratio(case.tokens_per_s, gpu.tokens_per_s),
-                ratio(case.energy_per_token_nj, gpu.energy_per_token_nj),
+                ratio(speed * gpu.area_mm2, case.area_mm2),
+                ratio(gpu.energy_per_token_nj, case.energy_per_token_nj),
             )
         )
-    heads = (*names, "first token", "tokens/s", "energy/token", "tokens/s ratio", "energy ratio")
+    heads = (*names, "first token", "tokens/s", "energy/token", "equal model", "equal area", "equal power")
+    gpu = cases[0].gpus[index]
     fits = "" if all(case.gpus[index].fits for case in cases) else "; not every case fits its memory"
-    stdout.print(table(f"The same run on {cases[0].gpus[index].name}", heads, rows, text=len(names)))
     stdout.print(
-        f"ratios: chip / GPU; the GPU is a roofline (max(FLOPs / peak, bytes / bandwidth) at full power, nothing lost: a "
-        f"real one is slower){fits}",
-        style="dim",
+        table(f"The same run on {gpu.name} ({gpu.area_mm2:,.0f} mm2 of logic dies)", heads, rows, text=len(names))
     )
+    stdout.print(f"last three: tokens/s of the chip over those of the GPU{fits}. {LEANS}", style="dim")
