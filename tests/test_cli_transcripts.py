@@ -64,7 +64,10 @@ CASES: dict[str, list[str]] = {
         "size paper_multiplexed --within 3",
         "size paper_reference",
     ],
-    "compare": ["compare paper_multiplexed paper_chip --fidelity closed"],
+    "compare": [
+        "compare paper_multiplexed paper_chip --fidelity closed",
+        "compare paper_multiplexed h100 --same-run --fidelity closed",
+    ],
     "sweep": ["sweep -c sweep.yaml --dry-run", "sweep -c sweep.yaml -o results", "sweep -c sweep.yaml -o results"],
     "tune": ["tune --config tune.yaml --output best.yaml", "tune --config tune.yaml --sensitivity --rows 6"],
     "report": ["report paper_reference --no-caches --out page.html"],

@@ -168,5 +168,5 @@ def test_the_view_reads_well_and_json_is_one_document(capsys):
         else:
             assert "kv+go" in out
             assert "h100" in out
-            assert "equal area" in out
+            assert "equal model" in out
             assert "tokens/s" in out

@@ -3,7 +3,7 @@
 Sections: `cache_figure` (8 to 128 tokens, both chip models, next to the authors' numbers), `forgotten` (the authors'
 headline run with the gate-output traffic that it leaves out), `sweeps` (speed-up and energy saving of every cache set
 against generated tokens, prompt, capacity, memory, its bandwidth and batch, expert choice), `yardstick` (whole models on the chip and
-on an H100 roofline), `fidelity` (closed form against event engine), `long` (prompt 32,768, 4,096 generated: time to compute it).
+on an H100), `fidelity` (closed form against event engine), `long` (prompt 32,768, 4,096 generated: time to compute it).
 
     python benchmarks/studies/generation_study.py [--quick] [--sections sweeps,long] && python benchmarks/pages/generation_figures.py
 """

@@ -213,10 +213,15 @@ def _show_gpu(cases: Sequence[Any], index: int, names: Sequence[str], labels: di
                 ratio(gpu.energy_per_token_nj, case.energy_per_token_nj),
             )
         )
-    heads = (*names, "first token", "tokens/s", "energy/token", "equal model", "equal area", "equal power")
+    heads = (*names, "first token", "tokens/s", "energy/token", "equal model", "area", "power")
     gpu = cases[0].gpus[index]
     fits = "" if all(case.gpus[index].fits for case in cases) else "; not every case fits its memory"
     stdout.print(
-        table(f"The same run on {gpu.name} ({gpu.area_mm2:,.0f} mm2 of logic dies)", heads, rows, text=len(names))
+        table(
+            f"The same run on {gpu.name} ({gpu.area_mm2:,.0f} mm2 of logic dies; memory dies not counted)",
+            heads,
+            rows,
+            text=len(names),
+        )
     )
     stdout.print(f"last three: tokens/s of the chip over those of the GPU{fits}. {LEANS}", style="dim")
