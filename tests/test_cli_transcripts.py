@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pimjax.cli import progress
 from pimjax.cli.app import main
 
 FOLDER = Path(__file__).parent / "transcripts"
+CHECKPOINT = Path(__file__).parent / "golden" / "checkpoints" / "gpt_oss"
 WIDTH = 80
 
 SWEEP = """\
@@ -50,6 +52,11 @@ CASES: dict[str, list[str]] = {
     "generate": [
         "generate --prompt 16 --tokens 8 --batch-sizes 1,2 --gpu h100",
         "generate paper_reference --prompt 16 --tokens 8",
+    ],
+    "accuracy": [
+        "accuracy my_model --text token_ids.json --adc-bits 6,8 --digital output",
+        "accuracy my_model --text my_model/config.json",
+        "accuracy my_model --text token_ids.json --noise 0,1",
     ],
     "serving": [
         "serving --count 40 --rate 20 --prompt 32 --tokens 8 --max-num-seqs 8 --kv-tokens 256 --slo-tpot-ms 1",
@@ -122,6 +129,9 @@ def transcript(commands: list[str], folder: Path) -> str:
     """What the commands print, one after the other."""
     for name, text in (("sweep", SWEEP), ("tune", TUNE), ("hostile", HOSTILE)):
         (folder / f"{name}.yaml").write_text(text)
+    if any(command.startswith("accuracy") for command in commands):
+        shutil.copytree(CHECKPOINT, folder / "my_model", dirs_exist_ok=True)
+        (folder / "token_ids.json").write_text(str(list(range(1, 26))))
     parts = []
     for command in commands:
         out, err, code = io.StringIO(), io.StringIO(), 0

@@ -9,6 +9,7 @@ import functools
 import importlib
 import inspect
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -88,6 +89,7 @@ TUNE = {"parameters": {"hardware.num_digital_units": {"kind": "integer", "low": 
 SIZED = {"chip_model": "multiplexed", "workload": {"prompt_tokens": 4}}
 TUNE_CONFIG = tuning.load_tune_config(TUNE)
 REQUESTS = serving.make_requests([0.0, 5.0], 4, 2)
+OPENED = nn.open_checkpoint(Path(__file__).parent / "golden" / "checkpoints" / "gpt_oss")
 STEP_TABLE = serving.make_step_table(tokens=[10.0])
 SERVED = serving.simulate(REQUESTS, serving.Server(), STEP_TABLE, compiled=False)
 SERVE = {"requests": REQUESTS, "server": serving.Server(), "table": STEP_TABLE}
@@ -264,6 +266,12 @@ CALLS: dict[str, tuple[dict, dict]] = {
     "nn.LanguageModelConfig": ({}, {"vocabulary": WHOLES, "d_model": [*WHOLES, 3], "num_layers": WHOLES, "top_k": [*WHOLES, 99], "router": WORDS, "activation": WORDS}),
     "nn.load_checkpoint": ({}, {"folder": [None, *PATHS, "missing", "README.md"]}),
     "nn.open_checkpoint": ({}, {"folder": [None, *PATHS, "missing", "README.md"]}),
+    "nn.analog_map": ({}, {"analog": [3, b"all", THING, LONG, "none", ["none"], [3], "up:x", {}, 1.5],
+                           "digital": [3, b"all", THING, LONG, "none", ["none"], [3], "up:x", {3: 1}, 1.5]}),
+    "nn.evaluate_checkpoint": ({"checkpoint": OPENED, "windows": np.ones((1, 3), int)},
+                               {"checkpoint": OBJECTS, "windows": [None, "a", [1, 2], [[1]], [[0.5, 1]], [[-1, 1]], [[1, 99]], THING, {}],
+                                "crossbars": [3, "a", THING, [3], {}, [None]], "analog": [3, "all", THING, {}], "method": WORDS,
+                                "samples": COUNTS, "outputs": COUNTS, "seed": SEEDS, "random": FLAGS, "progress": FUNCTIONS}),
     "nn.load_parameters": ({}, {"path": [None, *PATHS, "missing.npz"]}),
     "nn.decoder_prefill": ({"parameters": PARAMETERS, "tokens": [1, 2], "config": MODEL, "num_tokens": 2, "max_tokens": 4},
         {"parameters": [*OBJECTS, {"embedding": np.zeros(3)}, PARAMETERS | {"embedding": np.zeros((3, 3))}], "tokens": [None, "a", [1.5], [-1], [9], [[1]], [], THING], "config": OBJECTS, "num_tokens": [0, -1, 1.5, "a", None, [1]], "max_tokens": WHOLES,

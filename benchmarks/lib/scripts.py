@@ -8,9 +8,11 @@ from benchmarks.lib.paths import ROOT
 
 #: Folders of scripts that measure something and write `results/<name>.json`.
 MEASURING = ("studies", "speed", "validation")
-#: Scripts of those folders that need another checkout beside this one, transformers and torch or measured GPU times, and what trains the
-#: shipped models.
+#: Scripts of those folders that need another checkout beside this one, transformers and torch, measured GPU times or gigabytes of disk, and
+#: what trains the shipped models.
 APART = (
+    "checkpoint_fixtures",
+    "checkpoint_larger_than_memory",
     "compare_commits",
     "first_answers",
     "fit_gpu",

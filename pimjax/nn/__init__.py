@@ -7,6 +7,8 @@ from typing import Any
 
 #: public name -> module that defines it
 _HOME = {
+    "analog_map": "pimjax.nn.analog_selection",
+    "evaluate_checkpoint": "pimjax.nn.checkpoint.evaluate",
     "load_checkpoint": "pimjax.nn.checkpoint.load",
     "open_checkpoint": "pimjax.nn.checkpoint.load",
     "LanguageModelConfig": "pimjax.nn.language_model",

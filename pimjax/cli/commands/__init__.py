@@ -10,6 +10,7 @@ def register(app: typer.Typer) -> None:
     if app.registered_commands:
         return
     from pimjax.cli.commands import (
+        accuracy,
         compare,
         doctor,
         estimate,
@@ -28,7 +29,7 @@ def register(app: typer.Typer) -> None:
     )
 
     order = (
-        reproduce, estimate, generate, serving, sweep, tune, size, report, figure, compare, presets, init, schema, validate, doctor,
+        reproduce, estimate, accuracy, generate, serving, sweep, tune, size, report, figure, compare, presets, init, schema, validate, doctor,
     )  # fmt: skip
     for module in order:
         module.register(app)
