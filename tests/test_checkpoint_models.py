@@ -146,6 +146,13 @@ def changed(tmp_path: Path, name: str, **fields) -> Path:
         ("olmoe", {"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}}, "rope_type is 'longrope'"),
         ("olmoe", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": -2}}, "number above 0"),
         ("olmoe", {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+        ("olmoe", {"rope_parameters": {"rope_theta": 1.0}}, "above 1"),
+        ("olmoe", {"rope_parameters": "yarn"}, "mapping"),
+        ("olmoe", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": "4"}}, "factor is '4'"),
+        ("olmoe", {"rms_norm_eps": "1e-5"}, "rms_norm_eps"),
+        ("deepseek_v3", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "mscale_all_dim": "1"}}, "mscale_all_dim"),
+        ("deepseek_v3", {"rope_interleave": 1}, "rope_interleave"),
+        ("gpt_oss", {"swiglu_limit": -7}, "swiglu_limit"),
         ("deepseek_v2", {"norm_topk_prob": True}, "norm_topk_prob"),
         ("gpt_oss_mxfp4", {"intermediate_size": 64}, "has shape"),
     ],
@@ -296,6 +303,33 @@ def test_rules_of_longer_contexts():
         assert (np.diff(slowed) >= -1e-6).all()
     with pytest.raises(ConfigError, match="must exceed"):
         rope_of({**own, "rope_type": "llama3", "low_freq_factor": 4.0, "high_freq_factor": 4.0}, 64)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"rope_type": "default"},
+        {"rope_type": "linear", "factor": 3.0},
+        {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 512},
+        {"rope_type": "yarn", "factor": 40.0, "original_max_position_embeddings": 4096, "mscale": 1.0, "mscale_all_dim": 1.0},
+        {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 256, "truncate": False},
+        {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "attention_factor": 1.25, "beta_fast": 16.0},
+    ],
+    ids=lambda extra: extra["rope_type"],
+)  # fmt: skip
+def test_rules_equal_those_of_transformers(extra):
+    pytest.importorskip("torch", reason="needs the extra hf")
+    transformers = pytest.importorskip("transformers", reason="needs the extra hf")
+    from transformers.models.mixtral.modeling_mixtral import MixtralRotaryEmbedding
+
+    settings = {"rope_theta": 50_000.0, **extra}
+    config = transformers.MixtralConfig(
+        hidden_size=128, num_attention_heads=2, head_dim=64, rope_parameters=dict(settings)
+    )
+    other = MixtralRotaryEmbedding(config)
+    own = rope_of(settings, 64)
+    np.testing.assert_allclose(own.frequencies, other.inv_freq.numpy(), rtol=2e-6)
+    assert own.scale == pytest.approx(other.attention_scaling, rel=1e-6)
 
 
 def test_the_clamped_unit():

@@ -146,6 +146,7 @@ def classes() -> dict[str, FuzzClass]:
         FuzzClass("estimate", "small configurations: estimated, closed and exact", estimates, _estimate, 4),
         FuzzClass("design", f"{LANES} lanes of hardware numbers as arrays: estimated in a batch", _designs(), _design, 0.25),
         FuzzClass("config_json", "config.json of 79 families, changed: imported", changed_mappings(tiny_configs()), _config_json, 6),
+        FuzzClass("architecture", "config.json of checkpoints, changed: their layers described", changed_mappings(weights.configurations()), weights.read_architecture, 3),
         FuzzClass("weights", "files of a checkpoint, changed: its layers read", weights.checkpoint_files(), weights.read_checkpoint, 3),
         FuzzClass("npz_bytes", "bytes of a trace, changed: read", traces.trace_bytes("npz"), traces.read_trace, 5),
         FuzzClass("npz_arrays", "arrays of odd kinds and shapes in a trace: read", traces.arrays(), traces.read_trace, 3),

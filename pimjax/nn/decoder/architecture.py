@@ -15,7 +15,7 @@ from pimjax.config.model import ModelConfig
 from pimjax.errors import ConfigError, shown
 from pimjax.imports.fields import Fields
 from pimjax.imports.registry import read_hf
-from pimjax.nn.decoder.rope import mscale, rope_of
+from pimjax.nn.decoder.rope import attention_growth, rope_of
 
 #: families whose forward pass equals that of transformers (tests/test_checkpoint_models.py)
 FAMILIES = ("mixtral", "qwen3_moe", "olmoe", "gpt_oss", "deepseek_v2", "deepseek_v3")
@@ -190,7 +190,8 @@ def _numbers(family: str, model: ModelConfig, fields: Fields) -> LayerNumbers:
     settings = dict(fields.mapping("rope_parameters") or fields.mapping("rope_scaling") or {})
     if not settings and family == "gpt_oss":
         settings = dict(_ROPE_OF_GPT_OSS)
-    settings.setdefault("rope_theta", fields.number("rope_theta", _THETA.get(family, 10_000.0)))
+    if settings.get("rope_theta") is None:
+        settings["rope_theta"] = fields.number("rope_theta", _THETA.get(family, 10_000.0))
     partial = settings.get("partial_rotary_factor", fields.data.get("partial_rotary_factor"))
     if partial not in (None, 1, 1.0):
         raise ConfigError(f"{fields.where}: partial_rotary_factor is {shown(partial)}; only whole heads are turned")
@@ -202,9 +203,8 @@ def _numbers(family: str, model: ModelConfig, fields: Fields) -> LayerNumbers:
     longest = fields.number("max_position_embeddings", 0.0)
     rope = rope_of(settings, width, where=f"{fields.where}: rope_parameters", longest=longest)
     scale = model.head_width**-0.5
-    rule = settings.get("rope_type", settings.get("type", "default"))
-    if latent and rule != "default" and settings.get("mscale_all_dim"):
-        scale *= mscale(float(settings["factor"]), float(settings["mscale_all_dim"])) ** 2
+    if latent:
+        scale *= attention_growth(settings, f"{fields.where}: rope_parameters")
     value = {
         "rope_frequencies": rope.frequencies,
         "rope_scale": rope.scale,

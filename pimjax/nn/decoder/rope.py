@@ -44,7 +44,10 @@ def rope_of(settings: Mapping[str, Any], width: int, *, where: str = "rope_param
     rule = settings.get("rope_type", settings.get("type", "default"))
     if rule not in RULES:
         raise ConfigError(f"{where}: rope_type is {shown(rule)}; rules that are computed: {', '.join(RULES)}")
-    plain = number.of("rope_theta", 10_000.0) ** -(np.arange(0, width, 2, dtype=np.float64) / width)
+    theta = number.of("rope_theta", 10_000.0)
+    if theta <= 1:
+        raise ConfigError(f"{where}: rope_theta is {theta}; it must be above 1")
+    plain = theta ** -(np.arange(0, width, 2, dtype=np.float64) / width)
     if rule == "default":
         return Rope(plain.astype(np.float32), 1.0)
     factor = number.of("factor")
@@ -89,6 +92,19 @@ def _yarn(plain: HostArray, factor: float, original: float, width: int, number: 
     else:
         scale = mscale(factor, 1.0)
     return Rope((plain * (1 - ramp) + plain / factor * ramp).astype(np.float32), scale)
+
+
+def attention_growth(settings: Mapping[str, Any], where: str = "rope_parameters") -> float:
+    """Factor on attention logits of DeepSeek's latent attention in a context that a rule makes longer; 1 without one.
+
+    >>> attention_growth({"rope_type": "yarn", "factor": 1.0, "mscale_all_dim": 1.0})
+    1.0
+    """
+    number = _Numbers(settings, where)
+    over_all = number.optional("mscale_all_dim")
+    if settings.get("rope_type", settings.get("type", "default")) == "default" or over_all is None:
+        return 1.0
+    return mscale(number.of("factor"), over_all) ** 2
 
 
 class _Numbers:
