@@ -47,6 +47,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "serving_steps": serving.steps,
     "serving_speed": serving.speed,
     "serving_vllm": serving.vllm,
+    "serving_boards": serving.boards,
     "worth_times": worth.times,
     "worth_alternatives": worth.alternatives,
     "worth_memories": worth.memories,

@@ -61,7 +61,7 @@ HEADLINES: tuple[Headline, ...] = (
     Headline("perplexity_study", "exact_perplexity", "perplexity of the shipped language model in float32", "", digits=4),
     Headline("tune_proof", "problems.prefill_edp_area.times_fewer_than_best_baseline", "tuning by gradient: times fewer evaluations than the best search, first problem", "x"),
     Headline("tune_speed", "prefill_edp_area_mixed.1024.gradient_steps_per_s", "gradient steps of 1,024 starts", "per second"),
-    Headline("serving_vllm", "rows.2.error_percent.tpot.mean", "a run of vLLM on GPUs replayed, Qwen3-30B-A3B: mean time per token", "%"),
+    Headline("serving_vllm", "rows.4.error_percent.tpot.mean", "a run of vLLM on GPUs replayed, Qwen3-30B-A3B: mean time per token", "%"),
     Headline("serving_steps", "rows.1.step_error_percent.own tokens.mean_absolute", "step table against the chip's closed form, gpt-oss-20b: decode steps, mean", "%"),
     Headline("serving_speed", "rows.6.seconds", "1,000 chips serve 300 requests each, host engine", "s"),
     Headline("expert_choice_gap", "rows.-1.median_relative_gap", "gap between cached decoding and recomputing a prefix, deepest stack: median", "%", 100),

@@ -47,10 +47,9 @@ def recorded(stem: str) -> Recorded:
     return Recorded(board, model)
 
 
-def board_config(board: str, model: str, gpus: int = 1, **hardware: float) -> pimjax.Config:
-    """A GPU with a model, keys and values in bfloat16."""
-    preset = ROOT / "configs" / "hardware" / f"{BOARDS[board]}.yaml"
-    base = {"chip_model": "gpu", "hardware": BOARDS[board] if preset.is_file() else {}, "model": MODELS[model]}
+def board_config(board: str, model: str, gpus: int = 1, *, fitted: bool = True, **hardware: float) -> pimjax.Config:
+    """A GPU with a model, keys and values in bfloat16; without its preset where that is still to be fitted."""
+    base = {"chip_model": "gpu", "hardware": BOARDS[board] if fitted else {}, "model": MODELS[model]}
     changed = {f"hardware.{key}": value for key, value in {"gpus": gpus, **hardware}.items()}
     return pimjax.load_config(
         base, {**changed, "workload.kv_bytes": 2, "workload.kv_cache": True, "workload.trace.kind": "uniform"}

@@ -61,6 +61,13 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def attention_us(stem: Path) -> dict[tuple[int, ...], float]:
+    """us of one layer's attention by (piece of a prompt, tokens before it, decoding sequences, cached tokens of each)."""
+    keys = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
+    rows = rows_of(stem.with_name(f"{stem.name}__profile_attention.csv"))
+    return {tuple(int(float(row[key])) for key in keys): float(row["time_us"]) for row in rows}
+
+
 def profile_table(stem: Path, run: Deployment, *, distinct: Any = None) -> StepTable:
     """A step table in ns.
 
@@ -92,12 +99,7 @@ def profile_table(stem: Path, run: Deployment, *, distinct: Any = None) -> StepT
     heads_us = np.array([heads[int(s)] for s in samples])
     if run.tensor_parallel > 1:
         heads_us = heads_us + run.ring_us(samples * run.vocabulary * VALUE_BYTES, run.tensor_parallel, 1)
-    attention = {
-        tuple(int(float(row[key])) for key in ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")): float(
-            row["time_us"]
-        )
-        for row in rows_of(stem.with_name(f"{stem.name}__profile_attention.csv"))
-    }
+    attention = attention_us(stem)
     decode = _plane({(n, kv): us for (chunk, _, n, kv), us in attention.items() if chunk == 0 and n > 0})
     chunk = _plane({(c, start): us for (c, start, n, _), us in attention.items() if c > 0 and n == 0})
     beside = _beside(attention, decode[:2])
@@ -183,12 +185,7 @@ def visited(probabilities: np.ndarray, top_k: int) -> Any:
 
 def separability(stem: Path) -> dict[str, float]:
     """How far attention of a piece and of decoding sequences in one call is from the table's sum, in % of the former."""
-    attention = {
-        tuple(int(float(row[key])) for key in ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")): float(
-            row["time_us"]
-        )
-        for row in rows_of(stem.with_name(f"{stem.name}__profile_attention.csv"))
-    }
+    attention = attention_us(stem)
     decode = _plane({(n, kv): us for (chunk, _, n, kv), us in attention.items() if chunk == 0 and n > 0})
     more = _beside(attention, decode[:2])
     place = [{int(value): index for index, value in enumerate(grid)} for grid in decode[:2]]

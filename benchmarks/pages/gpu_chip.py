@@ -20,7 +20,8 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 BINS = ("from 1", "from 16", "from 128", "from 1024")
 TEXT = """# The GPU
 
-`chip_model: gpu` estimates what a GPU takes for the same model, requests and routing: presets `h100`, `h200`, `b200`, `a100` (with kernels of the H100: not judged).
+`chip_model: gpu` estimates what a GPU takes for the same model, requests and routing: presets `h100`, `h200`, `b200`, `a100` (with kernels of the H100: not judged),
+`rtx_4090`, `rtx_pro_6000` (16-bit kernels fitted to operator profiles of vLLM; their errors, and served runs, on [](serving.md)).
 
 Operators follow each other on one stream; each takes a fixed time and the longer of its memory traffic and its arithmetic,
 plus a fitted part of the shorter. What is particular:
