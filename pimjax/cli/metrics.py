@@ -28,6 +28,7 @@ PLAIN = {
     "dies": ("reticles", ""),
     "peak_memory_bytes": ("peak memory", "B"),
     "sqnr_db": ("signal to noise", "dB"),
+    "digital_sqnr_db": ("signal to noise, digital parts", "dB"),
     "perplexity": ("perplexity", ""),
     "exact_perplexity": ("perplexity, exact", ""),
 }

@@ -18,10 +18,11 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.config.config import Config
+from pimjax.config.digital_map import digital_experts, has_digital_parts
 from pimjax.errors import ConfigError, shown
 from pimjax.estimation.result import ACCURACY, SCALARS, Estimate
 from pimjax.numerics.calibrate import calibrate_adc_range
-from pimjax.numerics.from_config import crossbar_from_config
+from pimjax.numerics.from_config import crossbar_from_config, macro_from_config
 from pimjax.numerics.quality import product_quality_db
 from pimjax.resources import data_folder
 
@@ -45,18 +46,20 @@ def measure_accuracy(config: Config, measure: str = "sqnr") -> dict[str, HostArr
     if measure == "none":
         return {}
     found = {"sqnr_db": product_sqnr_db(config)}
+    if has_digital_parts(config):
+        found["digital_sqnr_db"] = product_sqnr_db(config, digital=True)
     if measure == "perplexity":
         found["perplexity"], found["exact_perplexity"] = perplexity(config)
     return {name: np.asarray(value, np.float64) for name, value in found.items()}
 
 
-def product_sqnr_db(config: Config) -> float:
+def product_sqnr_db(config: Config, *, digital: bool = False) -> float:
     """Signal over error [dB] of one product of uniformly random weights and inputs on the configuration's crossbars.
 
     As deep as the model is wide (`d_model` inputs), ADC ranges by the configuration's rule on the same data, one chip
-    and one read drawn from `numerics.seed` where the numerics are random. Host.
+    and one read drawn from `numerics.seed` where the numerics are random; `digital`: on its digital macros. Host.
     """
-    crossbar = crossbar_from_config(config)
+    crossbar = macro_from_config(config) if digital else crossbar_from_config(config)
     draw = np.random.default_rng(config.numerics.seed)
     depth = config.model.d_model
     weights = jnp.asarray(draw.uniform(-1, 1, (_OUTPUTS, depth)), jnp.float32)
@@ -69,7 +72,7 @@ def product_sqnr_db(config: Config) -> float:
             method=config.numerics.adc_range,
             percentile=config.numerics.adc_range_percentile,
         )
-    key = jax.random.key(config.numerics.seed) if _is_random(config) else None
+    key = None if digital or not _is_random(config) else jax.random.key(config.numerics.seed)
     return float(_quality(weights, inputs, crossbar, key))
 
 
@@ -81,8 +84,8 @@ def perplexity(config: Config) -> tuple[float, float]:
 
     The model that routes as the configuration does (`model.routing`; expert choice by the causal rule), every matrix
     on crossbars of the configuration, ranges calibrated on training text, `HELD_OUT_WINDOWS` windows of
-    `WINDOW_TOKENS` tokens; one chip drawn from `numerics.seed`. Experts that share a group share converters. It is a
-    small model: read differences between settings, not the perplexity of the configured model.
+    `WINDOW_TOKENS` tokens; one chip drawn from `numerics.seed`. Experts that share a group share converters. Parts on
+    digital macros (:func:`analog_parts`) are exact at their bits. It is a small model: read differences between settings, not the perplexity of the configured model.
     """
     from pimjax.nn.convert import calibrate_model, model_loss
     from pimjax.nn.crossbar_linear import Ranges
@@ -114,8 +117,32 @@ def perplexity(config: Config) -> tuple[float, float]:
         chip_key=key,
         read_key=None if key is None else jax.random.fold_in(key, 1),
         group_of_expert=jnp.arange(language.num_experts) // max(round(config.plan.group_size), 1),
+        parts=analog_parts(config, language) if has_digital_parts(config) else None,
+        macro=macro_from_config(config) if has_digital_parts(config) else None,
     )
     return math.exp(float(loss)), exact
+
+
+def analog_parts(config: Config, language: Any) -> Any:
+    """Which parts of the language model are analog (1) or digital (0), as `plan` says for the configured one. Host.
+
+    Where both models have as many layers with experts and experts the map is used as it is; else as many experts of
+    every layer are digital, by number, as the configured model has on average. Parts that the small model lacks do not
+    count.
+    """
+    from pimjax.nn.analog_parts import AnalogParts
+
+    digital, shape = digital_experts(config), (language.num_layers, language.num_experts)
+    if digital.shape != shape:
+        share = digital.mean() if digital.size else 0.0
+        digital = np.broadcast_to(np.arange(shape[1]) < round(share * shape[1]), shape)
+    layers, dense = np.ones(language.num_layers, np.float32), config.plan.digital_dense
+    return AnalogParts(
+        attention=jnp.asarray(0 * layers if "attention" in dense else layers),
+        router=jnp.asarray(0 * layers if "router" in dense else layers),
+        experts=jnp.asarray(1 - digital, jnp.float32),
+        output=jnp.asarray(0.0 if "head" in dense else 1.0, jnp.float32),
+    )
 
 
 @functools.cache
@@ -135,6 +162,8 @@ def _language_model(routing: str) -> tuple[Any, Any, jax.Array, jax.Array, float
 
 def _is_random(config: Config) -> bool:
     numerics = config.numerics
+    if config.plan.tile == "digital_sram":
+        return False
     spreads = (numerics.stuck_fraction, numerics.adc_gain_spread, numerics.polarity_spread)
     return numerics.device != "ideal" or any(spread > 0 for spread in spreads)
 

@@ -37,7 +37,7 @@ SCALARS = (
 )
 
 #: Scalars that stand beside the costs where `estimate(accuracy=...)` asked for them; None otherwise.
-ACCURACY = ("sqnr_db", "perplexity", "exact_perplexity")
+ACCURACY = ("sqnr_db", "digital_sqnr_db", "perplexity", "exact_perplexity")
 
 #: Fields with an axis of names -> which of the names
 NAMED = {
@@ -83,6 +83,7 @@ class Estimate:
     moe_last_pass_ns: Any  # [L]
     status: Any  # [] int32, bits of pimjax.status
     sqnr_db: Any = None  # [] signal over error of a crossbar product [dB]; None: not asked for
+    digital_sqnr_db: Any = None  # [] the same of its digital macros [dB]; None: it has none beside its crossbars
     perplexity: Any = None  # [] of the project's language model on such crossbars; None: not measured
     exact_perplexity: Any = None  # [] of the same model in float32
     components: tuple[str, ...] = struct.field(pytree_node=False, default=COMPONENTS)  # names along [C]

@@ -110,10 +110,13 @@ def part_weights(config: LanguageModelConfig) -> HostArray:
     return np.concatenate([*counts, [expert] * (layers * config.num_experts)])
 
 
-def mixed_linear(crossbar: LinearFunction, parts: AnalogParts) -> LinearFunction:
+def mixed_linear(
+    crossbar: LinearFunction, parts: AnalogParts, digital: LinearFunction = exact_linear
+) -> LinearFunction:
     """The `linear` argument of `forward` for a model whose parts are `parts`: exact + level x (crossbar - exact).
 
-    A level of 0 is exactly the digital product, one of 1 exactly the crossbar's. Differentiable in: levels.
+    `digital` is the exact product: of real numbers, or of a digital macro's bits. A level of 0 is exactly the digital
+    product, one of 1 exactly the crossbar's. Differentiable in: levels.
     """
 
     def linear(weights: Array, inputs: Array, site: Site) -> Array:
@@ -122,7 +125,7 @@ def mixed_linear(crossbar: LinearFunction, parts: AnalogParts) -> LinearFunction
             level = level[site.layer]
         if site.expert is not None:
             level = level[site.expert]
-        exact, analog = exact_linear(weights, inputs, site), crossbar(weights, inputs, site)
+        exact, analog = digital(weights, inputs, site), crossbar(weights, inputs, site)
         between = exact + level * (analog - exact)
         # The ends without rounding; the gradient is that of the line through them.
         ends = jnp.where(level == 1, analog, exact)

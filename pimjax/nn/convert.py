@@ -235,6 +235,7 @@ def crossbar_model(
     read_key=checks.key,
     group_of_expert=checks.numbers(0, integer=True),
     parts=checks.instance(AnalogParts, "AnalogParts"),
+    macro=checks.instance(Crossbar, "a Crossbar from Crossbar.create"),
 )
 @functools.partial(jax.jit, static_argnames=("config", "router"))
 def model_loss(
@@ -249,23 +250,29 @@ def model_loss(
     read_key: Array | None = None,
     group_of_expert: Array | None = None,
     parts: AnalogParts | None = None,
+    macro: Crossbar | None = None,
 ) -> Array:
     """Mean cross entropy [nat per token] of int `windows` [N, T] on one chip; its exponential is the perplexity.
 
     Expert choice routes by the causal rule, so no token sees a later one. Keys and `group_of_expert`: see
-    `program_model` and `crossbar_model`. `parts` says which parts are digital (None: none). Settings are data: one
+    `program_model` and `crossbar_model`. `parts` says which parts are digital (None: none); their
+    products are those of `macro` (of real numbers if None). Settings are data: one
     compilation for any bits, noise, drift time, map of digital parts. Differentiable in: parameters, ranges, settings,
     levels of the parts.
     """
     check_parameters(parameters, config, windows)
     settings = as_arrays(crossbar, jnp.float32)
     chip = program_model(parameters, settings, chip_key=chip_key, group_of_expert=group_of_expert)
+    macros = None if macro is None else program_model(parameters, as_arrays(macro, jnp.float32))
 
     def one(tokens: Array, index: Array) -> Array:
         window_key = None if read_key is None else jax.random.fold_in(read_key, index)
         linear = crossbar_model(chip, ranges, settings, router=router, read_key=window_key)
         if parts is not None:
-            linear = mixed_linear(linear, parts)
+            digital = exact_linear
+            if macro is not None and macros is not None:
+                digital = crossbar_model(macros, ranges, as_arrays(macro, jnp.float32), router=router)
+            linear = mixed_linear(linear, parts, digital)
         return cross_entropy(forward(parameters, tokens[:-1], config, linear=linear).logits, tokens[1:])
 
     return jnp.mean(jax.vmap(one)(windows, jnp.arange(windows.shape[0])))

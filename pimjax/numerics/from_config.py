@@ -26,11 +26,15 @@ def crossbar_from_config(config: Any) -> Crossbar:
     the starting range of `Crossbar.create` and must be calibrated on data
     (`calibrate_adc_range(..., method=config.numerics.adc_range)`). Wire resistance counts against `g_max` of the cell.
 
+    With `plan.tile: digital_sram` it is :func:`macro_from_config`.
+
     >>> from pimjax.config import load_config
     >>> crossbar = crossbar_from_config(load_config("paper_multiplexed", {"hardware.adc_bits": 6}))
     >>> crossbar.rows, float(crossbar.adc_bits)
     (256, 6.0)
     """
+    if config.plan.tile == "digital_sram":
+        return macro_from_config(config)
     numerics, hardware = config.numerics, config.hardware
     offset = numerics.weight_encoding == "offset"
     input_offset = numerics.signed_inputs == "offset"
@@ -76,4 +80,23 @@ def crossbar_from_config(config: Any) -> Crossbar:
         wire_col=wire,
         device=device,
         **settings,
+    )
+
+
+def macro_from_config(config: Any) -> Crossbar:
+    """A digital macro of a configuration: exact at `numerics.weight_bits` and `numerics.input_bits`, nothing else.
+
+    >>> from pimjax.config import load_config
+    >>> float(macro_from_config(load_config("paper_multiplexed", {"numerics.device": "pcm"})).adc_ideal)
+    1.0
+    """
+    numerics, hardware = config.numerics, config.hardware
+    return Crossbar.create(
+        rows=round(hardware.crossbar_rows),
+        cols=round(hardware.crossbar_cols),
+        weight_bits=numerics.weight_bits,
+        cell_bits=numerics.weight_bits,
+        input_bits=numerics.input_bits,
+        cycle_bits=numerics.input_bits,
+        adc_ideal=True,
     )

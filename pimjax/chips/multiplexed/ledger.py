@@ -349,7 +349,10 @@ READERS = (
     Reader("waits for the memory", reads("memory_latency_ns", CACHED) + reads("memory_latency_ns", LOOKUP)),
     Reader("whether the model fits", reads("tiles") + reads("memory_capacity_gb", CACHED)),
     Reader("the number of dies", reads("reticle_area_mm2")),
-    Reader("accuracy (estimate --accuracy)", reads(_ACCURACY), of_run=False),
+    Reader("accuracy (estimate --accuracy)", reads(_ACCURACY, ANALOG), of_run=False),
+    Reader(
+        "accuracy of digital macros", reads("crossbar_rows numerics.weight_bits numerics.input_bits", IN_SRAM), of_run=False
+    ),
     Reader(
         "writing weights (estimate --explain)",
         reads("program_pulse_mvms program_verify_passes program_pulse_energy_pj"),

@@ -147,6 +147,8 @@ def _show(out: dict[str, Any], plain: dict[str, str]) -> None:
 
 def _accuracy(out: dict[str, Any]) -> str:
     text = f"signal to noise of a product {out['sqnr_db']:.1f} dB"
+    if "digital_sqnr_db" in out:
+        text += f", of its digital parts {out['digital_sqnr_db']:.1f} dB"
     if "perplexity" in out:
         text += f", perplexity {out['perplexity']:.3f} (exact {out['exact_perplexity']:.3f}) of the project's language model"
     return text
