@@ -237,6 +237,31 @@ def _sent() -> AllToAllNumbers:
     return AllToAllNumbers(*(getattr(hardware, f"all_to_all_{name}") for name in AllToAllNumbers._fields))
 
 
+def test_a_batch_over_ranks_is_its_single_estimates() -> None:
+    """Inputs depend on the number of ranks: designs that differ in it do not share them."""
+    base = small(hardware__gpus=4, model__num_experts=8, workload__prompt_tokens=16, workload__generated_tokens=1)
+    ids = np.random.default_rng(0).permuted(np.tile(np.arange(8), (16, 1)), axis=1)[:, :2]
+    trace = fit_trace(pimjax.RoutingTrace.from_expert_ids(ids, 8), base, allow=["repeat_layers"])
+    configs = [pimjax.load_config(base.model_dump(), {"hardware.expert_parallel": ranks}) for ranks in (1, 2, 4)]
+    many = pimjax.estimate_batch(configs, trace, precision="float64", fields=("latency_ns", "moe_latency_ns"))
+    for index, config in enumerate(configs):
+        one = pimjax.estimate(config, trace, fidelity="closed")
+        assert float(np.ravel(many.moe_latency_ns)[index]) == pytest.approx(float(one.moe_latency_ns), rel=1e-6)
+        assert float(np.ravel(many.latency_ns)[index]) == pytest.approx(float(one.latency_ns), rel=1e-6)
+
+
+def test_a_model_that_the_gpu_does_not_cost_is_left_out_of_a_comparison() -> None:
+    from pimjax.config.hf import from_hf
+    from pimjax.estimation.beside import costed_beside
+
+    tiny = json.loads((ROOT / "tests" / "golden" / "hf_tiny_configs.json").read_text(encoding="utf-8"))
+    states = pimjax.load_config({"model": from_hf(tiny["qwen3_5_moe"]), "workload": {"trace": {"kind": "zipf"}}})
+    kept, sentences = costed_beside(states, ["h100"])
+    assert not kept
+    assert "h100 is left out" in sentences[0]
+    assert costed_beside(pimjax.load_config("olmoe_1b_7b"), ["h100", "b200"]) == (["h100", "b200"], [])
+
+
 def test_windows_keep_less() -> None:
     window, whole = (small(model__sliding_window=w, workload__prompt_tokens=60, workload__generated_tokens=2) for w in (5, 0))  # fmt: skip
     kept = [float(pimjax.estimate(config, fidelity="closed").peak_memory_bytes) for config in (window, whole)]
@@ -404,6 +429,29 @@ def test_the_fit_meets_what_is_asked_of_shapes_that_it_has_not_seen(family) -> N
     held = row["held_out_shapes"]
     assert held["median"] <= ASKED[family][0]
     assert held["p90"] <= ASKED[family][1]
+
+
+def test_another_devices_tables_are_judged_without_fitting(tmp_path) -> None:
+    """Times that the committed numbers give on an H200, one of them doubled, have the error that was put in."""
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("scipy")
+    pytest.importorskip("pyarrow")
+    kernel = "vllm_unquantizedfusedmoe_triton_tritonexperts"
+    shape = {"hidden_size": 2048, "inter_size": 768, "topk": 8, "num_experts": 128}
+    rows = [{"system": "h200_sxm", "moe_dtype": "bfloat16", "kernel_source": kernel, "distribution": "balanced", "num_tokens": t, "latency_ms": 1.0, **shape} for t in (1, 16, 256, 4096)]  # fmt: skip
+    table = pandas.DataFrame(rows)
+    from benchmarks.lib.gpu_families import families
+
+    table.to_parquet(tmp_path / "moe.parquet")
+    [family] = families(tmp_path, ("h200_sxm",))
+    [row] = [one for one in _fit_rows() if one.get("system") == "h100_sxm" and one["family"] == family.name]
+    table["latency_ms"] = family.time(row["numbers"], family.every()) / 1e6 * np.array([1.0, 1.0, 1.0, 2.0])
+    table.to_parquet(tmp_path / "moe.parquet")
+    script = ROOT / "benchmarks" / "validation" / "fit_gpu.py"
+    command = [sys.executable, str(script), "--check", str(tmp_path), "--system", "h200_sxm"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert f"experts bfloat16 {kernel}: 4 rows, 0 / 35" in found.stdout
+    assert "from 1024 tokens 50" in found.stdout
 
 
 @pytest.mark.skipif(

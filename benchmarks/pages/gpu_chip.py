@@ -42,8 +42,8 @@ plus a fitted part of the shorter. What is particular:
   multiprocessors. `pimjax estimate h100 --uncertainty 200` gives the interval of the energy that follows from these ranges.
 - *Tiles of experts*: the Triton kernel's as vLLM's default configuration is described publicly; not checked against a version.
   Kernels of TensorRT-LLM were found to read large matrices twice as soon as the mean load is above 8: half the mean load.
-- *Cache*: `experts_cached_fraction` is an effective size, fitted: above 1 (3.2 caches on an H100) presumably tiles under way together
-  share the part of a matrix that they read. Where it reaches its bound of 100 the kernel reads nothing twice.
+- *Cache*: `experts_cached_fraction` is an effective size in units of the cache, fitted (0.9 on an H100 in 16 bits) and loosely determined:
+  3.2 fits nearly as well there. Where it reaches its bound of 100 the kernel reads nothing twice.
 
 Not modelled: requests that arrive and leave, keys in 8 bits as a kernel of their own (their errors are below), prompts in
 chunks, the doubled rate of 4-bit floats. Area is that of logic dies; memory dies are not counted. `peak memory` counts windows.

@@ -91,7 +91,7 @@ def judged(family: Family, system: str, numbers: dict[str, float], quick: bool) 
 
 
 def of_system(
-    folder: Path, system: str, fitted: dict[tuple[str, str], dict[str, float]] | None
+    folder: Path, system: str, fitted: dict[tuple[str, str], dict[str, float]] | None, only: str = ""
 ) -> list[tuple[Family, dict[str, float]]]:
     """Families of a device with their numbers: fitted here, or those of `fitted` (families it does not have are left out)."""
     base = SYSTEMS[system][1]
@@ -99,6 +99,9 @@ def of_system(
 
     def take(each: list[Family]) -> None:
         for family in each:
+            needed = family.name.startswith("products") and only.startswith("mla")
+            if only not in f"{family.name} {system}" and not needed:
+                continue
             if fitted is None:
                 found.append((family, family.fit(family.every())))
             elif (family.name, base) in fitted:
@@ -207,7 +210,7 @@ def main() -> None:
         raise SystemExit("--data: name the folder of the operator tables; without it there is nothing to fit")
     rows = []
     for system in FITTED:
-        found = of_system(options.data, system, None)
+        found = of_system(options.data, system, None, options.only)
         drawn = {} if options.quick else power_law(options.data, system, {family.name: one for family, one in found})
         for family, numbers in found:
             if options.only not in f"{family.name} {system}":

@@ -65,7 +65,7 @@ def same_run(run: Config, other: Config) -> Config:
 
     >>> one = same_run(load_config("gpt_oss_20b"), load_beside("h100"))
     >>> one.model.num_experts, one.workload.kv_bytes
-    (32, 2.0)
+    (32, 2)
     """
     shared = {name: getattr(run.workload, name) for name in OWN}
     workload = {**other.workload.model_dump(), "trace": run.workload.trace.model_dump(), **shared}

@@ -39,7 +39,7 @@ def _tile(default: float, about: str) -> float:
 
 
 def _cached(default: float, kind: str) -> float:
-    about = f"Largest matrix of {kind} experts that is read once for all tiles, in units of the cache; effective, may exceed 1: presumably tiles under way together share what they read"  # fmt: skip
+    about = f"Largest matrix of {kind} experts that is read once for all tiles, in units of the cache; effective: presumably tiles under way together share what they read"  # fmt: skip
     return number(default, unit="1", about=about, source=FIT, gt=0)
 
 
@@ -90,29 +90,29 @@ class ProductHardware(BoardNumbers):
 class ExpertHardware(ProductHardware):
     """Kernels of fused MoE layers."""
 
-    experts_fixed_ns: float = _fixed(27110, "a 16-bit MoE layer")
-    experts_bandwidth_efficiency: float = _part(0.928, "Reached part of the bandwidth, 16-bit experts")
+    experts_fixed_ns: float = _fixed(27000, "a 16-bit MoE layer")
+    experts_bandwidth_efficiency: float = _part(0.925, "Reached part of the bandwidth, 16-bit experts")
     experts_arithmetic_efficiency: float = _part(
-        0.569, "Reached part of the arithmetic rate in tiles of 128 rows, 16-bit experts"
+        0.578, "Reached part of the arithmetic rate in tiles of 128 rows, 16-bit experts"
     )
-    experts_tile_exponent: float = number(0.141, unit="1", about="Arithmetic rate of 16-bit experts ~ (rows of a tile)^this", source=FIT, ge=0, le=2)  # fmt: skip
+    experts_tile_exponent: float = number(0.122, unit="1", about="Arithmetic rate of 16-bit experts ~ (rows of a tile)^this", source=FIT, ge=0, le=2)  # fmt: skip
     experts_activation_efficiency: float = _part(
-        0.576, "Reached part of the bandwidth, activations between 16-bit experts"
+        0.53, "Reached part of the bandwidth, activations between 16-bit experts"
     )
-    experts_exposed: float = _overlap(0.132, "16-bit experts")
+    experts_exposed: float = _overlap(0.12, "16-bit experts")
     experts_tile_rule: float = number(1, whole=True, unit="1", about="Tiles of 16- and 8-bit experts by the mean load (0), by the tokens of the pass (1), by half the mean load (2)", source=TILE_RULE, chosen=True, ge=0, le=2)  # fmt: skip
-    experts_cached_fraction: float = _cached(3.18, "16-bit")
-    experts_fp8_fixed_ns: float = _fixed(33870, "an 8-bit MoE layer")
-    experts_fp8_bandwidth_efficiency: float = _part(0.886, "Reached part of the bandwidth, 8-bit experts")
+    experts_cached_fraction: float = _cached(0.91, "16-bit")
+    experts_fp8_fixed_ns: float = _fixed(33900, "an 8-bit MoE layer")
+    experts_fp8_bandwidth_efficiency: float = _part(0.883, "Reached part of the bandwidth, 8-bit experts")
     experts_fp8_arithmetic_efficiency: float = _part(
-        0.426, "Reached part of the arithmetic rate in tiles of 128 rows, 8-bit experts"
+        0.425, "Reached part of the arithmetic rate in tiles of 128 rows, 8-bit experts"
     )
-    experts_fp8_tile_exponent: float = number(0.406, unit="1", about="Arithmetic rate of 8-bit experts ~ (rows of a tile)^this", source=FIT, ge=0, le=2)  # fmt: skip
+    experts_fp8_tile_exponent: float = number(0.01, unit="1", about="Arithmetic rate of 8-bit experts ~ (rows of a tile)^this", source=FIT, ge=0, le=2)  # fmt: skip
     experts_fp8_activation_efficiency: float = _part(
-        0.216, "Reached part of the bandwidth, activations between 8-bit experts"
+        0.217, "Reached part of the bandwidth, activations between 8-bit experts"
     )
-    experts_fp8_exposed: float = _overlap(0.0244, "8-bit experts")
-    experts_fp8_cached_fraction: float = _cached(5.43, "8-bit")
+    experts_fp8_exposed: float = _overlap(0.025, "8-bit experts")
+    experts_fp8_cached_fraction: float = _cached(3.26, "8-bit")
     experts_fp4_fixed_ns: float = _fixed(40920, "a 4-bit MoE layer")
     experts_fp4_bandwidth_efficiency: float = _part(0.859, "Reached part of the bandwidth, 4-bit experts")
     experts_fp4_arithmetic_efficiency: float = _part(
@@ -144,13 +144,13 @@ class AttentionHardware(ExpertHardware):
     decode_tile_ns: float = _fixed(2410, "a tile: one sequence and key head")
     decode_block_ns: float = _fixed(1185, "a block of 128 cached positions")
     decode_split_ns: float = _fixed(2647, "adding up what multiprocessors found in parts of the keys")
-    decode_sequence_ns: float = _fixed(19.7, "preparing a sequence, of at most 512")
+    decode_sequence_ns: float = _fixed(19.6, "preparing a sequence, of at most 512")
     mla_prefill_fixed_ns: float = _fixed(154_400, "attention with a latent over a prompt: its small kernels")
     mla_prefill_bandwidth_efficiency: float = _part(0.184, "Reached part of the bandwidth, attention with a latent over a prompt")  # fmt: skip
     mla_prefill_arithmetic_efficiency: float = _part(0.795, "Reached part of the arithmetic rate, attention with a latent over a prompt")  # fmt: skip
     mla_prefill_exposed: float = _overlap(0.949, "attention with a latent over a prompt")
     mla_prefill_tile_ns: float = _fixed(0.01, "a tile of 128 queries, with a latent")
-    mla_prefill_block_ns: float = _fixed(2.8, "the exponentials of a block of 128 x 128 pairs, with a latent")
+    mla_prefill_block_ns: float = _fixed(3.29, "the exponentials of a block of 128 x 128 pairs, with a latent")
     mla_decode_fixed_ns: float = _fixed(53_530, "attention with a latent of new tokens: its small kernels")
     mla_decode_bandwidth_efficiency: float = _part(1.0, "Reached part of the bandwidth, attention with a latent of new tokens")  # fmt: skip
     mla_decode_exposed: float = _overlap(0.29, "attention with a latent of new tokens")
@@ -168,13 +168,13 @@ class GpuHardware(AttentionHardware):
     pass_fixed_ns: float = number(
         5e5, unit="ns", about="Sampling and the host's work between two passes", source=BY_HAND, assumed=True, spread=(2e5, 5e6), ge=0)  # fmt: skip
     all_reduce_fixed_ns: float = _fixed(4586, "a sum over GPUs")
-    all_reduce_step_ns: float = _fixed(4302, "the second step of a sum over GPUs, where messages are long")
+    all_reduce_step_ns: float = _fixed(4300, "the second step of a sum over GPUs, where messages are long")
     all_reduce_efficiency: float = _part(0.711, "Reached part of the links' bandwidth, sums over GPUs")
-    all_to_all_fixed_ns: float = _fixed(107_700, "tokens to the GPUs of their experts and back, low latency")
-    all_to_all_efficiency: float = _part(0.47, "Reached part of the links' bandwidth, tokens to experts, low latency")
-    all_to_all_bulk_fixed_ns: float = _fixed(336_000, "tokens to the GPUs of their experts and back, many tokens")
-    all_to_all_bulk_efficiency: float = _part(0.69, "Reached part of the links' bandwidth, tokens to experts, many tokens")  # fmt: skip
-    all_to_all_bulk_token_ns: float = _fixed(183, "copying one token to its experts and back, many tokens")
+    all_to_all_fixed_ns: float = _fixed(109000, "tokens to the GPUs of their experts and back, low latency")
+    all_to_all_efficiency: float = _part(0.475, "Reached part of the links' bandwidth, tokens to experts, low latency")
+    all_to_all_bulk_fixed_ns: float = _fixed(332000, "tokens to the GPUs of their experts and back, many tokens")
+    all_to_all_bulk_efficiency: float = _part(0.649, "Reached part of the links' bandwidth, tokens to experts, many tokens")  # fmt: skip
+    all_to_all_bulk_token_ns: float = _fixed(170, "copying one token to its experts and back, many tokens")
 
 
 def hardware_of(config: Config) -> GpuHardware:

@@ -11,9 +11,8 @@ checked against a version. For libraries that choose by load the tile is assumed
 for those of TensorRT-LLM half of it and at most 64 rows, which is inferred from the measured times: weights of large matrices are
 read twice as soon as the mean load is above 8, three times above 128.
 
-The cache that decides what is read again is an effective one: `cached_fraction` times the data sheet's. The fit puts it above
-1 (3.2 on an H100). We read that as tiles that are under way together and share the part of the matrix that they read, so
-that a matrix of several caches' size still comes from memory once; it is not a measured size of anything.
+The cache that decides what is read again is an effective one: `cached_fraction` times the data sheet's, fitted (0.9 on an H100 in 16
+bits). It is loosely determined: 3.2 fits nearly as well there, with other efficiencies. It is not a measured size of anything.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class ExpertNumbers(NamedTuple):
     bandwidth_efficiency: Any  # of weight traffic, reached fraction of the data sheet's bandwidth
     arithmetic_efficiency: Any  # in tiles of 128 rows
     tile_exponent: Any  # efficiency ~ (rows / 128) to this power
-    cached_fraction: Any  # size of a matrix that is still read once for all tiles, in units of the cache; may exceed 1
+    cached_fraction: Any  # size of a matrix that is still read once for all tiles, in units of the cache
     activation_efficiency: Any  # of activation traffic
     exposed: Any
     tile_rule: Any  # 0: by the mean load; 1: by the tokens of the pass (Triton in vLLM); 2: by half the mean load (TensorRT-LLM)
