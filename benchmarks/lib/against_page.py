@@ -68,11 +68,13 @@ def conclusion(found: dict[str, Any], rows: Rows) -> str:
     energy = [1 / ratio(rows, model, "h100", batch, MIDDLE, "energy_per_token_j")[0] for model in models for batch in batches]  # fmt: skip
     area = [ratio(rows, model, "h100", max(batches), MIDDLE, "per_mm2")[0] for model in models]
     ahead = sum(value < 1 for value in many)
+    open_ = [sum(ratio(rows, model, "h100", batch, MIDDLE, "energy_per_token_j")[2] > 1 for model in models) for batch in (1, max(batches))]  # fmt: skip
     return (
         f"At a context of {MIDDLE:,} tokens one request decodes {_span(alone)} times as fast on the PIM chip as on the fewest H100s that hold the "
         f"model, but {max(batches)} requests {_span(many)} times, where the GPUs lead for {ahead} of {len(models)} models and give "
-        f"{_span([1 / value for value in area])} times the tokens per mm2 of logic; the chip's energy per token, as far as it is modelled, is "
-        f"{_span(energy)} times lower."
+        f"{_span([1 / value for value in area])} times the tokens per mm2 of logic; the chip's energy per token is {_span(energy)} times lower at its "
+        f"nominal numbers, but the ranges of its assumptions (idle power before all) leave open which of the two needs less for {open_[0]} of "
+        f"{len(models)} models at one request and for {open_[1]} at {max(batches)}."
     )
 
 
@@ -87,7 +89,8 @@ def page_text(found: dict[str, Any]) -> str:
         "fitted to measured kernels, on the fewest of 1, 2, 4 or 8 that hold weights and caches (tensor parallel).", "",
         "```{image} images/against_a_gpu.png", ":alt: Tokens per second and energy per token over the batch, six models, chip and GPUs", ":width: 100%", "```", "",
         "Error bars: of the chip 90 % of draws of its hardware numbers from their ranges, of a GPU the median error of measured serving",
-        f"runs ({100 * found['gpu_time_error']:.0f} % of the time) and its powers drawn from their ranges. They do not hold what neither model has.", "",
+        f"runs ({100 * found['gpu_time_error']:.0f} % of the time) and its powers drawn from their ranges. They do not hold what neither model has. Jumps of a GPU's curve",
+        "are where one more doubling of GPUs is needed to hold the caches.", "",
         "## Which way the choices lean", "",
         "- *Area* counts logic dies: the chip's crossbars hold all weights, a GPU's weights lie in memory dies that are not counted (H100: 80 GB,",
         "  H200: 141 GB). Tokens per mm2 lean to the GPU.",
@@ -96,6 +99,8 @@ def page_text(found: dict[str, Any]) -> str:
         "- *Numbers*: the chip stores weights as its crossbars do and keys in 8 bits; a GPU has the published format of the weights and 16-bit keys. This",
         "  leans to the chip; nothing here says what it costs in accuracy.",
         "- *Loads*: decoding alone, with every sequence at the same context; prompts and waiting requests are the [serving](serving.md) model's.",
+        "- *Batch*: sequences of a step take turns at the chip's units: attention and normalisation bound it, which is why its curves are flat, and",
+        "  more of them help (`pimjax size`). A GPU reads each weight once for all sequences.",
         "- *Links*: several reticles of the chip are one chip here; GPUs pay for their sums.", "",
         "## Break-even", "",
         "Smallest batch from which on the GPUs are ahead of the chip; in brackets the batch from which on they are beyond both error bars.", "",
