@@ -41,7 +41,7 @@ import numpy as np
 
 import pimjax
 from benchmarks.lib.harness import write_json
-from benchmarks.lib.paths import RESULTS
+from benchmarks.lib.paths import IMAGES, RESULTS
 from pimjax.estimation.accuracy import best_trades
 from pimjax.nn import corpus
 from pimjax.nn.analog_parts import all_parts, from_vector, part_names, part_weights
@@ -328,6 +328,39 @@ def measured_routing(study: Study, exact: Any, trace: Any) -> dict[str, float]:
     }
 
 
+def figure(rows: list[dict[str, Any]], front: list[dict[str, Any]], target: Path) -> None:
+    """Perplexity against the analog share, and what a map costs; one row of panels for each noise level of a model."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    cases = list(dict.fromkeys((row["router"], row["noise_scale"]) for row in rows))
+    drawing, axes = plt.subplots(len(cases), 2, figsize=(9, 3.2 * len(cases)), constrained_layout=True, squeeze=False)
+    for (left, right), (router, scale) in zip(axes, cases, strict=True):
+        mine = [row for row in rows if (row["router"], row["noise_scale"]) == (router, scale)]
+        for name in dict.fromkeys(row["order"] for row in mine):
+            points = [row for row in mine if row["order"] == name]
+            drawn = "drawn" in name
+            style: dict[str, Any] = {"color": "0.7", "linestyle": ":"} if drawn else {"marker": "o", "markersize": 3}
+            left.plot([row["analog_share"] for row in points], [row["perplexity"] for row in points], label=name, linewidth=1, **style)  # fmt: skip
+        shown = right.scatter(
+            [row["energy_nj"] / 1e3 for row in mine], [row["perplexity"] for row in mine],
+            c=[row["area_mm2"] for row in mine], s=14, cmap="viridis",
+        )  # fmt: skip
+        best = [row for row in front if (row["router"], row["noise_scale"]) == (router, scale)]
+        right.scatter([row["energy_nj"] / 1e3 for row in best], [row["perplexity"] for row in best],
+                      s=50, facecolors="none", edgecolors="black", linewidths=0.8, label="not beaten")  # fmt: skip
+        drawing.colorbar(shown, ax=right, label="area (mm2)")
+        left.set(xlabel="analog share of the weights", ylabel=f"perplexity, noise x {scale:g}", title=router)
+        right.set(xlabel="energy of a prompt of 128 tokens (uJ)", title=router)
+        left.invert_xaxis()
+        left.legend(fontsize=6)
+        right.legend(fontsize=6)
+    drawing.savefig(target, dpi=110)
+    plt.close(drawing)
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -343,6 +376,8 @@ def main() -> None:
         payload = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
         payload["not_beaten"] = costs(payload["rows"])
         print(write_json(name, {key: value for key, value in payload.items() if key != "environment"}))
+        if not options.quick:
+            figure(payload["rows"], payload["not_beaten"], IMAGES / "digital_parts.png")
         return
     payload = {"config": {"preset": "paper_multiplexed", **CHIP}, "scores": [], "rows": [], "routing": []}
     for router in ROUTERS[:1] if options.quick else options.routers:
@@ -360,6 +395,8 @@ def main() -> None:
         payload["not_beaten"] = costs(payload["rows"])
         payload["seconds"] = time.perf_counter() - begin
         print(write_json(name, payload), flush=True)
+    if not options.quick:
+        figure(payload["rows"], payload["not_beaten"], IMAGES / "digital_parts.png")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from generators.results import at, load, machine, shown, table
 
 
@@ -33,3 +35,60 @@ def aihwkit_tile() -> str:
         return "(not measured)"
     most = max(abs(found[name] - 1) for name in ("sd_of_tile_over_cells", "slope_of_tile_over_cells"))
     return f"{shown(100 * most, 2)} %"
+
+
+def digital_parts() -> str:
+    """The maps that no other beats, and what rank correlations the scores have."""
+    document = load("digital_parts")
+    if document is None:
+        return machine("digital_parts")
+    keys = ("router", "noise_scale", "order", "analog_share", "perplexity", "energy_nj", "area_mm2", "latency_ns")
+    head = ("router", "noise x", "order", "analog share", "perplexity", "energy, nJ", "area, mm2", "latency, ns")
+    return table(head, ([row[key] for key in keys] for row in document["not_beaten"])) + machine("digital_parts")
+
+
+def digital_orders() -> str:
+    """Held-out perplexity with the dense parts and a quarter of the experts digital, by order; rank correlations."""
+    document = load("digital_parts")
+    if document is None:
+        return machine("digital_parts")
+    rows = []
+    for score in document["scores"]:
+        case = (score["router"], score["noise_scale"])
+        mine = [row for row in document["rows"] if (row["router"], row["noise_scale"]) == case]
+        ends = [row["perplexity"] for row in mine if row["digital_parts"] in (0, len(score["parts"]))]
+        count = _quarter(score)
+        for name in dict.fromkeys(row["order"] for row in mine):
+            found = [row["perplexity"] for row in mine if row["order"] == name and row["digital_parts"] == count]
+            correlated = score["rank_correlation_of_experts_with_saved_if_digital"]
+            key = {
+                "dense, sensitivity": "sensitivity",
+                "dense, neuron norm": "neuron_norm",
+                "dense, frequency": "frequency",
+            }.get(name)
+            rows.append(
+                (*case, max(ends), min(ends), name, found[0] if found else "", "" if key is None else correlated[key])
+            )
+    head = (
+        "router", "noise x", "all analog", "all digital", "order", "dense and a quarter of the experts digital", "rank correlation",
+    )  # fmt: skip
+    return table(head, rows) + machine("digital_parts")
+
+
+def _quarter(score: dict[str, Any]) -> int:
+    experts = sum(part["part"].startswith("expert") for part in score["parts"])
+    return len(score["parts"]) - experts + experts // 4
+
+
+def noisy_routing() -> str:
+    """What noise does to choices, loads, makespan, latency and energy."""
+    document = load("digital_parts")
+    if document is None:
+        return machine("digital_parts")
+    keys = (
+        "router", "noisy", "noise_scale", "choices_changed_share", "largest_load_over_mean", "makespan_groups_of_4", "latency_ns", "energy_nj",
+    )  # fmt: skip
+    head = (
+        "router", "noise in", "noise x", "choices changed", "largest load over mean", "makespan, groups of 4", "latency, ns", "energy, nJ",
+    )  # fmt: skip
+    return table(head, ([row[key] for key in keys] for row in document["routing"])) + machine("digital_parts")
