@@ -17,8 +17,9 @@ from pimjax.config.parameters import parameter_count
 from pimjax.errors import ConfigError
 from pimjax.nn.analog_parts import all_parts, from_vector, mixed_linear, part_names, part_weights, to_vector
 from pimjax.nn.convert import calibrate_model, model_loss
+from pimjax.nn.corpus import help_topics, windows
 from pimjax.nn.decoder_block import Site, exact_linear
-from pimjax.nn.description import model_section
+from pimjax.nn.description import model_section, plan_section
 from pimjax.nn.language_model import LanguageModel, LanguageModelConfig, load_parameters
 from pimjax.nn.recording import record_crossbar_traces, record_traces
 from pimjax.nn.sensitivity import (
@@ -146,8 +147,7 @@ def test_scores_and_orders():
     assert part_weights(config).sum() == sum(
         np.prod(shape) for name, shape in config.shapes().items() if "norm" not in name
     )
-    windows = jnp.arange(24).reshape(2, 12)
-    share = activation_frequency(parameters, windows, config)
+    share = activation_frequency(parameters, jnp.arange(24).reshape(2, 12), config)
     assert share.mean() == pytest.approx(config.top_k / config.num_experts)
     with pytest.raises(ConfigError, match=r"\[3, 16\]"):
         digital_order(config, norms, dense_first=False)
@@ -163,6 +163,35 @@ def test_the_section_describes_the_same_model(routing):
     section = {f"model.{key}": value for key, value in model_section(config).items()}
     loaded = pimjax.load_config("paper_multiplexed", section)
     assert parameter_count(loaded.model).total == sum(np.size(value) for value in parameters.values())
+
+
+@pytest.mark.parametrize("fidelity", ["closed", "fluid"])
+def test_a_map_is_costed_by_the_same_configuration(fidelity):
+    """A map with some experts digital costs an energy between all analog and all digital, and a larger area than both."""
+    parameters, config = load_parameters(data_folder() / "language_model_token_choice.npz")
+    window = windows(help_topics().held_out, 32, 1, 2027)
+    trace = record_traces(parameters, config, list(window), keep_scores="none").request(0)
+    one = all_parts(config)
+    some = one.experts.at[:, :5].set(0)
+    found = []
+    for parts in (one, one.replace(experts=some), one.replace(experts=0 * some)):
+        keys = {f"model.{key}": value for key, value in model_section(config).items()}
+        keys |= {f"plan.{key}": value for key, value in plan_section(parts).items()}
+        keys |= {"plan.tile": "parametric", "hardware.crossbar_rows": 64, "hardware.crossbar_cols": 64}
+        loaded = pimjax.load_config("paper_crossbars", {**keys, "workload.prompt_tokens": 32})
+        found.append(pimjax.estimate(loaded, trace, fidelity=fidelity))
+        if parts is one:  # nothing digital is the configuration without the map
+            plain = {key: value for key, value in keys.items() if "digital" not in key and "expert_tile" not in key}
+            chip = pimjax.load_config("paper_crossbars", {**plain, "workload.prompt_tokens": 32})
+            assert float(pimjax.estimate(chip, trace, fidelity=fidelity).energy_nj) == float(found[0].energy_nj)
+    analog, mixed, digital = (float(result.energy_nj) for result in found)
+    assert min(analog, digital) < mixed < max(analog, digital)
+    # Two kinds of tile in a group are two sets of peripherals.
+    assert float(found[1].area_mm2) > max(float(found[0].area_mm2), float(found[2].area_mm2))
+    with pytest.raises(ConfigError, match="some layers only"):
+        plan_section(one.replace(attention=one.attention.at[0].set(0)))
+    with pytest.raises(ConfigError, match="between 0"):
+        plan_section(all_parts(config, 0.5))
 
 
 def test_noise_moves_recorded_choices_and_digital_parts_do_not():

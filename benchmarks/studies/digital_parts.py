@@ -46,7 +46,7 @@ from pimjax.estimation.accuracy import best_trades
 from pimjax.nn import corpus
 from pimjax.nn.analog_parts import all_parts, from_vector, part_names, part_weights
 from pimjax.nn.convert import calibrate_model
-from pimjax.nn.description import model_section
+from pimjax.nn.description import model_section, plan_section
 from pimjax.nn.language_model import load_parameters
 from pimjax.nn.recording import record_crossbar_traces, record_traces
 from pimjax.nn.sensitivity import (
@@ -60,6 +60,8 @@ from pimjax.nn.sensitivity import (
 from pimjax.numerics.from_config import crossbar_from_config
 from pimjax.resources import data_folder
 
+#: The chip without a network and with one cheap memory channel: a stack of fast memory would dwarf so small a model.
+BASE = "paper_crossbars"
 ROUTERS = ("token_choice", "expert_choice")
 NOISE_SCALES = (1.0, 2.0)
 DRAWN_ORDERS = 2
@@ -79,7 +81,7 @@ class Study:
         self.parameters, self.language = load_parameters(data_folder() / f"language_model_{router}.npz")
         section = {f"model.{key}": value for key, value in model_section(self.language).items()}
         self.settings = {**section, **CHIP, "numerics.noise_scale": noise_scale}
-        self.config = pimjax.load_config("paper_multiplexed", self.settings)
+        self.config = pimjax.load_config(BASE, self.settings)
         self.crossbar = crossbar_from_config(self.config)
         text = corpus.help_topics()
         windows, tokens = (2, 33) if quick else (4, 129)
@@ -230,21 +232,6 @@ def whole_kinds(levels: np.ndarray, num_layers: int) -> np.ndarray:
     return closed
 
 
-def plan_of(digital: list[int], language: Any) -> dict[str, Any]:
-    """The keys of the section `plan` that put these parts on digital macros."""
-    layers, experts = language.num_layers, language.num_experts
-    dense = 2 * layers + 1
-    kinds = {0: "attention", layers: "router", 2 * layers: "head"}
-    by_layer = [[part - dense - layer * experts for part in digital if layer * experts <= part - dense < (layer + 1) * experts]
-                for layer in range(layers)]  # fmt: skip
-    count = sum(map(len, by_layer))
-    if count in (0, layers * experts):
-        tile: dict[str, Any] = {"plan.expert_tile": "digital" if count else "analog"}
-    else:
-        tile = {"plan.expert_tile": "mixed", "plan.digital_experts": by_layer}
-    return {**tile, "plan.digital_dense": [kind for first, kind in kinds.items() if first in digital]}
-
-
 def costs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Energy, area and latency of every map, into the rows; the rows that are not beaten."""
     front = []
@@ -260,8 +247,16 @@ def costs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for row in mine:
                 key = str(row["digital"])
                 if key not in known:
-                    settings = {**section, **CHIP, "numerics.noise_scale": scale, **plan_of(row["digital"], language)}
-                    config = pimjax.load_config("paper_multiplexed", settings)
+                    levels = np.ones(len(part_names(language)))
+                    levels[row["digital"]] = 0
+                    plan = plan_section(from_vector(levels, language))
+                    settings = {
+                        **section,
+                        **CHIP,
+                        "numerics.noise_scale": scale,
+                        **{f"plan.{name}": value for name, value in plan.items()},
+                    }
+                    config = pimjax.load_config(BASE, settings)
                     known[key] = pimjax.estimate(config, trace, fidelity="fluid")
                 result = known[key].replace(perplexity=row["perplexity"])
                 row |= {name: float(getattr(result, name)) for name in ("energy_nj", "area_mm2", "latency_ns")}
@@ -379,7 +374,7 @@ def main() -> None:
         if not options.quick:
             figure(payload["rows"], payload["not_beaten"], IMAGES / "digital_parts.png")
         return
-    payload = {"config": {"preset": "paper_multiplexed", **CHIP}, "scores": [], "rows": [], "routing": []}
+    payload = {"config": {"preset": BASE, **CHIP}, "scores": [], "rows": [], "routing": []}
     for router in ROUTERS[:1] if options.quick else options.routers:
         for scale in NOISE_SCALES[:1] if options.quick else NOISE_SCALES:
             study = Study(router, scale, options.quick)
