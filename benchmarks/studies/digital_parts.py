@@ -1,7 +1,7 @@
 """Which parts of a Mixture-of-Experts language model to keep digital, and what noise does to its routing and its costs.
 
     python benchmarks/studies/digital_parts.py            # 10 minutes on two cores; writes results/digital_parts.json
-    python benchmarks/studies/digital_parts.py --costs    # only the costs of the points that are there, and the figure
+    python benchmarks/studies/digital_parts.py --only routing costs    # of the maps that are there, and the figure
     python benchmarks/studies/digital_parts.py --quick    # one model, few points, writes digital_parts_quick.json
 
 The models are the package's own, every matrix on 64 x 64 crossbars whose cells have the published error of a HERMES
@@ -362,19 +362,30 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--routers", nargs="+", choices=ROUTERS, default=ROUTERS)
     parser.add_argument(
-        "--costs", action="store_true", help="only the costs of the points in results/digital_parts.json"
+        "--only", nargs="+", choices=("routing", "costs"), help="of the points in results/digital_parts.json"
     )
     options = parser.parse_args()
     begin = time.perf_counter()
     name = "digital_parts_quick" if options.quick else "digital_parts"
-    if options.costs:
+    if options.only:
         payload = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        payload["not_beaten"] = costs(payload["rows"])
-        print(write_json(name, {key: value for key, value in payload.items() if key != "environment"}))
-        if not options.quick:
+        facts = payload.pop("environment")
+        payload.setdefault("scores_and_perplexity_command", facts["command"])
+        if "costs" in options.only:
+            payload["not_beaten"] = costs(payload["rows"])
+            write_json(name, payload)
+        if "routing" in options.only:
+            routers = list(dict.fromkeys(row["router"] for row in payload["rows"]))
+            payload["routing"] = [row for router in routers for row in routing(Study(router, 1.0, False), False)]
+        print(write_json(name, payload))
+        if "costs" in options.only:
             figure(payload["rows"], payload["not_beaten"], IMAGES / "digital_parts.png")
         return
     payload = {"config": {"preset": BASE, **CHIP}, "scores": [], "rows": [], "routing": []}
+    if not options.quick and len(options.routers) < len(ROUTERS) and (RESULTS / f"{name}.json").is_file():
+        before = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        for part in ("scores", "rows", "routing"):  # what is there of the other model stays
+            payload[part] = [row for row in before[part] if row["router"] not in options.routers]
     for router in ROUTERS[:1] if options.quick else options.routers:
         for scale in NOISE_SCALES[:1] if options.quick else NOISE_SCALES:
             study = Study(router, scale, options.quick)

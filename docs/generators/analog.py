@@ -42,9 +42,27 @@ def digital_parts() -> str:
     document = load("digital_parts")
     if document is None:
         return machine("digital_parts")
-    keys = ("router", "noise_scale", "order", "analog_share", "perplexity", "energy_nj", "area_mm2", "latency_ns")
-    head = ("router", "noise x", "order", "analog share", "perplexity", "energy, nJ", "area, mm2", "latency, ns")
-    return table(head, ([row[key] for key in keys] for row in document["not_beaten"])) + machine("digital_parts")
+    parts = {
+        (score["router"], score["noise_scale"]): [part["part"] for part in score["parts"]]
+        for score in document["scores"]
+    }
+    keys = ("analog_share", "perplexity", "energy_nj", "area_mm2", "latency_ns")
+    best = sorted(document["not_beaten"], key=lambda row: (row["router"], row["noise_scale"], -row["analog_share"]))
+    rows = (
+        (row["router"], row["noise_scale"], _kinds(row["digital"], parts[row["router"], row["noise_scale"]]), *(row[key] for key in keys))
+        for row in best
+    )  # fmt: skip
+    head = ("router", "noise x", "digital", "analog share", "perplexity", "energy, nJ", "area, mm2", "latency, ns")
+    return table(head, rows) + machine("digital_parts")
+
+
+def _kinds(digital: list[int], names: list[str]) -> str:
+    """What is digital in words: kinds of dense parts, and how many experts."""
+    if len(digital) == len(names):
+        return "everything"
+    kinds = list(dict.fromkeys(names[part].split()[0] for part in digital if not names[part].startswith("expert")))
+    experts = sum(names[part].startswith("expert") for part in digital)
+    return ", ".join([*kinds, *([f"{experts} experts"] if experts else [])]) or "nothing"
 
 
 def digital_orders() -> str:
@@ -92,3 +110,37 @@ def noisy_routing() -> str:
         "router", "noise in", "noise x", "choices changed", "largest load over mean", "makespan, groups of 4", "latency, ns", "energy, nJ",
     )  # fmt: skip
     return table(head, ([row[key] for key in keys] for row in document["routing"])) + machine("digital_parts")
+
+
+def numbers() -> dict[str, str]:
+    """Numbers inside sentences."""
+    missing = "(not measured)"
+    found = {
+        "aihwkit_tile": aihwkit_tile(),
+        "digital_rounding": missing,
+        "digital_dense_share": missing,
+        "digital_dense_saves": missing,
+    }
+    rounded = next((row for row in (load("perplexity_study") or {"rows": []})["rows"] if row["value"] == "ideal"), None)
+    if rounded is not None:
+        found["digital_rounding"] = (
+            f"{shown(100 * (rounded['perplexity'] / at('perplexity_study', 'exact_perplexity') - 1), 2)} %"
+        )
+    document = load("digital_parts")
+    if document is None:
+        return found
+    saves = []
+    for score in document["scores"]:
+        rows = [
+            row
+            for row in document["rows"]
+            if (row["router"], row["noise_scale"]) == (score["router"], score["noise_scale"])
+        ]
+        by_count = {row["digital_parts"]: row for row in rows if row["order"] == "dense, neuron norm"}
+        dense = sum(not part["part"].startswith("expert") for part in score["parts"])
+        if score["router"] != "token_choice":
+            continue
+        first, last = by_count[0]["perplexity"], by_count[len(score["parts"])]["perplexity"]
+        saves.append(f"{shown(100 * (first - by_count[dense]['perplexity']) / (first - last), 2)} %")
+        found["digital_dense_share"] = f"{shown(100 * (1 - by_count[dense]['analog_share']), 2)} %"
+    return found | {"digital_dense_saves": " and ".join(saves)}

@@ -103,7 +103,8 @@ def substitutions() -> dict[str, str]:
     return (
         numbers
         | worth.numbers()
-        | {"zigzag_worst": _zigzag_worst(), "aihwkit_tile": analog.aihwkit_tile()}
+        | {"zigzag_worst": _zigzag_worst()}
+        | analog.numbers()
         | {f"{page}_page": _link(page, code) for page, code in LINKS.items()}
     )
 
