@@ -266,3 +266,23 @@ def test_weights_of_the_foundation_models_may_change_their_sign_and_zeros_are_si
 def test_settings_of_programming_are_checked(name, value):
     with pytest.raises(NumericsError, match=name):
         Crossbar.create(device=Device(**{name: value}))
+
+
+def test_cells_of_the_hermes_core_are_read_by_their_own_curves():
+    """AIHWKit 1.1, `HermesNoiseModel`: a line in ln r below the split, a polynomial above, reads of 512 ns."""
+    device = hermes_two_device(drift_time_s=3600.0)
+    accumulated = np.sqrt(np.log((3600 + 512e-9) / (2 * 512e-9)))
+    for level, quality in (
+        (0.01, 0.04),
+        (0.05, -0.0117 * np.log(0.05) - 0.0069),
+        (0.6, 0.0123 + 0.0211 * 0.6 - 0.0280 * 0.6**2 + 0.0069 * 0.6**3),
+    ):
+        found = read_deviation(jnp.float32(level), device, target=jnp.float32(level))
+        np.testing.assert_allclose(found, level * quality * accumulated, rtol=1e-4)
+    levels = jnp.array([0.05, 0.5])
+    expected = [-0.0387 * np.log(0.05) - 0.0182, 0.0736 - 0.0126 * 0.5 - 0.0436 * 0.25]
+    np.testing.assert_allclose(drift_exponent(levels, device, draw=None), expected, rtol=1e-4)
+    above = drift_exponent(levels, device, draw=jnp.ones(2)) - drift_exponent(levels, device, draw=None)
+    np.testing.assert_allclose(
+        above, [-0.0117 * np.log(0.05) - 0.0057, 0.0073 + 0.0093 * 0.5 - 0.0118 * 0.25], rtol=1e-3
+    )
