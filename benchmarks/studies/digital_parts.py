@@ -371,6 +371,7 @@ def main() -> None:
         payload = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
         facts = payload.pop("environment")
         payload.setdefault("scores_and_perplexity_command", facts["command"])
+        payload["config"] = {"preset": BASE, **CHIP}
         if "costs" in options.only:
             payload["not_beaten"] = costs(payload["rows"])
             write_json(name, payload)

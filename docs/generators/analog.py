@@ -115,12 +115,8 @@ def noisy_routing() -> str:
 def numbers() -> dict[str, str]:
     """Numbers inside sentences."""
     missing = "(not measured)"
-    found = {
-        "aihwkit_tile": aihwkit_tile(),
-        "digital_rounding": missing,
-        "digital_dense_share": missing,
-        "digital_dense_saves": missing,
-    }
+    names = ("rounding", "dense_share", "dense_saves", "one_pass", "three_passes")
+    found = {"aihwkit_tile": aihwkit_tile(), **{f"digital_{name}": missing for name in names}}
     rounded = next((row for row in (load("perplexity_study") or {"rows": []})["rows"] if row["value"] == "ideal"), None)
     if rounded is not None:
         found["digital_rounding"] = (
@@ -129,7 +125,7 @@ def numbers() -> dict[str, str]:
     document = load("digital_parts")
     if document is None:
         return found
-    saves = []
+    saves, one, three = [], [], []
     for score in document["scores"]:
         rows = [
             row
@@ -140,7 +136,14 @@ def numbers() -> dict[str, str]:
         dense = sum(not part["part"].startswith("expert") for part in score["parts"])
         if score["router"] != "token_choice":
             continue
+        growth = score["analog_loss"] - score["digital_loss"]
+        one.append(f"{shown(100 * score['sensitivity_sum'] / growth, 2)} %")
+        three.append(f"{shown(100 * score['sensitivity_sum_of_3_levels'] / growth, 2)} %")
         first, last = by_count[0]["perplexity"], by_count[len(score["parts"])]["perplexity"]
         saves.append(f"{shown(100 * (first - by_count[dense]['perplexity']) / (first - last), 2)} %")
         found["digital_dense_share"] = f"{shown(100 * (1 - by_count[dense]['analog_share']), 2)} %"
-    return found | {"digital_dense_saves": " and ".join(saves)}
+    return found | {
+        "digital_dense_saves": " and ".join(saves),
+        "digital_one_pass": " and ".join(one),
+        "digital_three_passes": " and ".join(three),
+    }
