@@ -231,3 +231,23 @@ def test_a_program_without_macros_says_so_of_designs_that_have_them() -> None:
     inputs = pimjax.schedule_inputs(config, _request(config), fidelity="closed", capacity=blind)
     cost = CHIPS["multiplexed"].cost(design, inputs, capacity=blind, fidelity="closed", critical=False)
     assert int(cost.status) & status.CAPACITY_EXCEEDED
+
+
+def test_explain_shows_the_macro_and_what_writing_it_takes() -> None:
+    from pimjax.estimation.explain import explain
+
+    sliced = {"numerics.weight_encoding": "sliced", "numerics.cell_bits": 2}
+    config = _config({"plan.expert_tile": "mixed", "plan.digital_experts": [0, 1], **sliced})
+    result = pimjax.estimate(config, fidelity="closed")
+    report = explain(config, result)
+    assert report["digital_tile"]["kind"] == "digital_sram"
+    assert sum(row["area_share"] for row in report["digital_tile"]["parts"]) == pytest.approx(1.0)
+    assert report["weights"]["digital_expert_swap"]["time_ns"] < 0.1 * report["weights"]["expert_swap"]["time_ns"]
+    counts = {row["plain"]: row["count"] for row in report["area_mm2"]}
+    analog = _config({"plan.expert_tile": "mixed", "plan.digital_experts": 0.0, **sliced})
+    whole = {
+        row["plain"]: row["count"] for row in explain(analog, pimjax.estimate(analog, fidelity="closed"))["area_mm2"]
+    }
+    # an expert of the eight in two layers takes 4 slices of every block, on macros one
+    assert counts["experts' crossbars"] == pytest.approx(whole["experts' crossbars"] * (6 + 2 / 4) / 8)
+    assert counts["other crossbars"] == pytest.approx(whole["other crossbars"])

@@ -33,6 +33,8 @@ def show_explanation(report: dict[str, Any]) -> None:
     _show_components(report, sources)
     if "tile" in report:
         _show_tile(report["tile"], sources)
+    if "digital_tile" in report:
+        _show_tile(report["digital_tile"], sources, "digital macro")
     if "weights" in report:
         _show_weights(report["weights"])
     if "tiers" in report:
@@ -92,7 +94,7 @@ def _whole(count: float | None) -> float | int | None:
     return int(count) if count is not None and float(count).is_integer() else count
 
 
-def _show_tile(tile: dict[str, Any], sources: _Sources) -> None:
+def _show_tile(tile: dict[str, Any], sources: _Sources, name: str = "crossbar core") -> None:
     for key, unit, title in (
         ("area", "mm2", "area in mm2"),
         ("energy", "nj", "energy of a product in nJ"),
@@ -113,7 +115,7 @@ def _show_tile(tile: dict[str, Any], sources: _Sources) -> None:
                         sources(row["source"]),
                     )
                 )
-        stdout.print(f"\nOne crossbar core ({tile['kind']}): {title}", style="bold")
+        stdout.print(f"\nOne {name} ({tile['kind']}): {title}", style="bold")
         heads = ("part", *(("count", "one") if each else ()), "total", "share", "source")
         stdout.print(table(None, heads, rows))
     for sentence in tile["outside_validity"]:
@@ -125,6 +127,7 @@ def _show_weights(weights: dict[str, Any]) -> None:
     names = {
         "crossbar": "one crossbar",
         "expert_swap": "one expert, its group blocked",
+        "digital_expert_swap": "one expert on digital macros",
         "model_load": "the whole model, expert by expert",
     }
     rows = [

@@ -18,6 +18,8 @@ from pimjax.chips.run_cost import COMPONENT_INDEX, OP_INDEX
 from pimjax.circuit.validity import outside_validity
 from pimjax.config.build import build
 from pimjax.config.config import Config
+from pimjax.config.digital_map import digital_experts, has_digital_parts
+from pimjax.runs.point import Point
 
 CORE_FIELDS = ("mvm_latency_ns", "mvm_energy_nj", "core_area_mm2", "shareable_fraction")
 """Numbers of the hardware section that a parametric core replaces."""
@@ -63,6 +65,7 @@ def details(config: Config, result: Any) -> dict[str, Any]:
     per_expert, _ = tiles(config)
     return {
         "tile": tile_rows(config),
+        **({"digital_tile": _computed_rows(config, "digital_sram")} if has_digital_parts(config) else {}),
         "weights": weight_writing(config, float(np.asarray(result.crossbars)), per_expert),
         **_stacked(config, per_expert),
         "not_modelled": list(NOT_MODELLED),
@@ -84,8 +87,11 @@ def _stacked(config: Config, per_expert: float) -> dict[str, Any]:
 def tiles(config: Config) -> tuple[float, float]:
     """Crossbars of one expert, and of all experts."""
     with jax.enable_x64(True):
-        shape = geometry(build(config)[0])
-        return float(np.asarray(shape.expert_tiles)), float(np.asarray(shape.moe_tiles))
+        design = build(config)[0]
+        shape, slices = geometry(design), float(np.asarray(Point(design).slices))
+    per_expert = float(np.asarray(shape.expert_tiles))
+    saved = float(digital_experts(config).sum()) * per_expert * (1 - 1 / slices)  # macros hold all bits in one place
+    return per_expert, float(np.asarray(shape.moe_tiles)) - saved
 
 
 def tile_rows(config: Config) -> dict[str, Any]:

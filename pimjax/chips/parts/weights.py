@@ -60,7 +60,10 @@ def weight_writing(config: Config, crossbars: float, per_expert: float) -> dict[
         mvm_latency_ns=hardware.mvm_latency_ns,
         constants=constants,
     )
-    return _costs(config, write, crossbars, per_expert)
+    found = _costs(config, write, crossbars, per_expert)
+    if hasattr(hardware, "digital_active_rows") and config.plan.expert_tile != "analog":
+        found["digital_expert_swap"] = _costs(config, digital_write(config), crossbars, per_expert)["expert_swap"]
+    return found
 
 
 def digital_write(config: Config) -> Component:
