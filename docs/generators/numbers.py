@@ -33,6 +33,12 @@ def _multiplexed() -> dict[str, Number]:
         )
         for fidelity in ("fluid", "closed")
         for what in ("mean", "p95", "max")
+    } | {
+        f"multiplexed_{mode}_{what}": Number(
+            "multiplexed_error", ("results", mode, "summary", "closed", "latency", what), 100
+        )
+        for mode in ("cached", "batch")
+        for what in ("mean", "max")
     }
 
 
