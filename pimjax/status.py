@@ -16,6 +16,7 @@ DOES_NOT_FIT = 1 << 3
 MULTI_DIE = 1 << 4
 CAPACITY_EXCEEDED = 1 << 5
 IMPOSSIBLE = 1 << 6
+TOO_HOT = 1 << 7
 
 #: bit -> (name, sentence with advice, whether the numbers must not be used)
 MEANING: dict[int, tuple[str, str, bool]] = {
@@ -51,6 +52,12 @@ MEANING: dict[int, tuple[str, str, bool]] = {
         "impossible",
         "a component's area, energy or latency is zero, negative or beyond a physical limit: see estimate --explain",
         True,
+    ),
+    TOO_HOT: (
+        "too_hot",
+        "at its peak power a die gets hotter than hardware.max_junction_c: cool it better "
+        "(hardware.cooling_k_mm2_per_w), or spread what is busy at once over more area",
+        False,
     ),
 }
 

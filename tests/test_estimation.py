@@ -114,7 +114,8 @@ def test_explanation_names_the_bound_the_sources_and_the_assumptions() -> None:
     assert adds["count"] == 48080
     assert adds["unit_cost"] == pytest.approx(12.5)
     keys = {row["key"] for row in report["assumptions"]}
-    assert keys == {"hardware.program_pulse_mvms", "hardware.program_verify_passes", "hardware.program_pulse_energy_pj"}
+    programming = {f"hardware.program_{name}" for name in ("pulse_mvms", "verify_passes", "pulse_energy_pj")}
+    assert keys == {*programming, "hardware.cooling_k_mm2_per_w"}
     assert all(row["range"] for row in report["assumptions"] if row["value"] not in (None, 0))
     for rows in (report["latency_ns"], report["energy_nj"], report["area_mm2"]):
         assert all(row["source"] for row in rows)

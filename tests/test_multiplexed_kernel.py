@@ -157,7 +157,7 @@ def test_limits(figure):
             times = [float(evaluate(config, figure, fidelity, {key: value})["moe_latency_ns"]) for value in values]
             assert np.all(np.diff(times) >= -1e-12 * times[0])
             assert times[-1] > times[0]
-        unlimited = evaluate(config, figure, fidelity, {"hardware.input_links": 1e9})
+        unlimited = evaluate(config, figure, fidelity, {"hardware.input_links": 1e9, "hardware.wake_latency_ns": 0.0})
         assert float(unlimited["moe_last_pass_ns"][0]) == pytest.approx(
             6 * 131.6219644 + 208.6219644 + 167.6219644, rel=1e-6
         )

@@ -42,6 +42,34 @@ def _multiplexed() -> dict[str, Number]:
     }
 
 
+def _power() -> dict[str, Number]:
+    return {
+        **{
+            f"power_{fidelity}_{what}": Number("power_error", ("summary", "all", fidelity, "leakage", what), 100)
+            for fidelity in ("fluid", "closed")
+            for what in ("mean", "p95", "largest")
+        },
+        **{
+            f"power_static_{what}": Number("power_error", ("summary", "all", "closed", "static", what), 100)
+            for what in ("mean", "p95")
+        },
+        **{
+            f"power_{mode}_mean": Number("power_error", ("summary", mode, "closed", "leakage", "mean"), 100)
+            for mode in ("prefill", "decode", "recompute")
+        },
+        "power_batch_mean": Number("power_error", ("summary", "batch", "closed", "leakage", "mean"), 100),
+        "power_cases": Number("power_error", ("summary", "all", "configurations"), 1, 4),
+        "full_die_density": Number("power_error", ("chips", "full_die", "g=1", "density_w_per_mm2"), 1000, 3),
+        "full_die_rise": Number("power_error", ("chips", "full_die", "g=1", "rise_k")),
+        **{
+            f"full_die_watts_{size}": Number("power_error", ("chips", "full_die", f"g={size}", "w_per_reticle"), 1, 3)
+            for size in (1, 2, 4)
+        },
+        "gpt_oss_utilisation": Number("power_error", ("chips", "gpt_oss_20b", "utilisation"), 100),
+        "gpt_oss_static": Number("power_error", ("chips", "gpt_oss_20b", "static_share"), 100),
+    }
+
+
 def _grouping() -> dict[str, Number]:
     return {
         f"grouping_{name}_{size}{suffix}": Number("grouping_constants", (f"g={size}", name, *path), 1, 3)
@@ -77,6 +105,7 @@ LINKS = {"schedules": "pimjax/schedule", "caches": "pimjax/cache"}
 NUMBERS: dict[str, Number] = {
     **_reference("published"),
     **_multiplexed(),
+    **_power(),
     **_grouping(),
     **_caches(),
     "event_prefill_s": Number("event_engine", ("prefill_compiled", "simulate", "wall_s")),

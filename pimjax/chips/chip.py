@@ -184,7 +184,8 @@ class Chip:
         capacity: Capacity,
         **more: Any,
     ) -> RunCost:
-        """A :class:`RunCost` from values by name; what is left out is zero (the pipeline's interval: the latency).
+        """A :class:`RunCost` from values by name; what is left out is zero (the pipeline's interval: the latency; the area
+        that gets hot: all of it).
 
         Works on NumPy and on JAX values. `more`: further fields of :class:`RunCost`.
         """
@@ -195,11 +196,14 @@ class Chip:
         def vector(names: Sequence[str], values: Mapping[str, Any]) -> Any:
             return xp.stack([xp.broadcast_to(values.get(name, zero), like.shape).astype(like.dtype) for name in names])
 
-        scalars = ("peak_memory_bytes", "crossbars", "moe_latency_ns", "moe_energy_nj", "moe_flops", "moe_area_mm2")
+        scalars = ("peak_memory_bytes", "crossbars", "moe_latency_ns", "moe_energy_nj", "moe_flops", "moe_area_mm2",
+                   "utilisation", "peak_power_w")  # fmt: skip
+        area = vector(self.component_names, area_mm2)
         fields = {
             **dict.fromkeys(scalars, zero),
             "moe_last_pass_ns": xp.zeros(capacity.max_layers, like.dtype),
             "pipeline_interval_ns": like,
+            "hot_area_mm2": area.sum(),
             "status": xp.zeros((), np.int32),
             **more,
         }
@@ -210,7 +214,7 @@ class Chip:
             critical_ns=vector(self.component_names, critical_ns),
             busy_ns=vector(self.component_names, busy_ns),
             component_energy_nj=vector(self.component_names, energy_nj),
-            component_area_mm2=vector(self.component_names, area_mm2),
+            component_area_mm2=area,
             op_counts=vector(self.op_kinds, op_counts),
             **fields,
         )
@@ -242,6 +246,12 @@ class Chip:
         return ("full", "threshold") if config.model.routing == "expert_choice" else ()
 
     # --- names --------------------------------------------------------------------------------------------------
+
+    @property
+    def static_components(self) -> tuple[bool, ...]:
+        """Along the `[C]` axes: whether a component's energy is a power times the run's time."""
+        by_time = {spec.name: spec.by_run_time for spec in self.components}
+        return tuple(by_time.get(name, False) for name in self.component_names)
 
     @property
     def component_names(self) -> tuple[str, ...]:

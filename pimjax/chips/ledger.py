@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pimjax.config.config import Config
 
 _MEMORY = "hardware.memory_bandwidth_gb_per_s"  # a chip that reads it has the memory component
+#: What every chip's temperature follows from.
+HEAT = "ambient_c cooling_k_mm2_per_w max_junction_c"
 QUANTITIES = ("time", "energy", "area")
 FAMILIES = (
     "crossbars",

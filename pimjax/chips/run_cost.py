@@ -28,7 +28,8 @@ COMPONENTS = (
     "scheduler",
     "embedding",  # token embeddings read from the memory
     "sram",  # accesses to on-chip caches
-    "crossbar_idle",  # idle power of peripherals
+    "leakage_idle",  # of peripherals that are powered: working, idle, or waking up
+    "leakage_gated",  # of peripherals that are switched off
     "moe_crossbars",  # areas from here on
     "dense_crossbars",
     "digital_units",
@@ -82,4 +83,9 @@ class RunCost:
     moe_last_pass_ns: Any  # [L] end of the last pass after t_ready, first pass of the run; 0 in the reference model
     tokens: Any  # [] tokens the run emits (generated) or processes (prefill only)
     pipeline_interval_ns: Any  # [] slowest layer's time: throughput with one request in flight per layer
+    utilisation: Any  # [] share of the time that the units which multiply weights are busy, the mean over them
+    peak_power_w: (
+        Any  # [] largest mean power of a microsecond, or of what can be busy at once; 0: the chip does not say
+    )
+    hot_area_mm2: Any  # [] dies over which that power is spread
     status: Any  # [] int32 bits of pimjax.status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pimjax.cli.output import stdout, table, with_unit
+from pimjax.cli.output import shown, stdout, table, with_unit
 
 
 class _Sources:
@@ -39,10 +39,18 @@ def show_explanation(report: dict[str, Any]) -> None:
         _show_weights(report["weights"])
     if "tiers" in report:
         _show_tiers(report["tiers"])
+    if "heat" in report:
+        full = report["heat"]
+        stdout.print(
+            f"\nA die all of whose crossbars work at once: {shown(full['density_w_per_mm2'])} W/mm2, "
+            f"{shown(full['w_per_reticle'])} W per reticle, {shown(full['rise_k'])} K above what cools it"
+        )
     sources.show()
     stdout.print()
     rows = [(row["key"], row["meaning"], row["value"], _range(row["range"])) for row in report["assumptions"]]
     stdout.print(table("Assumptions without a published source", ("key", "meaning", "value", "range"), rows, text=2))
+    for sentence in report.get("leaning", ()):
+        stdout.print(f"\nIn one line: {sentence}", style="bold")
     stdout.print()
     for sentence in report["not_modelled"]:
         stdout.print(sentence, style="dim")

@@ -32,6 +32,18 @@ class HardwareSection(Section):
     reticle_area_mm2: float = number(
         858, chosen=True, unit="mm2", about="Largest die", source="26 mm x 33 mm exposure field", gt=0
     )
+    ambient_c: float = number(
+        35, chosen=True, unit="C", about="Temperature of the air, or of the liquid that cools", spread=(20, 45),
+        source="choice", ge=0,
+    )  # fmt: skip
+    cooling_k_mm2_per_w: float = number(
+        80, chosen=True, unit="K mm2/W", about="Rise of a die's temperature per W/mm2: 80 in air, 30 with a cold plate", spread=(30, 80),
+        source="assumption without a published source", assumed=True, ge=0,
+    )  # fmt: skip
+    max_junction_c: float = number(
+        85, chosen=True, unit="C", about="Hottest that the devices may get; phase-change memory drifts faster above it",
+        spread=(85, 105), source="choice", ge=0,
+    )  # fmt: skip
 
     def arrays(self, numerics: NumericsConfig) -> Any:
         """The traced twin: float64 scalars (NumPy), one leaf per field and derived number.
@@ -66,6 +78,6 @@ def leaf_names(section: type[HardwareSection]) -> tuple[str, ...]:
     """Names of the leaves of a section's traced twin, in order.
 
     >>> leaf_names(HardwareSection)
-    ('reticle_area_mm2',)
+    ('reticle_area_mm2', 'ambient_c', 'cooling_k_mm2_per_w', 'max_junction_c')
     """
     return (*section.model_fields, *section.derived)

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -87,16 +87,38 @@ def estimate(
     options = _options(chip, expert_choices, seed, timeline, fidelity)
     chip.check_core(config)
     chip.check_options(config, options)
+    if fidelity != "event":
+        ready = prepare(config, trace, fidelity)
+        return run_kernel(ready.design, ready.inputs, ready.capacity, chip, fidelity)
+    config, requests = _requests(config, chip, trace)
+    design, capacity = build(config)
+    cost = chip.simulate(config, requests, capacity=capacity, options=options)
+    return on_host(chip, cost, design.hardware)
+
+
+class Prepared(NamedTuple):
+    """A run as a fast fidelity takes it."""
+
+    design: Design
+    inputs: Any
+    capacity: Capacity
+
+
+def prepare(config: Config, trace: RoutingTrace | None, fidelity: str) -> Prepared:
+    """What :func:`run_kernel` needs of a run: its design, and what its chip counts of its routing."""
+    chip = CHIPS[config.chip_model]
+    config, requests = _requests(config, chip, trace)
+    design, capacity = build(config)
+    return Prepared(design, chip.inputs(config, requests, fidelity=fidelity, capacity=capacity), capacity)
+
+
+def _requests(config: Config, chip: Chip, trace: RoutingTrace | None) -> tuple[Config, RoutingTrace | None]:
+    """The configuration with its prompt length filled in, and stacked requests."""
     requests = None if trace is None else stacked(trace)
     if chip.takes_routing:
         config, requests = resolve(config, trace)
     refuse_uncosted(config)
-    design, capacity = build(config)
-    if fidelity == "event":
-        cost = chip.simulate(config, requests, capacity=capacity, options=options)
-        return on_host(chip, cost, design.hardware)
-    inputs = chip.inputs(config, requests, fidelity=fidelity, capacity=capacity)
-    return run_kernel(design, inputs, capacity, chip, fidelity)
+    return config, requests
 
 
 def _options(chip: Chip, expert_choices: Any, seed: int, timeline: Any, fidelity: str) -> EventOptions:

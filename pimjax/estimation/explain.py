@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pimjax.chips import CHIPS, Chip, Counted
+from pimjax.chips.ledger import every_read
 from pimjax.config.base import field_facts
 from pimjax.config.config import Config
 from pimjax.estimation.result import Estimate
@@ -23,7 +24,8 @@ def explain(config: Config, result: Estimate) -> dict[str, Any]:
         of component, plain name, count, counted (what a unit is), unit cost, total, share and source (`sources`: one by one), with
         count x unit cost = total; latency rows also have `busy`, which is count x unit cost, while `total` is what of
         it lies on the critical path; `assumptions`: numbers in use without a source, with the range that studies sweep;
-        and what the chip adds: `not_modelled` (sentences), `tile` (parts of one crossbar core), `weights` (programming).
+        and what the chip adds: `not_modelled` (sentences), `tile` (parts of one crossbar core), `weights` (programming),
+        `heat` (a die that works as much as it can).
 
     >>> from pimjax import load_config
     >>> from pimjax.estimation import estimate
@@ -119,9 +121,12 @@ def _source(config: Config, chip: Chip, component: str, name: str) -> str:
 
 
 def assumptions(config: Config) -> list[dict[str, Any]]:
-    """Hardware numbers of the chip that have no published source, each with the range that studies sweep."""
-    rows = []
-    for name, facts in field_facts(CHIPS[config.chip_model].hardware).items():
+    """Hardware numbers that the chip reads and that have no published source, each with the range that studies sweep."""
+    rows, chip = [], CHIPS[config.chip_model]
+    known = {read.key for _, read, _ in every_read(chip)}
+    for name, facts in field_facts(chip.hardware).items():
+        if f"hardware.{name}" not in known:
+            continue
         noted = config.sources.get(f"hardware.{name}", {})
         if noted.get("assumed", facts["assumed"]):
             rows.append(

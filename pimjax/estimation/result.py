@@ -11,6 +11,7 @@ from flax import struct
 from pimjax import arrays
 from pimjax import status as status_bits
 from pimjax.chips.chip import Chip
+from pimjax.chips.parts.heat import heat
 from pimjax.chips.possible import is_impossible
 from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost
 
@@ -21,6 +22,12 @@ SCALARS = (
     "area_mm2",
     "flops",
     "power_w",
+    "dynamic_energy_nj",
+    "static_energy_nj",
+    "utilisation",
+    "peak_power_w",
+    "power_density_w_per_mm2",
+    "junction_c",
     "edp_nj_ns",
     "tokens_per_s",
     "pipeline_tokens_per_s",
@@ -38,6 +45,10 @@ SCALARS = (
 
 #: Scalars that stand beside the costs where `estimate(accuracy=...)` asked for them; None otherwise.
 ACCURACY = ("sqnr_db", "digital_sqnr_db", "perplexity", "exact_perplexity")
+
+#: Scalars that may be no number, or are finite where others are: a peak memory is NaN where the authors' scratchpad cannot be
+#: followed, which spoils nothing else.
+_NOT_SUMMED = ("peak_memory_bytes", "dynamic_energy_nj", "static_energy_nj", "power_density_w_per_mm2", "junction_c")
 
 #: Fields with an axis of names -> which of the names
 NAMED = {
@@ -62,6 +73,14 @@ class Estimate:
     area_mm2: Any  # [] chip: crossbars, units, buffers
     flops: Any  # [] useful floating-point operations
     power_w: Any  # [] mean over the run
+    dynamic_energy_nj: Any  # [] of operations
+    static_energy_nj: Any  # [] of powers that are drawn whatever happens, times the latency
+    utilisation: Any  # [] busy time of what multiplies weights (crossbars) / (time x their number), 0 to 1
+    peak_power_w: (
+        Any  # [] largest mean power of a microsecond (event), or of what can be busy at once; never below the mean
+    )
+    power_density_w_per_mm2: Any  # [] of the hottest die at the peak power
+    junction_c: Any  # [] temperature of a die that is kept there
     edp_nj_ns: Any  # [] energy x latency
     tokens_per_s: Any  # [] one request (or batch) in flight
     pipeline_tokens_per_s: Any  # [] one request in flight per layer: the slowest layer's rate
@@ -137,12 +156,22 @@ def from_run_cost(cost: RunCost, hardware: Any, chip: Chip) -> Estimate:
     gops_per_w = _ratio(cost.flops, energy)  # operations per nJ = GOPS/W
     gops = _ratio(cost.flops, cost.latency_ns)
     dies = namespace.ceil(area / hardware.reticle_area_mm2)
+    power = _ratio(energy, cost.latency_ns)
+    static = (cost.component_energy_nj * np.asarray(chip.static_components, cost.component_energy_nj.dtype)).sum()
+    peak = arrays.larger(cost.peak_power_w, power)
+    hottest = heat(hardware, peak, cost.hot_area_mm2)
     result = Estimate(
         latency_ns=cost.latency_ns,
         energy_nj=energy,
         area_mm2=area,
         flops=cost.flops,
-        power_w=_ratio(energy, cost.latency_ns),
+        power_w=power,
+        dynamic_energy_nj=energy - static,
+        static_energy_nj=static,
+        utilisation=cost.utilisation,
+        peak_power_w=peak,
+        power_density_w_per_mm2=hottest.density_w_per_mm2,
+        junction_c=hottest.junction_c,
         edp_nj_ns=energy * cost.latency_ns,
         tokens_per_s=1e9 * _ratio(cost.tokens, cost.latency_ns),
         pipeline_tokens_per_s=1e9 * _ratio(cost.tokens, cost.pipeline_interval_ns),
@@ -166,14 +195,13 @@ def from_run_cost(cost: RunCost, hardware: Any, chip: Chip) -> Estimate:
         components=chip.component_names,
         op_kinds=chip.op_kinds,
     )
-    return result.replace(status=_status(result, hardware, chip))  # type: ignore[attr-defined]
+    return result.replace(status=_status(result, hardware, chip, hottest.is_too_hot))  # type: ignore[attr-defined]
 
 
-def _status(result: Estimate, hardware: Any, chip: Chip) -> Any:
+def _status(result: Estimate, hardware: Any, chip: Chip, is_too_hot: Any) -> Any:
     """The status of a result: what the chip said, and what its numbers say."""
-    # one comparison for all scalars: a sum is finite where every term is (and none is near overflow);
-    # a peak memory is NaN where the authors' scratchpad cannot be followed, which spoils nothing else
-    total = sum(getattr(result, name) for name in SCALARS if name != "peak_memory_bytes")
+    # one comparison for all scalars: a sum is finite where every term is (and none is near overflow)
+    total = sum(getattr(result, name) for name in SCALARS if name not in _NOT_SUMMED)
     namespace = arrays.namespace(total)
     smallest = namespace.minimum(result.component_energy_nj.min(), result.component_area_mm2.min())
     impossible = is_impossible(hardware, chip.hardware) | (result.latency_ns <= 0) | (result.energy_nj <= 0)
@@ -184,5 +212,6 @@ def _status(result: Estimate, hardware: Any, chip: Chip) -> Any:
             status_bits.NON_FINITE: ~namespace.isfinite(total),
             status_bits.MULTI_DIE: result.dies > 1,
             status_bits.IMPOSSIBLE: impossible,
+            status_bits.TOO_HOT: is_too_hot,
         },
     )

@@ -22,7 +22,7 @@ from pimjax.runs.counts import PassCounts, no_counts
 from pimjax.runs.passes import LENGTH_SAMPLES, RunPasses, sample_lengths
 from pimjax.runs.routing import RunRouting
 from pimjax.runs.run_counts import PassWindows, RunCounts, SlotProfile, TokenSteps
-from pimjax.schedule.counts import PROFILE_ROWS, TAIL_SLOTS
+from pimjax.schedule.counts import GAP_BINS, PROFILE_ROWS, TAIL_SLOTS
 from pimjax.schedule.load_matrix import host_loads
 
 STEP_KINDS = 64
@@ -185,6 +185,9 @@ class _Frame:
             for count in range(1, groups + 1):
                 busy[:, column, count] += (active == count).mean(axis=1)
         tail = np.zeros((len(slots), TAIL_SLOTS))
+        gaps = np.zeros((len(slots), GAP_BINS))
+        follows = gaps.copy()  # every group works without a pause
+        follows[:, 0] = (passes - shape["first"]).mean(axis=1)
         mean = {
             "passes": passes.mean(axis=1),
             "makespan": slots.mean(axis=1),
@@ -196,6 +199,8 @@ class _Frame:
             "tail_adds": tail,
             "tail_loads": tail,
             "tail_busy": tail,
+            "gap_hist": follows,
+            "gap_slots": gaps,
             "unrouted": (~used).mean(axis=1),
             "last_token_slots": slots.mean(axis=1),
         }

@@ -14,7 +14,7 @@ from pimjax.array_typing import HostArray
 from pimjax.config.config import Config
 from pimjax.runs.routing import RunRouting
 from pimjax.runs.windows import Windows, layer_windows
-from pimjax.schedule.counts import PROFILE_ROWS, TAIL_SLOTS, count_slots
+from pimjax.schedule.counts import GAP_BINS, PROFILE_ROWS, TAIL_SLOTS, count_slots
 from pimjax.schedule.placement import IDLE
 
 
@@ -117,4 +117,5 @@ def no_counts(layers: int, groups: int) -> dict[str, HostArray]:
         "load_hist": np.zeros((layers, groups + 1)),
         "busy_hist": np.zeros((layers, groups + 1, groups + 1)),
         **{name: np.zeros((layers, TAIL_SLOTS)) for name in tails},
+        **{name: np.zeros((layers, GAP_BINS)) for name in ("gap_hist", "gap_slots")},
     }

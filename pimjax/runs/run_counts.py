@@ -27,6 +27,8 @@ class PassWindows:
     tail_adds: Any  # [L, W] most additions that one token's results of the last 1, 2, .. W slots cause
     tail_loads: Any  # [L, W] loads of the last, last but one, .. slot (0 where a window opens)
     tail_busy: Any  # [L, W] busy groups of those slots
+    gap_hist: Any  # [L, B] pauses of groups between two passes of the window, by the bit length of their idle slots
+    gap_slots: Any  # [L, B] idle slots of those pauses
     unrouted: Any  # [L] tokens that no expert takes
     last_token_slots: Any  # [L] slots the last token spans, its first to its last pass
     digital: Any = None  # [L] passes of experts on digital macros; None: there are no macros

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pimjax.arrays import add_at, namespace
+from pimjax.arrays import add_at, bit_length, namespace, running_max
 from pimjax.schedule.placement import (
     IDLE,
     Placement,
@@ -22,6 +22,7 @@ from pimjax.schedule.placement import (
 )
 
 TAIL_SLOTS = 8
+GAP_BINS = 7  # idle slots between two passes of a group: 0, 1, 2-3, 4-7, .., from 32 on
 PROFILE_ROWS = ("loads", "returns", "adds", "chains", "ends", "opens")
 
 
@@ -56,6 +57,8 @@ def count_slots(
         - `load_hist` `[G+1]`: slots from 1 on by their loads; `busy_hist` `[G+1, G+1]`: by (loads, busy groups);
         - `tail_adds` `[W]`: most additions that one token's results of the last 1, 2, .. W slots cause;
           `tail_loads`, `tail_busy` `[W]`: loads and busy groups of the last, last but one, .. slot;
+        - `gap_hist` `[B]`: pauses of groups between two of their passes, by the bit length of their idle slots;
+          `gap_slots` `[B]`: idle slots of those pauses;
         - `profile` `[6, S]`: `PROFILE_ROWS` slot by slot.
 
     >>> from pimjax.schedule.placement import place_intervals
@@ -86,6 +89,7 @@ def count_slots(
         "tail_adds": _tail_adds(placed, passes, at, near, inside),
         "tail_loads": xp.where(inside, counted[near], 0),
         "tail_busy": xp.where(inside, busy[near], 0),
+        **_gaps(placed.tokens, slot),
         "unrouted": (real & (passes == 0)).sum(dtype=np.int32),
         "last_token_slots": xp.where(passes[final] > 0, placed.stop[final] - placed.first[final], 0),
     }
@@ -95,6 +99,21 @@ def count_slots(
     if profile:
         out["profile"] = _profile(placed, passes, slot_loads, busy, opens & (slot < makespan))
     return out
+
+
+def _gaps(tokens: Any, slot: Any) -> dict[str, Any]:
+    """Pauses of every group between two of its passes."""
+    xp = namespace(tokens)
+    works = tokens != IDLE
+    latest = running_max(xp.where(works, slot[None], -1))  # [G, S] last slot with a pass, this one included
+    before = xp.concatenate([xp.full_like(latest[:, :1], -1), latest[:, :-1]], axis=1)
+    idle = xp.where(works & (before >= 0), slot[None] - before - 1, -1)
+    bins = xp.where(idle >= 0, xp.minimum(bit_length(xp.maximum(idle, 0)), GAP_BINS - 1), -1)
+    mine = bins[None] == xp.arange(GAP_BINS, dtype=np.int32)[:, None, None]
+    return {
+        "gap_hist": mine.sum(axis=(1, 2), dtype=np.int32),
+        "gap_slots": (mine * idle[None]).sum(axis=(1, 2), dtype=np.int32),
+    }
 
 
 def _tail_adds(placed: Placement, passes: Any, at: Any, near: Any, inside: Any) -> Any:
@@ -120,4 +139,4 @@ def _profile(placed: Placement, passes: Any, slot_loads: Any, busy: Any, opens: 
     return xp.stack(rows)
 
 
-__all__ = ["PROFILE_ROWS", "TAIL_SLOTS", "count_slots"]
+__all__ = ["GAP_BINS", "PROFILE_ROWS", "TAIL_SLOTS", "count_slots"]

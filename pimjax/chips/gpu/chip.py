@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from pimjax.arrays import larger
 from pimjax.chips.chip import Chip, EventOptions
 from pimjax.chips.gpu.hardware import GpuHardware, hardware_of
 from pimjax.chips.gpu.ledger import COMPONENTS as LEDGER
@@ -123,6 +124,7 @@ class GpuChip(Chip):
         energy = {name: energy_nj(hardware, time) for name, time in busy.items() if name not in ("links", "host")}
         flops, of_experts = flops_of(design, loads)
         runs = loads.runs.sum()
+        largest = larger(hardware.memory_bound_power_w, hardware.compute_bound_power_w)
         return self.run_cost(
             latency_ns=latency,
             critical_ns=times,
@@ -138,6 +140,8 @@ class GpuChip(Chip):
             tokens=tokens_of(design, loads),
             capacity=capacity,
             peak_memory_bytes=peak_bytes(design, loads),
+            utilisation=sum(time.arithmetic for time in busy.values()) / larger(latency, 1e-9),
+            peak_power_w=hardware.gpus * larger(largest, hardware.idle_power_w),
             moe_latency_ns=times["experts"],
             moe_energy_nj=energy["experts"],
             moe_flops=of_experts,

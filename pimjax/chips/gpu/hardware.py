@@ -53,6 +53,9 @@ class BoardNumbers(HardwareSection):
     gpus: float = number(1, chosen=True, whole=True, unit="units", about="GPUs that work on one copy of the model", source="choice", ge=1, le=1024)  # fmt: skip
     expert_parallel: float = number(1, chosen=True, whole=True, unit="units", about="Ranks among which experts are dealt out, each with gpus / this many GPUs; 1: every expert is split over all GPUs (tensor parallel). A divisor of gpus", source="choice", ge=1, le=1024)  # fmt: skip
     attention_data_parallel: float = number(1, chosen=True, whole=True, unit="units", about="Groups of GPUs that attend to sequences of their own; 1: heads are split over all GPUs. A divisor of gpus", source="choice", ge=1, le=1024)  # fmt: skip
+    cooling_k_mm2_per_w: float = number(40, chosen=True, unit="K mm2/W", about="Rise of a die's temperature per W/mm2", source="assumption: 680 W on 814 mm2 rise by 33 K under a server's heat sink", spread=(20, 60), assumed=True, ge=0)  # fmt: skip
+    max_junction_c: float = number(90, chosen=True, unit="C", about="Hottest that a die may get", source="choice: devices lower their clock near 90 C", spread=(85, 105), ge=0)  # fmt: skip
+
     device_memory_bandwidth_gb_per_s: float = number(
         3350, unit="GB/s", about="Memory bandwidth of one GPU", source=SHEET, gt=0
     )

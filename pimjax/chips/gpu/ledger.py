@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pimjax.chips.gpu.hardware import hardware_of
 from pimjax.chips.gpu.loads import KINDS, NARROW_FLOATS, kind_of, kind_on
-from pimjax.chips.ledger import ComponentSpec, Condition, Read, Reader, reads
+from pimjax.chips.ledger import HEAT, ComponentSpec, Condition, Read, Reader, reads
 from pimjax.config.weight_formats import stored_formats
 
 if TYPE_CHECKING:
@@ -159,4 +159,5 @@ COMPONENTS = (
 READERS = (
     Reader("memory limit", reads("device_memory_gb gpus attention_data_parallel")),
     Reader("largest die", reads("reticle_area_mm2")),
+    Reader("heat", reads(HEAT)),
 )

@@ -26,6 +26,8 @@ class Areas(NamedTuple):
     expert_peripherals: AnyArray  # mm2 of the experts' sets of peripherals: what draws idle power
     dense_peripherals: AnyArray  # mm2 of all others
     crossbars: AnyArray  # that the mapping needs
+    groups: AnyArray  # [L]
+    group_sets: AnyArray  # sets of one group of unsliced tiles: one for each position, or for both stages of an expert
     peak_bytes: AnyArray  # buffers of the busiest layer
 
 
@@ -78,7 +80,8 @@ def areas(
     }
     peak_bytes = (2 * per_layer + waiting) * row + central
     needed = experts.crossbars + others.crossbars
-    return Areas(parts, moe, experts.peripherals_mm2, others.peripherals_mm2, needed, peak_bytes)
+    group_sets = _sets_of_group(point, shape)
+    return Areas(parts, moe, experts.peripherals_mm2, others.peripherals_mm2, needed, there, group_sets, peak_bytes)
 
 
 class Tiles(NamedTuple):
@@ -93,12 +96,17 @@ class Tiles(NamedTuple):
         return Tiles(*(a + b for a, b in zip(self, other, strict=True)))
 
 
+def _sets_of_group(point: Point, shape: Geometry) -> AnyArray:
+    """Sets of peripherals of one group: with `pair` the two stages of an expert share theirs."""
+    return where(point.pairs, larger(shape.expert_up.tiles, shape.expert_down.tiles), shape.expert_tiles)
+
+
 def _experts(point: Point, shape: Geometry, tile: Core, sizes: AnyArray, slices: ArrayLike) -> Tiles:
     """The experts on one kind of tile, `sizes` [L, G] of them in each group."""
     hardware = point.hardware
     one_expert = shape.expert_tiles / slices
     # a group of one shares nothing among experts; with `pair` its two stages still share
-    group_sets = where(point.pairs, larger(shape.expert_up.tiles, shape.expert_down.tiles) / slices, one_expert)
+    group_sets = _sets_of_group(point, shape) / slices
     sets = point.real((sizes > 0).astype(point.dtype)).sum() * group_sets
     cells = stacks_of(sizes, hardware.tiers, hardware.tier_area_overhead).footprints.sum()
     multiplexed = where(sizes > 1, sizes, 0.0).sum()

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pimjax import arrays, status
 from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import larger, namespace, where
@@ -22,8 +24,16 @@ from pimjax.chips.multiplexed.area import areas
 from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.digital_parts import DigitalParts, products
 from pimjax.chips.multiplexed.durations import ACTIVATION_COMPONENTS, Durations
-from pimjax.chips.multiplexed.energy import energy_and_busy
+from pimjax.chips.multiplexed.energy import EnergyAndBusy, energy_and_busy
 from pimjax.chips.multiplexed.geometry import Geometry
+from pimjax.chips.multiplexed.power import (
+    Draw,
+    States,
+    busy_at_once_w,
+    draw_of,
+    leakage_nj,
+    waiting_ns,
+)
 from pimjax.chips.multiplexed.work import Run, Work, run_work
 from pimjax.chips.parts.memory import memory_of
 from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost
@@ -42,6 +52,10 @@ class Times(NamedTuple):
     last_pass: AnyArray  # [L] ns
     slowest_layer: AnyArray  # [] ns, time the run spends in its slowest layer
     waiting_results: ArrayLike  # [] most results that wait for their addition
+    waiting: (
+        ArrayLike  # [3, K] pauses that a fast model knows, or [] time that sets of peripherals wait powered, all sets
+    )
+    peak_w: ArrayLike | None  # [] largest dynamic power; None: of all that can be busy at once
     status: ArrayLike  # [] int32
 
 
@@ -53,7 +67,8 @@ class Chip(NamedTuple):
     tile: Core
     time: Durations  # plain
     largest: AnyArray
-    beside: DigitalParts | None = None  # what lies on digital macros
+    beside: DigitalParts | None  # what lies on digital macros
+    state: States  # of a set of peripherals
 
 
 def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost:
@@ -68,18 +83,28 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
     point, shape, tile = chip.point, chip.shape, chip.tile
     hardware, workload = point.hardware, point.workload
     work = run_work(point, schedule, shape, run)
-    made = None
-    if chip.beside is not None:
-        made = products(point, shape, work, chip.beside)
-        work = work._replace(both=made.both.total, reads=made.reads.total)
-    found = energy_and_busy(
-        point, shape, tile, chip.time, run, work, times.latency, chip.largest, beside=chip.beside, made=made
-    )
+    uses = work.both + work.reads  # as if all lay on one kind of tile
+    found, work = _energies(chip, run, work, times.latency)
     area = areas(point, schedule, shape, tile, run, times.waiting_results, beside=chip.beside)
-    idle = hardware.idle_power_w_per_mm2
+    state, tiles, group_sets = chip.state, shape.sums(point, "tiles"), area.group_sets
     peripherals = area.expert_peripherals + area.dense_peripherals
-    energy = {**found.energy, "crossbar_idle": idle * peripherals * times.latency}
+    sets, active = area.groups.sum() * group_sets + shape.dense_tiles, uses * state.product_ns
+    idle_ns = larger(sets * times.latency - active, 0.0)
+    waiting = times.waiting
+    if np.ndim(waiting):
+        every = uses + work.passes * (group_sets - shape.expert_tiles)  # a pass uses every set of its group once
+        waiting = waiting_ns(
+            point, shape, state, waiting, tiles=tiles, group_sets=group_sets, uses=every, idle_ns=idle_ns
+        )
+    powered, gated = leakage_nj(state, peripherals / sets, active_ns=active, idle_ns=idle_ns, waiting_ns=waiting)
+    energy = _vector(COMPONENTS, {**found.energy, "leakage_idle": powered, "leakage_gated": gated})
     component_area = _vector(COMPONENTS, area.parts)
+    busy_ns = _table(COMPONENTS, found.busy)
+    draw = draw_of(point, energy, busy_ns, uses)
+    together, cores = busy_at_once_w(point, shape, schedule, run, draw, state, tiles=tiles, groups=area.groups)
+    peak: Any = together if times.peak_w is None else times.peak_w
+    static = (found.energy["passive"] + powered + gated) / times.latency
+    of_set = (area.parts["moe_crossbars"] + area.parts["dense_crossbars"]) / sets
     needed, impossible = area.crossbars, tile.impossible
     if chip.beside is not None:
         impossible = namespace(times.latency).logical_or(impossible, chip.beside.core.impossible)
@@ -101,17 +126,21 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
         peak_memory_bytes=area.peak_bytes,
         crossbars=needed,
         critical_ns=times.critical,
-        busy_ns=_table(COMPONENTS, found.busy),
-        component_energy_nj=_vector(COMPONENTS, energy),
+        busy_ns=busy_ns,
+        component_energy_nj=energy,
         component_area_mm2=component_area,
         op_counts=_table(OP_KINDS, _counts(point, run, work)),
         moe_latency_ns=times.moe,
-        moe_energy_nj=found.experts + idle * area.expert_peripherals * times.moe,
+        # peripherals are powered during these phases
+        moe_energy_nj=found.experts + state.idle_w * area.expert_peripherals * times.moe,
         moe_flops=moe_flops,
         moe_area_mm2=area.moe,
         moe_last_pass_ns=times.last_pass,
         tokens=tokens,
         pipeline_interval_ns=interval,
+        utilisation=found.busy["tier_linear"] / (times.latency * needed),
+        peak_power_w=peak + static,
+        hot_area_mm2=larger(cores * of_set, arrays.smaller(component_area.sum(), hardware.reticle_area_mm2)),
         status=status.bits(
             times.status,
             {
@@ -123,6 +152,37 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
             },
         ),
     )
+
+
+def with_mean_products(chip: Chip, schedule: RunCounts, run: Run) -> Chip:
+    """The chip with peripherals that are active as long as the mean product of its kinds of tiles takes."""
+    if chip.beside is None:
+        return chip
+    made = products(chip.point, chip.shape, run_work(chip.point, schedule, chip.shape, run), chip.beside)
+    on_tiles, on_macros = made.both.analog + made.reads.analog, made.both.digital + made.reads.digital
+    state, time = chip.state, on_tiles * chip.tile.mvm_latency_ns + on_macros * chip.beside.core.mvm_latency_ns
+    mean = time / (on_tiles + on_macros)
+    return chip._replace(state=state._replace(product_ns=mean, pass_ns=state.pass_ns / state.product_ns * mean))
+
+
+def _energies(chip: Chip, run: Run, work: Work, latency: AnyArray) -> tuple[EnergyAndBusy, Work]:
+    """Energy and busy time; the work with the products that its kinds of tiles make."""
+    made = None
+    if chip.beside is not None:
+        made = products(chip.point, chip.shape, work, chip.beside)
+        work = work._replace(both=made.both.total, reads=made.reads.total)
+    found = energy_and_busy(
+        chip.point, chip.shape, chip.tile, chip.time, run, work, latency, chip.largest, beside=chip.beside, made=made
+    )
+    return found, work
+
+
+def draw_of_run(chip: Chip, schedule: RunCounts, run: Run) -> Draw:
+    """What operations of a run draw while they run, before its times are known."""
+    work = run_work(chip.point, schedule, chip.shape, run)
+    found, _ = _energies(chip, run, work, 0.0 * run.batch)
+    energy, busy = (_vector(COMPONENTS, values) for values in (found.energy, found.busy))
+    return draw_of(chip.point, energy, busy, work.both + work.reads)
 
 
 def _vector(names: tuple[str, ...], values: Mapping[str, Any]) -> AnyArray:

@@ -54,6 +54,7 @@ class Durations(NamedTuple):
     mux: Any
     link: Any  # t_x: one block over one hop
     load: Any  # t_load
+    wake: Any  # switching on a group's peripherals, beside its first load (0: nothing is ever gated)
     stage: Any  # t_stage
     a: Any  # t_A
     d: Any  # t_D
@@ -202,6 +203,10 @@ def durations(
         mux=mux,
         link=link,
         load=load,
+        wake=part(
+            "input_load",
+            where(hardware.idle_power_w_per_mm2 > hardware.gated_power_w_per_mm2, hardware.wake_latency_ns, 0.0),
+        ),
         stage=stage,
         a=a,
         d=d,

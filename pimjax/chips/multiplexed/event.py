@@ -11,12 +11,13 @@ import numpy as np
 from pimjax.array_typing import HostArray
 from pimjax.cache.traffic import visible_tokens
 from pimjax.chips.multiplexed.attention import attention_cost
-from pimjax.chips.multiplexed.cost import Times, assemble
+from pimjax.chips.multiplexed.cost import Times, assemble, draw_of_run, with_mean_products
 from pimjax.chips.multiplexed.graph import LayerWork, PassGraph, PassWork, pass_graph
 from pimjax.chips.multiplexed.graph_moe import MoeJobs, MoeRules
 from pimjax.chips.multiplexed.graph_parts import KINDS, TimedDesign, timed_design
 from pimjax.chips.multiplexed.hardware import hardware_of
 from pimjax.chips.multiplexed.kernel import chip_of
+from pimjax.chips.multiplexed.power_event import PowerMeter
 from pimjax.chips.multiplexed.work import run_of
 from pimjax.chips.parts.memory import memory_of
 from pimjax.chips.run_cost import COMPONENTS, RunCost
@@ -103,7 +104,7 @@ def simulate(config: Config, trace: RoutingTrace, *, keep_logs: bool = False) ->
     config = with_prompt(config, trace)
     routing = run_routing(config, trace)
     design, capacity = build(config)
-    bench = _Bench(config, design, routing)
+    bench = _Bench(config, design, routing, capacity)
     results = []
     leftover = 0.0
     for name, work in bench.passes():
@@ -113,13 +114,14 @@ def simulate(config: Config, trace: RoutingTrace, *, keep_logs: bool = False) ->
             # pyrefly: ignore[bad-argument-type]
             result = dataclasses.replace(result, log=None)
         results.append(result)
-    return _collect(bench, routing, results, capacity)
+    bench.meter.finish()
+    return _collect(bench, results, capacity)
 
 
 class _Bench:
     """The parts of a run that all its passes share."""
 
-    def __init__(self, config: Config, design: Design, routing: RunRouting) -> None:
+    def __init__(self, config: Config, design: Design, routing: RunRouting, capacity: Capacity) -> None:
         self.config, self.routing = config, routing
         self.point = Point(design)
         self.table = mixer_table(config.model)
@@ -139,6 +141,13 @@ class _Bench:
             inline=plan.combine == "inline",
             num_groups=routing.num_groups,
         )
+        self.schedule = inputs_from_routing(config, routing, fidelity="closed", capacity=capacity)
+        point = self.point
+        with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
+            self.chip = chip_of(point, point.real(self.largest_group))
+            self.chip = with_mean_products(self.chip, self.schedule, run_of(point, self.schedule))
+            draw = draw_of_run(self.chip, self.schedule, run_of(point, self.schedule))
+        self.meter = PowerMeter(point, self.chip.shape, self.chip.state, draw, self.timed)
 
     # --- passes -------------------------------------------------------------------------------------------------
 
@@ -281,7 +290,9 @@ class _Bench:
             log = run(graph.jobs)
             order = _arrival_order(graph, log)
             if all(np.array_equal(order[layer], graph.moe[layer].order) for layer in order):
-                return _measure(name, graph, log, self.timed, self.layers)
+                result = _measure(name, graph, log, self.timed, self.layers)
+                self.meter.add(graph, log, result.latency_ns)
+                return result
             work = dataclasses.replace(work, order=order)
         raise PimjaxError(f"{name}: the order of arrivals did not settle in {_MOST_ROUNDS} rounds")
 
@@ -351,9 +362,8 @@ def _critical(graph: PassGraph, log: EventLog, timed: TimedDesign, needed: HostA
     return shares
 
 
-def _collect(bench: _Bench, routing: RunRouting, results: list[PassResult], capacity: Capacity) -> Simulation:
-    config = bench.config
-    schedule = inputs_from_routing(config, routing, fidelity="closed", capacity=capacity)
+def _collect(bench: _Bench, results: list[PassResult], capacity: Capacity) -> Simulation:
+    config, schedule = bench.config, bench.schedule
     batch, prefills = config.workload.batch_size, config.workload.batch_size if config.workload.prefill else 0
     ends = np.cumsum([result.latency_ns for result in results])
     begins = ends - [result.latency_ns for result in results]
@@ -368,11 +378,13 @@ def _collect(bench: _Bench, routing: RunRouting, results: list[PassResult], capa
         last_pass=padded[0],
         slowest_layer=padded[1].max(),
         waiting_results=float(max(result.waiting_peak for result in results)),
+        waiting=bench.meter.waiting_ns,
+        peak_w=bench.meter.peak_w,
         status=np.int32(0),
     )
     point = bench.point
     with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
-        cost = assemble(chip_of(point, point.real(bench.largest_group)), schedule, run_of(point, schedule), times)
+        cost = assemble(bench.chip, schedule, run_of(point, schedule), times)
     steps = sampled[prefills:]
     every = batch if bench.dense_all else 1
     first = float(sampled[0])

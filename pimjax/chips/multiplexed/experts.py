@@ -22,7 +22,7 @@ from pimjax.runs.run_counts import PassWindows, TokenSteps
 
 
 class Counts(NamedTuple):
-    """What the expert phase of every pass reads of its windows; `[points, L]`, tails `[points, L, W]`."""
+    """What the expert phase of every pass reads of its windows; `[points, L]`, tails `[points, L, W]`, pauses `[points, L, B]`."""
 
     passes: Array
     makespan: Array
@@ -32,6 +32,8 @@ class Counts(NamedTuple):
     tail_adds: Array
     tail_loads: Array
     tail_busy: Array
+    gap_hist: Array
+    gap_slots: Array
 
 
 class After(NamedTuple):
@@ -92,6 +94,7 @@ def _levels_first(values: Any) -> Any:
 class FreeTimes(NamedTuple):
     """The expert phase on units that are always free [ns]; `[points, L]`."""
 
+    first: Any  # the first slot begins: its tokens were loaded while groups woke up
     start: Any  # first results are back
     last_pass: Any
     residual: Any  # last residual
@@ -101,10 +104,11 @@ class FreeTimes(NamedTuple):
 def free_experts(time: Durations, phases: Phases, counts: Counts, slots_ns: Any, *, shared: Array) -> FreeTimes:
     """Slots and chains of additions without any wait for a unit. `slots_ns`: :func:`slots_time`."""
     used = counts.makespan > 0
-    start = where(used, phases.load * counts.first_loads + phases.flight, 0.0)
+    first = larger(phases.load * counts.first_loads, spread(time.wake, np.shape(counts.first_loads)))
+    start = where(used, first + phases.flight, 0.0)
     last_pass = start + where(used, slots_ns, 0.0)
     residual = _last_chain(time, phases, counts, last_pass, shared)
-    return FreeTimes(start, last_pass, residual + phases.ending, phases.ending)
+    return FreeTimes(first, start, last_pass, residual + phases.ending, phases.ending)
 
 
 def _last_chain(time: Durations, phases: Phases, counts: Counts, last_pass: Any, shared: Array) -> Any:
@@ -181,7 +185,8 @@ def single_token_experts(
     used, later = kinds.passes > 0, arrays.larger(kinds.slots, 1.0) - 1
     loads = arrays.where(hold, 0.0, 0.0 * later + 1.0)
     interval, last_interval = slot_interval(time, loads, kinds.first), slot_interval(time, loads, kinds.last)
-    start, add = spread(time.load + flight_of(time, units), np.shape(later)), time.combine_add
+    start = spread(larger(time.load, time.wake) + flight_of(time, units), np.shape(later))
+    add = time.combine_add
     several = later > 0
     last = start + where(several, interval * (later - 1) + last_interval, 0.0)
     free = arrays.where(shared > 0, 0.0 * shared, 1.0)

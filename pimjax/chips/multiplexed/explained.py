@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from pimjax.chips.chip import Counted
-from pimjax.chips.multiplexed.core import tile_parameters
+from pimjax.chips.multiplexed.core import core, tile_parameters
 from pimjax.chips.multiplexed.geometry import geometry
 from pimjax.chips.multiplexed.hardware import hardware_of
 from pimjax.chips.multiplexed.tiers import experts_by_tier
@@ -47,7 +47,8 @@ def counted(config: Config, result: Any) -> dict[str, Counted]:
         "memory_interface": float(hardware.memory_channels),
         "sram": busy["sram"] * hardware.sram_bandwidth_gb_per_s,
         "passive": float(np.asarray(result.latency_ns)),
-        "crossbar_idle": float(np.asarray(result.latency_ns)),
+        "leakage_idle": float(np.asarray(result.latency_ns)),
+        "leakage_gated": float(np.asarray(result.latency_ns)),
         "local_accumulation": busy["local_accumulation"] / cycle,
         "sharing_mux": float(np.asarray(result.op_counts)[OP_INDEX["expert_pass"]]) * per_expert,
         "scheduler": _over(busy["scheduler"], hardware.scheduler_ns_per_token),
@@ -66,6 +67,7 @@ def details(config: Config, result: Any) -> dict[str, Any]:
     return {
         "tile": tile_rows(config),
         **({"digital_tile": _computed_rows(config, "digital_sram")} if has_digital_parts(config) else {}),
+        "heat": full_die(config),
         "weights": weight_writing(config, float(np.asarray(result.crossbars)), per_expert),
         **_stacked(config, per_expert),
         "not_modelled": list(NOT_MODELLED),
@@ -82,6 +84,26 @@ def _stacked(config: Config, per_expert: float) -> dict[str, Any]:
     sizes = np.ones(members, int) if plan.share == "none" else np.bincount(groups)
     each = config.model.num_moe_layers * per_expert
     return {"tiers": [float(each * count) for count in experts_by_tier(sizes, tiers)]}
+
+
+def full_die(config: Config) -> dict[str, float]:
+    """A die all of whose crossbars work at once, one of every group: what stands for the hottest that crossbars can be.
+
+    >>> from pimjax.config.loader import load_config
+    >>> {key: round(value, 3) for key, value in full_die(load_config("paper_crossbars", {"plan.group_size": 1})).items()}
+    {'density_w_per_mm2': 0.151, 'w_per_reticle': 129.917, 'rise_k': 12.114}
+    """
+    hardware, members = hardware_of(config), float(config.plan.group_size)
+    with jax.enable_x64(True):
+        tile = core(build(config)[0])
+    shared = float(np.asarray(tile.shareable_fraction))
+    area = float(np.asarray(tile.area_mm2)) * (shared + (1.0 - shared) * members)
+    density = float(np.asarray(tile.mvm_energy_nj)) / float(np.asarray(tile.mvm_latency_ns)) / area
+    return {
+        "density_w_per_mm2": density,
+        "w_per_reticle": density * hardware.reticle_area_mm2,
+        "rise_k": density * hardware.cooling_k_mm2_per_w,
+    }
 
 
 def tiles(config: Config) -> tuple[float, float]:
@@ -114,7 +136,7 @@ def _computed_rows(config: Config, kind: str) -> dict[str, Any]:
 
 def source_of(config: Config, component: str) -> str | None:
     """A computed core's numbers come from its circuits."""
-    of_the_core = component in ("tier_linear", "moe_crossbars", "dense_crossbars", "crossbar_idle")
+    of_the_core = component in ("tier_linear", "moe_crossbars", "dense_crossbars", "leakage_idle", "leakage_gated")
     if of_the_core and config.plan.tile != "calibrated":
         return f"computed from circuit parameters (plan.tile: {config.plan.tile}), see the crossbar core"
     return None

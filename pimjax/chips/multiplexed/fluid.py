@@ -141,7 +141,7 @@ def _recurrence(
     lag = arrays.where(unlimited, 1.0, fixed(time.depth) + time.buffer_slots)
     place = arrays.namespace(lag).clip(lag.astype(np.int32) - 1, 0, RING - 1)
     has_sums = phases.partial > 0
-    first = phases.load * counts.first_loads
+    first = free.first
     up_link = spread(time.up_link, np.shape(counts.makespan))
     end_work = free.ending + after.norm
 

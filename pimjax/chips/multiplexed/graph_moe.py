@@ -31,6 +31,7 @@ class MoeJobs(NamedTuple):
 
     ready: HostArray  # t_ready of every window
     slots: HostArray  # start of every slot
+    begins: HostArray  # [passes] job that begins each pass, on the resource of its group
     passes: HostArray  # [passes, k] jobs after which a pass is done, in order of (slot, group)
     residual: HostArray  # [n] jobs of the residual stream after the layer, by token; inline: [n, k], -1: none
     result_token: HostArray  # token of every result, shared experts and stored outputs first
@@ -73,11 +74,11 @@ def expert_phase(
     token = tokens[own]
     if rules.local:
         place = bench.build.resource("group", group)
-        passes = bench.build.add("pass", np.full(len(slot), times.a + times.d), place, token=token)
+        begins = passes = bench.build.add("pass", np.full(len(slot), times.a + times.d), place, token=token)
         bench.follow(slots[slot], passes)
         work, work_slot = [], []
     else:
-        passes, work, work_slot = _digital_passes(bench, slots, slot, group, token)
+        begins, passes, work, work_slot = _digital_passes(bench, slots, slot, group, token)
 
     parts = [*extra, (token, passes)]
     result_token = np.concatenate([part[0] for part in parts]).astype(np.int64)
@@ -95,7 +96,9 @@ def expert_phase(
         work_slot.append(result_slot[added])
     if len(slots) and np.isfinite(times.buffer_slots) and work:
         _back_pressure(bench, slots, np.concatenate(work), np.concatenate(work_slot))
-    return MoeJobs(ready, slots, _rows([passes]), residual, result_token, result_slot, result_jobs, order, adds, added)
+    return MoeJobs(
+        ready, slots, begins, _rows([passes]), residual, result_token, result_slot, result_jobs, order, adds, added
+    )
 
 
 def _rows(parts: list[HostArray]) -> HostArray:
@@ -184,7 +187,9 @@ def _slot_marks(bench: Bench, rules: MoeRules, windows: Windows, gates: HostArra
             bench.follow(slots[chosen], interval)
             bench.follow(interval, slots[chosen + 1])
     heads = np.flatnonzero(opens)
-    load = bench.wires("first load", windows.loads[heads] * times.load)
+    loading = windows.loads[heads] * times.load
+    loading[0] = max(loading[0], times.wake)  # groups wake up meanwhile
+    load = bench.wires("first load", loading)
     bench.follow(load, slots[heads])
     bench.follow(ready[windows.window[heads]], load)
     if not rules.barrier:
@@ -195,13 +200,13 @@ def _slot_marks(bench: Bench, rules: MoeRules, windows: Windows, gates: HostArra
 
 def _digital_passes(
     bench: Bench, slots: HostArray, slot: HostArray, group: HostArray, token: HostArray
-) -> tuple[HostArray, list[HostArray], list[HostArray]]:
-    """Passes whose partial sums and activation run on the digital units."""
+) -> tuple[HostArray, HostArray, list[HostArray], list[HostArray]]:
+    """Passes whose partial sums and activation run on the digital units: first jobs, last jobs, work on units."""
     times, build = bench.times, bench.build
     work: list[HostArray] = []
     work_slot: list[HostArray] = []
     if not len(slot):
-        return np.zeros(0, np.int64), work, work_slot
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), work, work_slot
     up = build.add("stage A", np.full(len(slot), times.up_link), build.resource("group", group), token=token)
     bench.follow(slots[slot], up)
     act = bench.units("expert activation", np.full(len(slot), times.act_job), token)
@@ -228,7 +233,7 @@ def _digital_passes(
     if times.down_chain > 0:
         work.append(sums.ravel())
         work_slot.append(np.repeat(slot, sums.shape[1]))
-    return sums, work, work_slot
+    return up, sums, work, work_slot
 
 
 def _combine(

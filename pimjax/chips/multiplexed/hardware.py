@@ -14,6 +14,7 @@ from pimjax.chips.parts.numbers import (
     DigitalUnitNumbers,
     LinkNumbers,
     MemoryNumbers,
+    PeripheralPowerNumbers,
     PowerNumbers,
     ProgrammingNumbers,
 )
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 class MultiplexedHardware(
     ProgrammingNumbers,
+    PeripheralPowerNumbers,
     PowerNumbers,
     MemoryNumbers,
     AttentionNumbers,
@@ -172,10 +174,6 @@ class MultiplexedHardware(
     buffer_area_mm2_per_mb: float = number(
         1.0, unit="mm2/MB", about="Area of on-chip buffers", spread=(0.5, 2.0),
         source="assumption; ISAAC's eDRAM scaled to 14 nm gives 0.50", assumed=True, ge=0,
-    )  # fmt: skip
-    idle_power_w_per_mm2: float = number(
-        1e-4, unit="W/mm2", about="Idle power of crossbar peripherals", spread=(0, 1e-2),
-        source="assumption: gated 14 nm logic; the authors use 0", assumed=True, ge=0,
     )  # fmt: skip
     unit_power_area_mm2: float = number(
         26.25, unit="mm2", about="Area that unit_power_w belongs to (multiplexed model scales by area)",

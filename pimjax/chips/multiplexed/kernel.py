@@ -15,11 +15,12 @@ import numpy as np
 
 from pimjax import arrays, status
 from pimjax.chips.multiplexed.core import core, other_tile
-from pimjax.chips.multiplexed.cost import Chip, Times, assemble
+from pimjax.chips.multiplexed.cost import Chip, Times, assemble, with_mean_products
 from pimjax.chips.multiplexed.digital_parts import digital_parts, unexpected
 from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, durations
 from pimjax.chips.multiplexed.fluid import ring_overflows
 from pimjax.chips.multiplexed.geometry import geometry
+from pimjax.chips.multiplexed.power import states
 from pimjax.chips.multiplexed.run_time import nodes, run_times
 from pimjax.chips.multiplexed.work import run_of
 from pimjax.chips.run_cost import COMPONENTS, RunCost
@@ -62,11 +63,14 @@ def multiplexed_cost(
 def _cost(point: Point, schedule: RunCounts, capacity: Capacity, fidelity: str, critical: bool) -> RunCost:
     chip = chip_of(point, arrays.larger(schedule.group_sizes.max(), 1.0), capacity)
     run = run_of(point, schedule)
+    chip = with_mean_products(chip, schedule, run)
     # a latency is homogeneous in the durations: its derivatives by the components' scales are their shares
     time = chip.time
     if critical:
         time = durations(point, chip.largest, shape=chip.shape, tile=chip.tile, beside=chip.beside, shares=True)
-    times = run_times(point, schedule, run, nodes(point, schedule, run), time, fidelity=fidelity, shares=critical)
+    times = run_times(
+        point, schedule, run, nodes(point, schedule, run), time, state=chip.state, fidelity=fidelity, shares=critical
+    )
     latency: Any = times.latency
     if critical:
         latency = times.latency.value
@@ -91,6 +95,8 @@ def _cost(point: Point, schedule: RunCounts, capacity: Capacity, fidelity: str, 
             last_pass=times.last_pass,
             slowest_layer=arrays.apart(times.slowest_layer, point.one),
             waiting_results=np.inf,
+            waiting=times.pauses,
+            peak_w=None,
             status=status.bits(np.int32(status.OK), flags),
         ),
     )
@@ -101,4 +107,4 @@ def chip_of(point: Point, largest: Any, capacity: Capacity | None = None) -> Chi
     shape, tile = geometry(point), core(point, None if capacity is None else capacity.tile_kinds)
     beside = digital_parts(point, None if capacity is None else capacity.digital_parts)
     time = durations(point, largest, shape=shape, tile=tile, beside=beside)
-    return Chip(point, shape, tile, time, largest, beside)
+    return Chip(point, shape, tile, time, largest, beside, states(point, shape, tile))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pimjax.chips.ledger import ComponentSpec, Condition, Read, Reader, reads, setting
+from pimjax.chips.ledger import HEAT, ComponentSpec, Condition, Read, Reader, reads, setting
 from pimjax.config.digital_map import has_digital_parts
 
 # --- conditions -----------------------------------------------------------------------------------------------------
@@ -43,6 +43,13 @@ STACKED = Condition("hardware.tiers", "2 or more", lambda config: getattr(config
 PACKED = setting("plan.policy", "packed")
 NO_MAP = Condition("plan.group_of_expert", "null", lambda config: config.plan.group_of_expert is None)
 CORE_GIVEN = (CALIBRATED,)
+GATES = Condition(
+    "hardware.gated_power_w_per_mm2",
+    "less than hardware.idle_power_w_per_mm2",
+    lambda config: (
+        getattr(config.hardware, "gated_power_w_per_mm2", 0) < getattr(config.hardware, "idle_power_w_per_mm2", 0)
+    ),
+)
 
 # --- groups of keys ---------------------------------------------------------------------------------------------------
 _CIRCUIT = reads("adc_bits columns_per_adc node_nm crossbar_rows crossbar_cols plan.adc", PARAMETRIC)
@@ -63,6 +70,11 @@ _MEMORY_ENERGY = reads("memory_energy_pj_per_bit")
 _ON_CHIP = reads("sram_cache_bytes")
 _WIDTHS = reads("crossbar_cols", LOCAL)
 _GROUPS = reads("plan.group_size") + reads("plan.copies plan.share", EXPERTS)
+_LEAKAGE = (
+    reads("idle_power_w_per_mm2 gated_power_w_per_mm2") + reads("wake_latency_ns wake_energy_nj_per_mm2", GATES)
+    + reads("shareable_fraction", CALIBRATED) + _CORE_AREA + _BLOCKS + _BITS + _GROUPS + _CORE_TIME
+    + reads("plan.router plan.embedding")
+)  # fmt: skip
 _UNIT_AREAS = reads("num_digital_units digital_unit_area_mm2 num_attention_units attention_unit_area_mm2")
 
 
@@ -259,12 +271,20 @@ COMPONENTS = (
         counted="bytes of SRAM",
     ),
     ComponentSpec(
-        "crossbar_idle",
-        "idle peripherals",
+        "leakage_idle",
+        "powered peripherals",
         "idle",
-        "idle power of peripherals",
-        energy=reads("idle_power_w_per_mm2") + reads("shareable_fraction", CALIBRATED) + _CORE_AREA + _BLOCKS + _BITS + _GROUPS
-        + reads("plan.router plan.embedding"),
+        "leakage of peripherals that convert, wait or wake up",
+        energy=_LEAKAGE + reads("active_power_w_per_mm2"),
+        by_run_time=True,
+        counted="ns of the run",
+    ),
+    ComponentSpec(
+        "leakage_gated",
+        "gated peripherals",
+        "idle",
+        "leakage of peripherals that are switched off",
+        energy=_given(_LEAKAGE, GATES),
         by_run_time=True,
         counted="ns of the run",
     ),
@@ -349,6 +369,8 @@ READERS = (
     Reader("waits for the memory", reads("memory_latency_ns", CACHED) + reads("memory_latency_ns", LOOKUP)),
     Reader("whether the model fits", reads("tiles") + reads("memory_capacity_gb", CACHED)),
     Reader("the number of dies", reads("reticle_area_mm2")),
+    Reader("heat", reads(HEAT)),
+    Reader("waking up", reads("wake_latency_ns", GATES, EXPERTS)),
     Reader("accuracy (estimate --accuracy)", reads(_ACCURACY, ANALOG), of_run=False),
     Reader(
         "accuracy of digital macros", reads("crossbar_rows numerics.weight_bits numerics.input_bits", IN_SRAM), of_run=False

@@ -20,10 +20,11 @@ from pimjax.cache.traffic import visible_tokens
 from pimjax.chips.multiplexed.attention import attention_cost
 from pimjax.chips.multiplexed.backlog import PromptWrites, left_over, prompt_writes, waiting_time
 from pimjax.chips.multiplexed.durations import Durations, share_of
-from pimjax.chips.multiplexed.experts import Counts, closed_experts, single_token_experts, slots_time
+from pimjax.chips.multiplexed.experts import Counts, ExpertTimes, closed_experts, single_token_experts, slots_time
 from pimjax.chips.multiplexed.fluid import fluid_experts
 from pimjax.chips.multiplexed.pass_time import Decode, Passes, pass_times, work_after
-from pimjax.chips.multiplexed.phases import crew_of, phases_of
+from pimjax.chips.multiplexed.phases import Phases, crew_of, phases_of
+from pimjax.chips.multiplexed.power import TOKEN_PAUSES, States
 from pimjax.chips.multiplexed.work import Run
 from pimjax.chips.parts.dual import Dual, join, larger, largest, pick, total, value_of, where
 from pimjax.chips.parts.memory import memory_of
@@ -40,6 +41,7 @@ class RunTimes(NamedTuple):
     moe: Any  # expert phases
     last_pass: Any  # [L] of the first pass
     slowest_layer: Any
+    pauses: AnyArray  # [3, K], see :data:`.power.PAUSES`
 
 
 class MemoryTimes(NamedTuple):
@@ -98,10 +100,12 @@ def run_times(
     at: Nodes,
     time: Durations,
     *,
+    state: States,
     fidelity: str,
     shares: bool,
 ) -> RunTimes:
-    """Latency of a run. Kernel; `at` = :func:`nodes`, `time` the durations, with their shares if `shares`."""
+    """Latency of a run. Kernel; `at` = :func:`nodes`, `time` the durations, with their shares if `shares`; `state`: of
+    peripherals."""
     points, layers = np.shape(at.attention)
     shape = (points, layers)
     units, shared = point.hardware.num_digital_units, where(point.model.shared_width > 0, 1.0, 0.0 * run.batch)
@@ -185,7 +189,44 @@ def run_times(
         moe=existing(over_points(value_of(found.moe))).sum(-1),
         last_pass=arrays.where(run.real & schedule.is_moe, first_pass, 0.0),
         slowest_layer=largest(value_of(layers), -1),
+        pauses=_pauses(state, run, at, counts, phases, experts, passes, value_of(slots_ns)),
     )
+
+
+def _pauses(
+    state: States,
+    run: Run,
+    at: Nodes,
+    counts: Counts,
+    phases: Phases,
+    experts: ExpertTimes,
+    passes: Passes,
+    slots_ns: Any,
+) -> AnyArray:
+    """Pauses of peripherals within forward passes, summed over the run: `[3, K]`, see :data:`.power.PAUSES`.
+
+    Groups: k idle slots between two passes are k + 1 mean intervals of their window's slots, less the product's time; pauses
+    of one bin are taken as equal where some may exceed the break-even. Crossbars that every token passes: the first linears
+    of a layer get tokens as the layer before is done with them (those of the first layer as embeddings are read), what is
+    behind attention at the pace of the units; sequences that decode together no faster than their attention.
+    """
+    hist, idle = (arrays.namespace(each).moveaxis(each, -1, 0) for each in (counts.gap_hist, counts.gap_slots))
+    interval = arrays.larger(slots_ns, value_of(experts.slots)) / arrays.larger(counts.makespan - 1, 1.0)
+    of_groups = (idle + hist) * interval[None] - hist * state.pass_ns
+    shape = np.shape(slots_ns)
+    between, pace = arrays.larger(passes.crew.count - 1, 0.0), value_of(phases.pace)
+    done = value_of(experts.normed.last - experts.normed.first) / arrays.larger(between, 1.0)
+    embedded = arrays.where(passes.rows > 0, value_of(phases.embed), 0.0)
+    arriving = arrays.where(passes.is_last, embedded, done)  # of the layer after; the first stands at the last's place
+    attended = arrays.where(np.broadcast_to(np.arange(shape[0])[:, None] > 0, shape), at.attention, 0.0)
+    follows = arrays.larger(arrays.stack([pace, pace, 0.0 * pace]), arrays.stack([arriving, attended, attended]))
+    of_tokens = (follows - state.product_ns) * between[None]
+    count = arrays.join([hist, arrays.spread(between, (len(TOKEN_PAUSES), *shape))])
+    whole = arrays.larger(arrays.join([of_groups, of_tokens]), 0.0)
+    short = arrays.smaller(whole, count * state.shortest_ns)
+    weights = at.weights[:, None] * run.real[None]
+    every = arrays.join([short, whole, count])
+    return (every.reshape(len(every), -1) @ weights.reshape(-1)).reshape(3, -1)
 
 
 def _first(tree: Any) -> Any:

@@ -14,6 +14,7 @@ HERMES = "HERMES, JSSC 57(4) 2022, doi 10.1109/JSSC.2022.3140414"
 SIMULATOR = "authors' simulator of arXiv 2602.10254, accelerator constants"
 SURVEY = "IBM 3D-SiM, Nat. Comput. Sci. 2025, doi 10.1038/s43588-024-00753-x"
 NONE = "assumption without a published source"
+LEAKAGE = "CiMLoop component models at 14 nm (PyPI hwcomponents-adc 1.0.21, hwcomponents-library 1.0.58)"
 
 
 class CrossbarNumbers(HardwareSection):
@@ -127,6 +128,32 @@ class PowerNumbers(HardwareSection):
 
     unit_power_w: float = number(
         0.02412, unit="W", about="Passive power of 5 digital and 4 attention units", source=SIMULATOR, ge=0
+    )  # fmt: skip
+
+
+class PeripheralPowerNumbers(HardwareSection):
+    """Leakage of the peripherals of a crossbar in each of their states, and what waking up takes."""
+
+    active_power_w_per_mm2: float = number(
+        0, unit="W/mm2", about="Leakage of peripherals that convert, beside the energy of a product", spread=(0, 8e-3),
+        source="the measured energy of a product contains it", ge=0,
+    )  # fmt: skip
+    idle_power_w_per_mm2: float = number(
+        8e-4, unit="W/mm2", about="Leakage of peripherals that are powered and wait", spread=(2e-4, 8e-3),
+        source=f"{LEAKAGE}: 8-bit converter 0.81 mW/mm2 (0.56 uW, 685 um2); comparator 0.23, counter 0.41, adder 5.5, "
+        "multiplier 8.0", ge=0,
+    )  # fmt: skip
+    gated_power_w_per_mm2: float = number(
+        4e-5, unit="W/mm2", about="Leakage of peripherals that are switched off", spread=(1.6e-5, 1e-4),
+        source="assumption: a twentieth of idle; switches save 10 to 50 times (reviews of power gating)", assumed=True, ge=0,
+    )  # fmt: skip
+    wake_latency_ns: float = number(
+        10, unit="ns", about="Switching peripherals on; experts' while their first token is loaded", spread=(2, 10_000),
+        source="assumption: tens of ns for small domains, microseconds for large ones", assumed=True, ge=0,
+    )  # fmt: skip
+    wake_energy_nj_per_mm2: float = number(
+        1, unit="nJ/mm2", about="Energy of switching peripherals on", spread=(0.1, 10),
+        source="assumption: charging 1.5 nF per mm2 to 0.8 V", assumed=True, ge=0,
     )  # fmt: skip
 
 

@@ -163,6 +163,9 @@ def simulate_config(
         moe_last_pass_ns=np.zeros(max_layers),
         tokens=np.float64(parameters.start_len if only_prefill else decoded),
         pipeline_interval_ns=np.float64(result.latency_ns),
+        utilisation=np.float64(result.busy_ns["tier_linear"] / max(needed * result.latency_ns, 1e-300)),
+        peak_power_w=np.float64(0),
+        hot_area_mm2=area.sum(),
         status=np.int32(0),
     )
     return cost, result

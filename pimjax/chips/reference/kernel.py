@@ -57,6 +57,7 @@ def reference_cost(design: Design, *, capacity: Capacity, fidelity: Fidelity, cr
     crossbars, expert_crossbars = footprint.crossbars_needed(design, b, run)
     areas = footprint.areas_mm2(design, crossbars, expert_crossbars)
     zero = jnp.zeros_like(latency_ns)
+    busy = closed_forms.busy_ns(design, t, counts, attention)
     emitted = run.prefill + run.decodes
     return RunCost(
         latency_ns=latency_ns,
@@ -64,7 +65,7 @@ def reference_cost(design: Design, *, capacity: Capacity, fidelity: Fidelity, cr
         peak_memory_bytes=footprint.peak_memory_bound(design, b, run),
         crossbars=crossbars,
         critical_ns=critical_ns,
-        busy_ns=closed_forms.busy_ns(design, t, counts, attention),
+        busy_ns=busy,
         component_energy_nj=closed_forms.energies_nj(design, run, counts, attention, latency_ns),
         component_area_mm2=areas,
         op_counts=closed_forms.op_counts(counts),
@@ -75,6 +76,9 @@ def reference_cost(design: Design, *, capacity: Capacity, fidelity: Fidelity, cr
         moe_last_pass_ns=jnp.zeros(capacity.max_layers, zero.dtype),
         tokens=jnp.where(run.decodes > 0, emitted, run.prompt),
         pipeline_interval_ns=latency_ns,
+        utilisation=busy[COMPONENT_INDEX["tier_linear"]] / (latency_ns * crossbars),
+        peak_power_w=zero,
+        hot_area_mm2=areas.sum(),
         status=_status(design, run, latency_ns, crossbars, capacity),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pimjax.chips.ledger import ComponentSpec, Reader, reads, setting
+from pimjax.chips.ledger import HEAT, ComponentSpec, Reader, reads, setting
 
 _CACHED = setting("workload.go_cache", "full", "threshold", "authors")
 _KV = setting("workload.kv_cache", True)
@@ -143,6 +143,7 @@ READERS = (
     Reader("the time and the scratchpad of stacked tiers", reads("tiers")),
     Reader("whether the model fits", reads("tiles")),
     Reader("the number of dies", reads("reticle_area_mm2")),
+    Reader("heat", reads(HEAT)),
     Reader("accuracy (estimate --accuracy)", reads(_ACCURACY), of_run=False),
     Reader(
         "writing weights (estimate --explain)",

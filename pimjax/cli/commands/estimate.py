@@ -62,6 +62,7 @@ def estimate(
     from pimjax.estimation import estimate as run
     from pimjax.estimation.balance import advice
     from pimjax.estimation.explain import explain as explanation
+    from pimjax.estimation.leaning import leaning
 
     use_compilation_cache()
     loaded = load_config(config, parse_overrides(settings))
@@ -75,7 +76,8 @@ def estimate(
     kind = f"estimate {loaded.name} {fidelity} {accuracy} {uncertainty}"
     with Progress(f"estimating {loaded.name}, {fidelity}", key=kind) as progress:
         result = run(loaded, routing, fidelity, accuracy=accuracy, timeline=perfetto)
-        report = explanation(loaded, result) if explain else None
+        leans = [one.sentence for one in leaning(loaded, result, routing)]
+        report = {**explanation(loaded, result), "leaning": leans} if explain else None
         drawn = None
         if uncertainty:
             from pimjax.estimation.uncertainty import uncertainty as intervals
@@ -87,6 +89,7 @@ def estimate(
     if as_json:
         more = {
             "explain": report,
+            "leaning": leans,
             "uncertainty": drawn,
             "advice": advice(loaded, result),
             "notes": without_effect(loaded, accuracy=accuracy != "none"),
@@ -96,6 +99,8 @@ def estimate(
     show_head(loaded, fidelity, routing=routing, trace=trace, request=request)
     stdout.print()
     _show(result.to_dict(), {spec.name: spec.plain for spec in CHIPS[loaded.chip_model].components})
+    for sentence in leans:
+        stderr.note(sentence)
     hint = advice(loaded, result)
     if hint:
         stderr.note(hint, "advice:")
@@ -115,10 +120,12 @@ def estimate(
 def _show(out: dict[str, Any], plain: dict[str, str]) -> None:
     rows = [
         ("latency", with_unit(out["latency_ns"], "ns")),
-        ("energy", with_unit(out["energy_nj"], "nJ")),
+        ("energy", f"{with_unit(out['energy_nj'], 'nJ')}: {with_unit(out['dynamic_energy_nj'], 'nJ')} dynamic, "
+                   f"{with_unit(out['static_energy_nj'], 'nJ')} static ({_share(out['static_energy_nj'], out['energy_nj'])})"),
         ("area", f"{shown(out['area_mm2'])} mm2, {shown(out['crossbars'])} crossbars, {shown(out['dies'])} "
                  f"reticle{'s' if out['dies'] != 1 else ''}"),
-        ("power", f"{shown(out['power_w'])} W"),
+        ("power", _power(out)),
+        ("utilisation", f"what multiplies weights is busy for {out['utilisation'] or 0:.2%} of the time"),
         ("throughput", f"{shown(out['tokens_per_s'])} tokens/s with one request in flight, {shown(out['pipeline_tokens_per_s'])} with one "
                        f"per layer; {shown(out['gops'])} GOPS"),
         ("efficiency", f"{shown(out['gops_per_w'])} GOPS/W, {shown(out['gops_per_w_per_mm2'])} GOPS/W/mm2 of the chip, "
@@ -143,6 +150,19 @@ def _show(out: dict[str, Any], plain: dict[str, str]) -> None:
     stdout.print(table(None, ("", ""), rows, text=2))
     for sentence in out["status_text"]:
         stderr.note(sentence)
+
+
+def _power(out: dict[str, Any]) -> str:
+    """Mean, and what a die is like at the peak, where the chip says more of it than the mean."""
+    mean, peak = out["power_w"] or 0.0, out["peak_power_w"] or 0.0
+    if peak <= mean:
+        return f"{shown(mean)} W"
+    density, junction = shown(out["power_density_w_per_mm2"]), shown(out["junction_c"])
+    return f"{shown(mean)} W, at its peak {shown(peak)} W and {density} W/mm2, where a die would be at {junction} C"
+
+
+def _share(part: float | None, whole: float | None) -> str:
+    return f"{part / whole:.1%}" if part is not None and whole else "-"
 
 
 def _accuracy(out: dict[str, Any]) -> str:
