@@ -346,7 +346,7 @@ def test_the_clamped_unit():
 def test_mxfp4_numbers_one_by_one(seed, blocks):
     draw = np.random.default_rng(seed)
     codes = draw.integers(0, 256, (2, blocks, 16), dtype=np.uint8)
-    scales = draw.integers(0, 255, (2, blocks), dtype=np.uint8)
+    scales = draw.integers(0, 253, (2, blocks), dtype=np.uint8)
     own = from_mxfp4(codes, scales).reshape(2, blocks, 16, 2)
     for place in np.ndindex(codes.shape):
         for half, code in enumerate((int(codes[place]) & 15, int(codes[place]) >> 4)):
@@ -360,6 +360,8 @@ def test_packed_weights_of_other_shapes():
         from_mxfp4(np.zeros((2, 3), np.uint8), np.zeros(3, np.uint8))
     with pytest.raises(CheckpointError, match="must be uint8"):
         from_mxfp4(np.zeros((2, 3), np.int8), np.zeros(2, np.uint8))
+    with pytest.raises(CheckpointError, match="beyond float32"):
+        from_mxfp4(np.zeros((2, 3), np.uint8), np.array([1, 253], np.uint8))
     with pytest.raises(CheckpointError, match="blocks of"):
         from_block_scaled(np.zeros((4, 4), np.float32), np.ones((1, 2), np.float32), (2, 2))
 

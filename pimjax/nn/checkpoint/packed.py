@@ -10,6 +10,7 @@ from pimjax.errors import CheckpointError
 #: values of the 4-bit numbers E2M1 (OCP Microscaling Formats v1.0, table 5), by code
 _E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 _E8M0_BIAS = 127
+_LARGEST_SCALE = 252  # 6 x 2^125 is the largest product that float32 holds; 255 stands for NaN
 
 
 def from_mxfp4(blocks: HostArray, scales: HostArray, name: str = "weights") -> HostArray:
@@ -24,7 +25,7 @@ def from_mxfp4(blocks: HostArray, scales: HostArray, name: str = "weights") -> H
         float32 ``[.., 2 blocks bytes]``.
 
     Raises:
-        CheckpointError: not uint8, or shapes that do not belong together.
+        CheckpointError: not uint8, shapes that do not belong together, or a scale beyond float32.
 
     Source: OCP Microscaling Formats (MX) Specification v1.0, 2023.
 
@@ -35,6 +36,10 @@ def from_mxfp4(blocks: HostArray, scales: HostArray, name: str = "weights") -> H
         raise CheckpointError(
             f"{name}: MXFP4 blocks are {blocks.dtype} {list(blocks.shape)} and scales {scales.dtype} "
             f"{list(scales.shape)}; they must be uint8 [.., blocks, bytes] and uint8 [.., blocks]"
+        )
+    if scales.size and scales.max() > _LARGEST_SCALE:
+        raise CheckpointError(
+            f"{name}: has a block scale of 2^{int(scales.max()) - _E8M0_BIAS} or NaN, beyond float32; the file is damaged"
         )
     codes = np.stack([blocks & 0x0F, blocks >> 4], axis=-1).reshape(*blocks.shape[:-1], -1)
     # ldexp in float32 is exact but for subnormal results, which float32 holds as well
