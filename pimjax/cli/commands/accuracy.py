@@ -136,7 +136,7 @@ def _show(facts: dict[str, Any], model: Any, axes: list[str]) -> None:
     stdout.heading(facts["checkpoint"], f"{facts['family']} on {facts['config']} {facts['digest']}")
     seconds, made = facts["seconds"], facts["settings"]
     rows = [
-        ("text", f"{facts['num_tokens']:,} tokens predicted, {facts['windows'][0]:,} windows of {facts['windows'][1] - 1:,}"),
+        ("text", f"{facts['num_tokens']:,} tokens predicted, {facts['windows'][0]:,} window{'s' if facts['windows'][0] > 1 else ''} of {facts['windows'][1] - 1:,}"),
         ("analog", f"{facts['analog_weights'] / 1e6:,.3f} M weights on crossbars: {', '.join(facts['analog'])}"
                    f"{' but ' + ', '.join(facts['digital']) if facts['digital'] else ''}"),
         ("exact", f"perplexity {facts['exact_perplexity']:,.2f}"),
