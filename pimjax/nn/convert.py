@@ -177,6 +177,13 @@ def program_model(
     return chip
 
 
+def check_ranges(ranges: Mapping[str, Ranges], parameters: Parameters) -> None:
+    """Raise NumericsError unless every matrix of a model has ranges."""
+    for name in SITES:
+        if (name in parameters or name == "output") and name not in ranges:
+            raise NumericsError(f"ranges lack {name!r}: calibrate_model makes the ranges of every matrix")
+
+
 def crossbar_model(
     chip: Mapping[str, ProgrammedMatrix],
     ranges: Mapping[str, Ranges],
@@ -261,6 +268,7 @@ def model_loss(
     levels of the parts.
     """
     check_parameters(parameters, config, windows)
+    check_ranges(ranges, parameters)
     settings = as_arrays(crossbar, jnp.float32)
     chip = program_model(parameters, settings, chip_key=chip_key, group_of_expert=group_of_expert)
     macros = None if macro is None else program_model(parameters, as_arrays(macro, jnp.float32))

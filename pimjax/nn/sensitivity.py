@@ -17,7 +17,7 @@ from pimjax import checks
 from pimjax.array_typing import Array, ArrayLike, HostArray
 from pimjax.errors import ConfigError
 from pimjax.nn.analog_parts import AnalogParts, all_parts, mixed_linear, part_names, part_weights, to_vector
-from pimjax.nn.convert import ModelRanges, crossbar_model, model_loss, program_model
+from pimjax.nn.convert import ModelRanges, check_ranges, crossbar_model, model_loss, program_model
 from pimjax.nn.decoder_block import Parameters
 from pimjax.nn.language_model import LanguageModelConfig, check_parameters, cross_entropy, forward
 from pimjax.numerics.settings import Crossbar, as_arrays
@@ -67,6 +67,7 @@ def part_losses(
     Every chip is programmed once. Noise of a read belongs to (chip, window, matrix, token), so maps differ in nothing else.
     """
     check_parameters(parameters, config, windows)
+    check_ranges(ranges, parameters)
     settings = as_arrays(crossbar, jnp.float32)
 
     def on_chip(key: Array) -> Array:
