@@ -34,7 +34,9 @@ from pimjax.serving import (
 )
 
 #: Configuration -> (longest context, largest batch, random steps).
-CASES = {"paper_multiplexed": (1024, 64, 200), "gpt_oss_20b": (512, 16, 60), "paper_reference": (512, 16, 60)}
+CASES = {
+    "paper_multiplexed": (1024, 64, 200), "gpt_oss_20b": (512, 16, 60), "paper_reference": (512, 16, 60), "h100": (4096, 64, 100),
+}  # fmt: skip
 QUICK = {"paper_multiplexed": (128, 8, 20)}
 SEED = 7
 

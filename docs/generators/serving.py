@@ -101,17 +101,17 @@ def study() -> str:
                 row["chip"],
                 row["arrivals"],
                 row["limits"],
-                f"{row['capacity_per_s']:.3g}",
+                f"{row['capacity_per_s']:.3g} / {row['goodput_per_s']:.3g}",
                 f"{row['mean_power_w']:.3g}",
                 f"{row['idle_share']:.0%}",
                 f"{row['goodput_per_w']:.3g}",
                 f"{1e3 * row['goodput_per_mm2']:.3g}",
                 f"{row['mean_running']:.3g}",
-                f"{row['chips_for_recorded_rate']:.2g}",
+                f"{row['recorded_per_s'] / row['goodput_per_s']:.2g}",
             )
         )
     head = (
-        "chip", "arrivals", "limits", "capacity [1/s]", "power [W]", "of it between steps", "goodput per W", "per 1000 mm2",
+        "chip", "arrivals", "limits", "capacity / goodput there [1/s]", "power [W]", "of it between steps", "goodput per W", "per 1000 mm2",
         "running on average", "chips for the recorded rate",
     )  # fmt: skip
     return table(head, rows)
