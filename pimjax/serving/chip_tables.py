@@ -124,6 +124,8 @@ class StepGrid:
                     points.append(
                         steps.joint_point(self._batch(int(n), draw) if n <= max_num_seqs else self._piece(int(n), draw))
                     )
+        self._alone_at = len(points)  # one sequence decodes: what `ChipSteps` takes area and idle power from
+        points.append(steps.decode_point([(0, 0)], 1))
         self._prefill_at = len(points)
         points += [steps.prefill_point(int(draw.integers(len(steps.recorded))), int(n)) for n in self.lengths]
         self.points = points
@@ -189,7 +191,7 @@ class StepGrid:
 
         def one(values: dict[str, Any]) -> ServedChips:
             costs, area, power = self._costs(base.replace(**values))
-            return ServedChips(self._table(costs), area[0], power[0])
+            return ServedChips(self._table(costs), area[self._alone_at], power[self._alone_at])
 
         return jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=16))
 
