@@ -39,6 +39,11 @@ _DEALT = {
     "hardware.gpus": 4, "hardware.expert_parallel": 4, "hardware.attention_data_parallel": 4,
     "hardware.all_to_all_fixed_ns": 1e3, "hardware.all_to_all_bulk_fixed_ns": 5e3, "hardware.all_to_all_bulk_token_ns": 10,
 }  # fmt: skip
+#: dies of a few crossbars, two in a package, slow links
+_DIES = {
+    "system": "dies", "system.die_area_mm2": 25, "system.dies_per_package": 2, "system.die_link_bandwidth_gb_per_s_per_mm": 2,
+    "system.package_link_bandwidth_gb_per_s": 5, "system.injection_bandwidth_gb_per_s": 8, "system.die_link_latency_ns": 40,
+}  # fmt: skip
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "authors": ("paper_reference", _BASE),
     "authors, caches": ("paper_reference", {**_BASE, "workload.kv_cache": True, "workload.go_cache": "authors"}),
@@ -81,6 +86,19 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "stacked, four phases": (
         "paper_multiplexed",
         {**_PHYSICAL, "plan.group_size": 4, "hardware.tiers": 2, "hardware.read_phases": 4},
+    ),
+    "dies": ("paper_multiplexed", {**_PHYSICAL, "model.activation": "swiglu", **_DIES}),
+    "dies, bonds, caches": (
+        "paper_multiplexed",
+        {**_PHYSICAL, **_DIES, "system.die_link": "bonded_3d", "system.dies_per_package": 4, "workload.kv_cache": True,
+         "system.bond_area_mm2": 0.5, "hardware.sram_cache_bytes": 2000, "system.injection_bandwidth_gb_per_s": 16},
+    ),
+    "dies of a group, parametric": (
+        "paper_multiplexed",
+        {
+            **_PHYSICAL, **_DIES, "system.die_area_mm2": 9, "plan.tile": "parametric", "numerics.weight_encoding": "sliced",
+            "numerics.cell_bits": 4, "plan.combine": "inline",
+        },
     ),
     "dense": ("paper_multiplexed", {**_BASE, "model.num_experts": 0, "plan.group_size": 1}),
 }  # fmt: skip

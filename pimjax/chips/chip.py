@@ -138,6 +138,11 @@ class Chip:
         """
         return [self.inputs(part, None, fidelity=fidelity, capacity=capacity) for part in parts]
 
+    def spread_of_layers(self, config: Config, routing: RunRouting) -> tuple[Any, int] | None:
+        """How a run's groups lie over dies: int `[layers with experts, G]`, place of each group along its layer's silicon,
+        and the most dies a layer is followed over. None: no system is described around the chip."""
+        return None
+
     def alike(self, inputs: Sequence[Any]) -> list[Any]:
         """Inputs of different runs with the same leaves and shapes, so that they can be stacked."""
         return list(inputs)

@@ -207,7 +207,11 @@ def _idle(config: Config, keys: Iterable[str], accuracy: bool) -> dict[str, str]
             found[key] = f"{key} is read as {BECAME[key]}: {WHY[key]}"
             continue
         name = _MEMORY if key == "memory" else hardware_key(key)
-        if name.partition(".")[0] not in ("hardware", "plan", "numerics") or (key == "memory" and name in table):
+        if key == "system":
+            name = "system.network"
+        if name.partition(".")[0] not in ("hardware", "plan", "numerics", "system") or (
+            key == "memory" and name in table
+        ):
             continue
         entries = table.get(name, [])
         active = [plain for plain, read, of_run in entries if read.is_active(config) and (of_run or accuracy)]
@@ -236,7 +240,7 @@ def _sentence(config: Config, key: str, entries: list[tuple[str, Read, bool]]) -
         return f"{key} has no effect on an estimate; it is read by {', '.join(dict.fromkeys(elsewhere))}"
     entries = of_the_run or entries
     if not entries:
-        spelt = _MEMORY if key == "memory" else hardware_key(key)
+        spelt = _MEMORY if key == "memory" else "system.network" if key == "system" else hardware_key(key)
         others = [
             name
             for name, chip in CHIPS.items()

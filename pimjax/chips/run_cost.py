@@ -28,6 +28,8 @@ COMPONENTS = (
     "scheduler",
     "embedding",  # token embeddings read from the memory
     "sram",  # accesses to on-chip caches
+    "noc",  # wires and routers of dies
+    "d2d",  # links between dies and packages; the silicon of their PHYs
     "leakage_idle",  # of peripherals that are powered: working, idle, or waking up
     "leakage_gated",  # of peripherals that are switched off
     "moe_crossbars",  # areas from here on
@@ -61,6 +63,20 @@ OP_INDEX = {name: index for index, name in enumerate(OP_KINDS)}
 
 
 @struct.dataclass
+class SystemCost:
+    """What a run costs of the dies and packages around the crossbars."""
+
+    is_there: Any  # [] bool, a system is described
+    dies: Any  # []
+    packages: Any  # []
+    silicon_area_mm2: Any  # [] that has to be made for them: area over yield
+    die_crossings: Any  # [] tokens sent to dies that are not their layer's home, all layers and passes
+    tokens: Any  # [] tokens through the model
+    busiest_link_ns: Any  # [] busy time of the busiest link
+    network_energy_nj: Any  # [] wires and links
+
+
+@struct.dataclass
 class RunCost:
     """Primitive costs of one run. Energy is the sum of `component_energy_nj`, area that of `component_area_mm2`.
 
@@ -89,3 +105,4 @@ class RunCost:
     )
     hot_area_mm2: Any  # [] dies over which that power is spread
     status: Any  # [] int32 bits of pimjax.status
+    system: SystemCost | None = None  # dies and packages; None: the chip was given none

@@ -16,6 +16,7 @@ from pimjax.config.base import Section
 from pimjax.config.config import SECTIONS, Config, section_classes, section_keys
 from pimjax.config.memory import MemorySection
 from pimjax.config.presets import list_presets
+from pimjax.config.system import SYSTEM_NUMBERS, SystemChoices, SystemSection
 from pimjax.errors import ConfigError, shown
 from pimjax.registry import CHIPS
 from pimjax.tuning.measures import MEASURES
@@ -101,9 +102,14 @@ def _config() -> Schema:
 def _section(name: str) -> Schema:
     """A section as a mapping: every value plain or with its facts; `preset` to start from."""
     classes = section_classes(name) if name in SECTIONS else (FILES[name],)
+    if name == "system":  # a file gives numbers too; a configuration keeps them beside the chip's
+        classes = (*classes, SystemSection)
     parts = [_inlined(_tidy(one.model_json_schema())) for one in classes]
     # a hardware section may be that of any chip; what another chip alone reads is accepted with a note
     schema = {**parts[0], "properties": {key: item for part in parts for key, item in part["properties"].items()}}
+    if name == "system":
+        known = (*SystemChoices.model_fields, *SYSTEM_NUMBERS)
+        schema["properties"] = {key: item for key, item in schema["properties"].items() if key in known}
     schema.pop("required", None)  # a preset may give what is not there
     schema["properties"] = {
         "preset": {"type": "string", "description": f"Preset or file to start from: {', '.join(list_presets(name))}"},
@@ -160,7 +166,8 @@ def _tune() -> Schema:
 
 def _dotted_keys() -> list[str]:
     memory = ("memory", *(f"memory.{key}" for key in MemorySection.model_fields))
-    return [*(f"{name}.{key}" for name in SECTIONS for key in section_keys(name)), *memory]
+    system = (f"system.{key}" for key in SYSTEM_NUMBERS)
+    return [*(f"{name}.{key}" for name in SECTIONS for key in section_keys(name)), *memory, *system]
 
 
 def _tidy(schema: Any) -> Any:

@@ -30,7 +30,7 @@ LIMITS = {
     "rows": 65_536, "columns": 65_536, "crossbars": 1e9, "tiers": 1024, "units": 1e6, "lanes": 1e7, "links": 1e6,
     "slots": 1e6, "passes": 1e4, "phases": 4, "MVM times": 1e6, "bit": 16, "ns": 1e9, "nJ": 1e9, "pJ": 1e9, "mm2": 1e6, "um2": 1e9,
     "mm2/MB": 1e6, "kOhm": 1e6, "pF": 1e6, "GHz": 1e3, "GB/s": 1e8, "W": 1e6, "W/mm2": 1e3, "bytes": 1e13, "1/ns": 1e9,
-    "nm": 250, "V": 10, "1": 1e6, "TFLOP/s": 1e9, "GB": 1e9, "pJ/bit": 1e6, "channels": 4096, "dies": 64, "bits": 64, "1/cm2": 100,
+    "nm": 250, "V": 10, "1": 1e6, "TFLOP/s": 1e9, "GB": 1e9, "pJ/bit": 1e6, "channels": 4096, "dies": 64, "bits": 64, "1/cm2": 100, "mm": 1e3,
     "experts": 65_536, "cycles": 1e18, "nJ/mm2": 1e6, "K mm2/W": 1e5, "C": 1000,
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from pimjax.config.memory import DEFAULT_MEMORY
 from pimjax.config.model import ModelConfig
 from pimjax.config.numerics import NumericsConfig
 from pimjax.config.plan import PlanConfig
+from pimjax.config.system import SystemChoices
 from pimjax.config.workload import WorkloadConfig
 from pimjax.errors import shown
 from pimjax.registry import CHIPS, DEFAULT_CHIP
@@ -26,6 +27,7 @@ SECTIONS: dict[str, type[Section]] = {
     "workload": WorkloadConfig,
     "plan": PlanConfig,
     "numerics": NumericsConfig,
+    "system": SystemChoices,
 }
 
 
@@ -45,6 +47,10 @@ class Config(Section):
     workload: WorkloadConfig = option(WorkloadConfig(), about="The work")
     plan: PlanConfig = option(PlanConfig(), about="Grouping, schedule, model options")
     numerics: NumericsConfig = option(NumericsConfig(), about="Number representation on the crossbars")
+    system: SystemChoices = option(
+        SystemChoices(),
+        about="Dies, packages and the network around the crossbars; its numbers stand in the hardware section, as system_*",
+    )
     sources: dict[str, dict[str, Any]] = option(
         {}, about="Unit, source and range given beside a value in YAML, by dotted key"
     )
@@ -100,6 +106,10 @@ class Config(Section):
                 f"workload.semantics 'revise' is a single-layer study but model.num_layers is {self.model.num_layers}: "
                 "use 'newest'"
             )
+        place = self.system.placement
+        members = self.model.num_experts + self.plan.copies
+        if not isinstance(place, str) and len(place) != members:
+            raise ValueError(f"system.placement has {len(place)} entries but needs one per expert: {members}")
         CHIPS[self.chip_model].check(self)
         return self
 

@@ -68,8 +68,10 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
     usual = OLD_MEMORY if any(f"hardware.{key}" in old for key in OLD_KEYS) else DEFAULT_MEMORY
     content["memory"], numbers = reading.memory(data.get("memory", usual))
     for key, value in data.items():
-        if key != "memory":
+        if key not in ("memory", "system"):
             content[key] = reading.section(key, value) if key in SECTIONS else value
+    content["system"], around = reading.system(data.get("system", "none"))
+    numbers = numbers | around
     if numbers:
         content["hardware"] = numbers | content.get("hardware", {})
     model = data.get("model")
@@ -83,10 +85,15 @@ def load_config(path_or_preset: str | Path | Mapping[str, Any], overrides: Mappi
         content["memory"], numbers = reading.memory(overrides["memory"])
         content["hardware"] = content.get("hardware", {}) | numbers
         reading.stated.append("memory")
+    if "system" in overrides:
+        content["system"], numbers = reading.system(overrides["system"])
+        content["hardware"] = content.get("hardware", {}) | numbers
+        reading.stated.append("system")
     for dotted, value in overrides.items():
-        if dotted != "memory":
+        if dotted not in ("memory", "system"):
             reading.override(content, str(dotted), value)
     reading.override_old(content, overrides)
+    reading.override_link(content, overrides)
     known = reading.hardware.model_fields
     content.setdefault(
         "sources",
@@ -128,7 +135,7 @@ def _override_at_fault(error: ValidationError, source: Any, overrides: tuple[str
         if (
             place == spelt
             or place.startswith(f"{spelt}.")
-            or (key == "memory" and place.startswith("hardware.memory_"))
+            or (key in ("memory", "system") and place.startswith(f"hardware.{key}_"))
         ):
             return key
     if not overrides or first["type"] not in ("value_error", "missing"):
@@ -148,8 +155,9 @@ def sentence(error: ValidationError, where: str, lines: Mapping[str, int]) -> st
     # Literal unions and optional types add their own location parts; keep what names a key.
     location = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "literal", "constrained"))]
     dotted = ".".join(location)
-    as_memory = dotted.replace("hardware.memory_", "memory.", 1)
-    dotted = as_memory if as_memory in lines else dotted
+    for part in ("memory", "system"):
+        spelt = dotted.replace(f"hardware.{part}_", f"{part}.", 1)
+        dotted = spelt if spelt in lines else dotted
     line = next((lines[p] for p in (dotted, *(dotted.rsplit(".", n)[0] for n in (1, 2))) if p in lines), None)
     prefix = f"{where}:{line}: " if line and where else (f"{where}: " if where and where != "<mapping>" else "")
     value, kind, context = first.get("input"), first["type"], first.get("ctx", {})

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pimjax.config.base import Section, number
+from pimjax.config.system import PREFIX, SYSTEM_NUMBERS
 
 #: What `memory` is where nothing is said: one stack, sized to a chip of some thousand mm2.
 DEFAULT_MEMORY = "hbm3"
@@ -92,12 +93,14 @@ WHY = {
 
 
 def hardware_key(dotted: str) -> str:
-    """The key of the hardware section that `memory.NUMBER` is another spelling of; other keys as they are.
+    """The key of the hardware section that `memory.NUMBER` or `system.NUMBER` is another spelling of; others as they are.
 
-    >>> hardware_key("memory.channels"), hardware_key("plan.policy")
-    ('hardware.memory_channels', 'plan.policy')
+    >>> hardware_key("memory.channels"), hardware_key("system.die_area_mm2"), hardware_key("plan.policy")
+    ('hardware.memory_channels', 'hardware.system_die_area_mm2', 'plan.policy')
     """
     section, _, name = dotted.partition(".")
+    if section == "system" and name in SYSTEM_NUMBERS:
+        return f"hardware.{PREFIX}{name}"
     return f"hardware.memory_{name}" if section == "memory" and name in _NUMBERS else dotted
 
 

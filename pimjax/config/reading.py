@@ -14,6 +14,7 @@ from pimjax.config.hf import hf_keys, is_hf
 from pimjax.config.memory import DEFAULT_MEMORY, OLD_KEYS, MemorySection, from_old_keys, hardware_key
 from pimjax.config.presets import find_preset, list_presets, unknown_key_sentence
 from pimjax.config.retired import RETIRED
+from pimjax.config.system import DIE_LINKS, PREFIX, SYSTEM_NUMBERS, SystemChoices, SystemSection, link_numbers
 from pimjax.config.yaml_reader import read_yaml
 from pimjax.errors import ConfigError, OverrideError, brief, shown
 from pimjax.resources import config_folder
@@ -71,6 +72,53 @@ class Reading:
         numbers = {f"memory_{key}": number for key, number in found.items()} if self._has_memory else {}
         return preset if preset in list_presets("memory") else "", numbers
 
+    def system(self, value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The choices of a system, and its numbers as keys of the hardware section (none for a chip without).
+
+        A mapping that names neither `network` nor a preset describes dies.
+        """
+        if isinstance(value, Mapping) and not value.keys() & {"network", "preset"}:
+            value = {"preset": "dies", **value}
+        found = self._section("system", value, self.folder, self.where)
+        numbers: dict[str, Any] = {}
+        if found.get("die_link") in DIE_LINKS:
+            kind = DIE_LINKS[found["die_link"]]
+            numbers = {PREFIX + name: one for name, one in link_numbers(kind).items()}
+            units = field_facts(self.hardware)
+            for name in numbers if self._has_system else ():
+                self.sources[f"hardware.{name}"] = {"unit": units[name]["unit"], "source": kind.source}
+        for key in list(found):
+            if key not in SYSTEM_NUMBERS:
+                continue
+            dotted = hardware_key(f"system.{key}")
+            one, noted = found.pop(key), self.sources.pop(f"system.{key}", None)
+            if one is None:  # of the kind of link
+                continue
+            numbers[PREFIX + key] = one
+            self.sources.pop(dotted, None)
+            if noted is not None:
+                self.sources[dotted] = noted
+        unknown = [key for key in found if key not in SystemChoices.model_fields]
+        if unknown:
+            known = [*SystemChoices.model_fields, *SYSTEM_NUMBERS]
+            raise ConfigError(unknown_key_sentence(f"system.{unknown[0]}", found[unknown[0]], str(unknown[0]), known))
+        return found, numbers if self._has_system else {}
+
+    def override_link(self, content: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+        """The numbers of a kind of link that an override names, but for those that are overrides themselves."""
+        kind = overrides.get("system.die_link")
+        if kind not in DIE_LINKS or not self._has_system:
+            return
+        target = content.setdefault("hardware", {})
+        given = {hardware_key(str(key)) for key in overrides}
+        for name, one in link_numbers(DIE_LINKS[kind]).items():
+            if f"hardware.{PREFIX}{name}" not in given:
+                target[PREFIX + name] = one
+
+    @property
+    def _has_system(self) -> bool:
+        return f"{PREFIX}die_area_mm2" in self.hardware.model_fields
+
     @staticmethod
     def _is_shipped(folder: Path | None) -> bool:
         return folder is not None and config_folder() in (folder.resolve(), *folder.resolve().parents)
@@ -94,6 +142,9 @@ class Reading:
         """Put one dotted key into the content."""
         dotted = hardware_key(given)
         *parents, leaf = dotted.split(".")
+        if parents == ["system"] and leaf not in SystemChoices.model_fields:
+            known = [*SystemChoices.model_fields, *SYSTEM_NUMBERS]
+            raise OverrideError(unknown_key_sentence(given, value, leaf, known), given)
         if parents == ["memory"]:
             raise OverrideError(unknown_key_sentence(given, value, leaf, list(MemorySection.model_fields)), given)
         if len(parents) > _MOST_LEVELS:
@@ -184,7 +235,7 @@ class Reading:
 
     def _facts(self, section: str) -> dict[str, dict[str, Any]]:
         """Facts of a section's keys; of `hardware` also those that only other chips have."""
-        if section == "memory":
-            return field_facts(MemorySection)
+        if section in ("memory", "system"):
+            return field_facts(MemorySection if section == "memory" else SystemSection)
         own = field_facts(self.hardware) if section == "hardware" else {}
         return {name: fact for one in section_classes(section) for name, fact in field_facts(one).items()} | own

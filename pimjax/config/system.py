@@ -2,10 +2,16 @@
 
 Every number carries unit, source and range. A number of a link that is null is the one of the kind that `die_link` names
 (:data:`DIE_LINKS`). The formulas that read them are in `pimjax/system/`.
+
+A configuration keeps the choices as its section `system` (:class:`SystemChoices`) and the numbers beside the chip's, as those
+of the memory: `system.die_area_mm2` is another spelling of `hardware.system_die_area_mm2`. So they are swept, tuned and
+differentiated like every number of a chip. Numbers of `residency` are not the chip's yet: they stay in
+:class:`SystemSection` alone.
 """
 
 from __future__ import annotations
 
+import collections
 import functools
 from typing import Any, Literal, NamedTuple
 
@@ -60,6 +66,63 @@ DIE_LINKS: dict[str, DieLink] = {
     ),
 }  # fmt: skip
 PLACEMENTS = ("contiguous", "coactivation")
+NETWORKS = ("none", "dies")
+#: How `system_*` numbers of a hardware section begin.
+PREFIX = "system_"
+_RESIDENCY = ("resident_experts", "sram_row_write_ns", "sram_write_energy_pj_per_bit", "pcm_endurance_cycles")
+
+
+def _network() -> Any:
+    return option(
+        "none",
+        about="none: wires between crossbars cost nothing beyond the chip's own links, however large the chip; dies: wires, "
+        "dies, packages and the links between them are counted",
+    )
+
+
+def _placement() -> Any:
+    return option(
+        "contiguous",
+        about="Which die of its layer holds an expert: contiguous (in order), coactivation (experts that tokens choose "
+        "together on one die), or own: one number from 0 per expert",
+    )
+
+
+def _die_link() -> Any:
+    return option(
+        "ucie_advanced", about="Kind of link between the dies of a package: ucie_standard, ucie_advanced, bonded_3d"
+    )
+
+
+Placement = Literal["contiguous", "coactivation"] | tuple[int, ...]
+
+
+class SystemChoices(Section):
+    """What a configuration chooses of its system; the numbers are `system_*` of its hardware section."""
+
+    network: Literal["none", "dies"] = _network()
+    placement: Placement = _placement()
+    die_link: Literal["ucie_standard", "ucie_advanced", "bonded_3d"] = _die_link()
+
+    @field_validator("placement", mode="before")
+    @classmethod
+    def _own_map(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _own_placement(self) -> SystemChoices:
+        _check_placement(self.placement)
+        return self
+
+
+def _check_placement(placement: Placement) -> None:
+    if isinstance(placement, str):
+        return
+    dies = set(placement)
+    if not dies or min(dies) < 0 or dies != set(range(max(dies) + 1)):
+        raise ValueError(
+            "system.placement must number the dies of a layer 0, 1, 2, ... without gaps, one number per expert"
+        )
 
 
 class SystemSection(Section):
@@ -72,11 +135,8 @@ class SystemSection(Section):
         4, chosen=True, whole=True, unit="dies", about="Compute dies of one package", spread=(1, 8), assumed=True, ge=1, le=64,
         source="interposers of 5.5 reticles hold four dies and the HBM; 9.5 reticles announced for 2027 (press)",
     )  # fmt: skip
-    placement: Literal["contiguous", "coactivation"] | tuple[int, ...] = option(
-        "contiguous",
-        about="Which die of its layer holds an expert: contiguous (in order), coactivation (experts that tokens choose "
-        "together on one die), or own: one number from 0 per expert",
-    )  # fmt: skip
+    network: Literal["none", "dies"] = _network()
+    placement: Placement = _placement()
 
     # --- wires of one die ---------------------------------------------------------------------------------------
     wire_energy_pj_per_bit_mm: float = number(
@@ -105,9 +165,7 @@ class SystemSection(Section):
     )  # fmt: skip
 
     # --- links between dies ---------------------------------------------------------------------------------------
-    die_link: Literal["ucie_standard", "ucie_advanced", "bonded_3d"] = option(
-        "ucie_advanced", about="Kind of link between the dies of a package: ucie_standard, ucie_advanced, bonded_3d"
-    )
+    die_link: Literal["ucie_standard", "ucie_advanced", "bonded_3d"] = _die_link()
     die_link_bandwidth_gb_per_s_per_mm: float | None = number(
         None, unit="GB/s", about="Each way, per mm of edge (bonded_3d: per mm2); null: of the kind", source=HOT_INTERCONNECTS, gt=0
     )  # fmt: skip
@@ -170,12 +228,7 @@ class SystemSection(Section):
 
     @model_validator(mode="after")
     def _own_placement(self) -> SystemSection:
-        if not isinstance(self.placement, str):
-            dies = set(self.placement)
-            if not dies or min(dies) < 0 or dies != set(range(max(dies) + 1)):
-                raise ValueError(
-                    "system.placement must number the dies of a layer 0, 1, 2, ... without gaps, one number per expert"
-                )
+        _check_placement(self.placement)
         if self.resident_experts is not None and self.residency == "all":
             raise ValueError(
                 "system.resident_experts has no effect while system.residency is 'all': set system.residency to 'swap'"
@@ -248,4 +301,95 @@ def system_twin() -> type:
     return struct.dataclass(type("System", (), body))
 
 
-__all__ = ["DIE_LINKS", "PLACEMENTS", "RETICLE_MM2", "DieLink", "SystemSection", "system_leaves", "system_twin"]
+def _chip_numbers() -> dict[str, tuple[Any, Any]]:
+    """Fields of :class:`SystemNumbers` for pydantic: names with the prefix, types, defaults with their facts."""
+    link, made = SystemSection().link(), {}
+    of_the_kind = link_numbers(link)
+    for name, info in SystemSection.model_fields.items():
+        facts: Any = info.json_schema_extra
+        if not isinstance(facts, dict) or "unit" not in facts or name in _RESIDENCY:
+            continue
+        about = (info.description or "").removesuffix(f" [{facts['unit']}]").replace("; null: of the kind", "")
+        bounds = {
+            bound: getattr(item, bound) for item in info.metadata for bound in ("ge", "gt") if hasattr(item, bound)
+        }
+        made[PREFIX + name] = (
+            float,
+            number(
+                of_the_kind.get(name, info.default),
+                unit=facts["unit"],
+                about=about,
+                source=facts["source"],
+                spread=tuple(facts["spread"]) if "spread" in facts else None,
+                assumed=facts["assumed"],
+                chosen=facts["chosen"] or name in of_the_kind,
+                whole=facts["whole"],
+                le=facts["most"],
+                **bounds,
+            ),
+        )
+    made[PREFIX + "die_link_phy_depth_mm"] = (
+        float,
+        number(link.phy_depth_mm, unit="mm", about="Depth of a link's PHY from the die's edge; of bonds 1", source=link.source, chosen=True, ge=0),
+    )  # fmt: skip
+    made[PREFIX + "die_link_by_area"] = (
+        float,
+        number(float(link.by_area), unit="1", about="1: a link's bandwidth is one per mm2 of bonds; 0: per mm of edge", source=link.source,
+               chosen=True, whole=True, ge=0, le=1),
+    )  # fmt: skip
+    return made
+
+
+def link_numbers(link: DieLink) -> dict[str, float]:
+    """A kind's numbers by the section's names.
+
+    >>> link_numbers(DIE_LINKS["bonded_3d"])["die_link_by_area"]
+    1.0
+    """
+    return {
+        "die_link_bandwidth_gb_per_s_per_mm": link.bandwidth_gb_per_s_per_mm,
+        "die_link_energy_pj_per_bit": link.energy_pj_per_bit,
+        "die_link_latency_ns": link.latency_ns,
+        "die_link_phy_depth_mm": link.phy_depth_mm,
+        "die_link_by_area": float(link.by_area),
+    }
+
+
+#: Fields of a chip's hardware section that are numbers of the system, with their facts.
+CHIP_NUMBERS: dict[str, tuple[Any, Any]] = _chip_numbers()
+#: The same names without the prefix.
+SYSTEM_NUMBERS = tuple(name.removeprefix(PREFIX) for name in CHIP_NUMBERS)
+
+
+def numbers_of(hardware: Any) -> Any:
+    """The system's numbers of a hardware section (or of its traced twin) under the names that `pimjax.system` takes.
+
+    >>> from pimjax.config.config import Config
+    >>> float(numbers_of(Config().hardware).package_link_latency_ns)
+    150.0
+    """
+    return ChipSystem(*(getattr(hardware, name) for name in CHIP_NUMBERS))
+
+
+#: The numbers by name: what `pimjax.system` takes as `numbers`.
+# pyrefly: ignore[bad-class-definition]
+ChipSystem: Any = collections.namedtuple("ChipSystem", SYSTEM_NUMBERS)
+
+
+__all__ = [
+    "CHIP_NUMBERS",
+    "DIE_LINKS",
+    "NETWORKS",
+    "PLACEMENTS",
+    "PREFIX",
+    "RETICLE_MM2",
+    "SYSTEM_NUMBERS",
+    "ChipSystem",
+    "DieLink",
+    "SystemChoices",
+    "SystemSection",
+    "link_numbers",
+    "numbers_of",
+    "system_leaves",
+    "system_twin",
+]

@@ -40,6 +40,12 @@ SCALARS = (
     "moe_gops_per_w_per_mm2",
     "crossbars",
     "dies",
+    "packages",
+    "silicon_area_mm2",
+    "die_crossings_per_token",
+    "link_busy_share",
+    "network_energy_nj",
+    "pipeline_interval_ns",
     "peak_memory_bytes",
 )
 
@@ -65,7 +71,7 @@ class Estimate:
     """Cost of one run (or of a batch: every leaf then carries the leading axes).
 
     Axes: `C` = len(components), `O` = len(op_kinds), `L` layers. NumPy from host functions, JAX arrays from kernels.
-    The memory's area off the die and any interconnect beyond the links are not included.
+    The memory's area off the die is not included; an interconnect beyond the links is where a system is described.
     """
 
     latency_ns: Any  # [] first to last event of the run
@@ -92,7 +98,13 @@ class Estimate:
     moe_area_mm2: Any  # [] experts' crossbars with shared peripherals
     moe_gops_per_w_per_mm2: Any  # [] the run's operations per energy, over the MoE area
     crossbars: Any  # [] crossbars the mapping needs
-    dies: Any  # [] reticles the area fills
+    dies: Any  # [] of the system; without one, reticles the area fills
+    packages: Any  # [] of the system; 0 without one
+    silicon_area_mm2: Any  # [] made for good dies: area of the dies over yield; without a system the area itself
+    die_crossings_per_token: Any  # [] dies other than its layers' homes that a token goes to, all layers together
+    link_busy_share: Any  # [] busy time of the busiest link between dies over the latency
+    network_energy_nj: Any  # [] wires of dies and links between them
+    pipeline_interval_ns: Any  # [] slowest layer, unit, memory or link: one request in flight per layer
     peak_memory_bytes: Any  # [] exact in event, an upper bound otherwise
     critical_ns: Any  # [C] share of the latency, sums to latency_ns
     busy_ns: Any  # [C] sum of durations
@@ -155,7 +167,19 @@ def from_run_cost(cost: RunCost, hardware: Any, chip: Chip) -> Estimate:
     namespace = arrays.namespace(energy, area, cost.latency_ns)
     gops_per_w = _ratio(cost.flops, energy)  # operations per nJ = GOPS/W
     gops = _ratio(cost.flops, cost.latency_ns)
-    dies = namespace.ceil(area / hardware.reticle_area_mm2)
+    dies, none = namespace.ceil(area / hardware.reticle_area_mm2), 0.0 * area
+    around = {"dies": dies, "packages": none, "silicon_area_mm2": area, "die_crossings_per_token": none}
+    around |= {"link_busy_share": none, "network_energy_nj": none}
+    if cost.system is not None:
+        system = cost.system
+        around = {
+            "dies": arrays.where(system.is_there, system.dies, dies),
+            "packages": arrays.where(system.is_there, system.packages, none),
+            "silicon_area_mm2": system.silicon_area_mm2,
+            "die_crossings_per_token": _ratio(system.die_crossings, system.tokens),
+            "link_busy_share": _ratio(system.busiest_link_ns, cost.latency_ns),
+            "network_energy_nj": system.network_energy_nj,
+        }
     power = _ratio(energy, cost.latency_ns)
     static = (cost.component_energy_nj * np.asarray(chip.static_components, cost.component_energy_nj.dtype)).sum()
     peak = arrays.larger(cost.peak_power_w, power)
@@ -183,7 +207,8 @@ def from_run_cost(cost: RunCost, hardware: Any, chip: Chip) -> Estimate:
         moe_area_mm2=cost.moe_area_mm2,
         moe_gops_per_w_per_mm2=_ratio(gops_per_w, cost.moe_area_mm2),
         crossbars=cost.crossbars,
-        dies=dies,
+        **around,
+        pipeline_interval_ns=cost.pipeline_interval_ns,
         peak_memory_bytes=cost.peak_memory_bytes,
         critical_ns=cost.critical_ns,
         busy_ns=cost.busy_ns,
@@ -210,7 +235,7 @@ def _status(result: Estimate, hardware: Any, chip: Chip, is_too_hot: Any) -> Any
         result.status,
         {
             status_bits.NON_FINITE: ~namespace.isfinite(total),
-            status_bits.MULTI_DIE: result.dies > 1,
+            status_bits.MULTI_DIE: (result.dies > 1) & (result.packages < 1),
             status_bits.IMPOSSIBLE: impossible,
             status_bits.TOO_HOT: is_too_hot,
         },

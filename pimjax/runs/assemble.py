@@ -17,9 +17,11 @@ from pimjax.config.config import Config
 from pimjax.config.digital_map import digital_experts
 from pimjax.config.mixers import mixer_table
 from pimjax.errors import CapacityError
+from pimjax.registry import CHIPS
 from pimjax.runs.cache_flags import cache_use
 from pimjax.runs.counts import PassCounts, no_counts
 from pimjax.runs.passes import LENGTH_SAMPLES, RunPasses, sample_lengths
+from pimjax.runs.reach import LEAD_RATIOS, reach_of
 from pimjax.runs.routing import RunRouting
 from pimjax.runs.run_counts import PassWindows, RunCounts, SlotProfile, TokenSteps
 from pimjax.schedule.counts import GAP_BINS, PROFILE_ROWS, TAIL_SLOTS
@@ -73,6 +75,24 @@ def inputs_from_counts(
     if not shares_links(config):  # busy groups matter where return links are shared
         # pyrefly: ignore[missing-attribute]
         prompt, step = prompt.replace(busy_hist=None), step.replace(busy_hist=None)
+    spread = CHIPS[config.chip_model].spread_of_layers(config, routing)
+    places = None
+    if spread is not None:
+        place, reach = spread
+        places = np.ones(reach)
+
+        def reached(of: Sequence[HostArray]) -> HostArray:
+            return frame.spread(reach_of(of, routing.group_of_expert, place, capacity.max_groups))
+
+        # every step, not a sample: counting needs no schedule; sequences that decode together are its tokens
+        each = np.moveaxis(routing.steps, (2, 1), (0, 1))
+        # pyrefly: ignore[missing-attribute]
+        prompt, step = prompt.replace(reach=reached(passes.prompt)), step.replace(reach=reached(list(each)))
+        if use.experts_all and samples:
+            none = np.zeros_like(step.reach)
+            tables = [none if choices is None else reached([choices]) for choices in passes.lengths]
+            # pyrefly: ignore[missing-attribute]
+            recomputed = recomputed.replace(reach=np.stack(tables)[:samples])
     taken = frame.spread(routing.taken.mean(axis=(0, 2)) if steps else np.zeros(routing.num_layers))
     return RunCounts(
         is_moe=frame.is_moe,
@@ -88,6 +108,7 @@ def inputs_from_counts(
         weights=weights[:samples],
         recomputed=recomputed,
         digital_sizes=None if frame.digital is None else frame.group_sizes(frame.digital),
+        die_places=places,
     )
 
 
@@ -106,6 +127,8 @@ class _Frame:
         if capacity.digital_parts:
             experts = digital_experts(config)
             self.digital = np.array([row[copy] for row, copy in zip(experts, routing.copy_of, strict=True)], bool)
+        none = np.zeros((capacity.max_layers, 2, len(LEAD_RATIOS)))
+        self.no_lead = None if config.system.network == "none" else none
 
     def spread(self, values: HostArray) -> HostArray:
         """`[MoE layers, ...]` -> `[L, ...]`, float64."""
@@ -126,7 +149,8 @@ class _Frame:
         groups = self.capacity.max_groups
         if counts is None:
             none = None if self.digital is None else np.zeros(self.capacity.max_layers)
-            return PassWindows(tokens=np.float64(0), **no_counts(self.capacity.max_layers, groups), digital=none)
+            rows = no_counts(self.capacity.max_layers, groups)
+            return PassWindows(tokens=np.float64(0), **rows, digital=none, lead=self.no_lead)
         rows = {name: self.spread(value) for name, value in counts.rows.items()}
         return PassWindows(tokens=np.float64(counts.tokens), **rows, digital=self.on_macros(choices))
 
@@ -207,6 +231,7 @@ class _Frame:
         return PassWindows(
             tokens=np.float64(sequences),
             **{name: self.spread(value) * (sequences if name != "open_max" else 1) for name, value in mean.items()},
+            lead=self.no_lead,
         )
 
     def kinds(self, per_group: HostArray) -> TokenSteps:

@@ -12,6 +12,7 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.config.config import Config
+from pimjax.runs.reach import leads_of
 from pimjax.runs.routing import RunRouting
 from pimjax.runs.windows import Windows, layer_windows
 from pimjax.schedule.counts import GAP_BINS, PROFILE_ROWS, TAIL_SLOTS, count_slots
@@ -57,7 +58,8 @@ def count_pass(
             input_hold=plan.input_hold,
             passes=passes,
         )
-        counted.append(count_windows(table, hold=plan.input_hold, profile=profile))
+        one = count_windows(table, hold=plan.input_hold, profile=profile)
+        counted.append(one if config.system.network == "none" else {**one, "lead": leads_of(table)})
     slots = max((int(one["makespan"]) for one in counted), default=0)
     rows = {name: np.stack([_cut(one[name], name, slots) for one in counted]) for name in counted[0]} if counted else {}
     return gathered(choices.shape[1], rows, groups, profile=profile)
@@ -98,6 +100,8 @@ def gathered(tokens: int, rows: dict[str, HostArray], groups: int, *, profile: b
     found = no_counts(layers, groups)
     for name in found.keys() & rows.keys():
         found[name][tuple(map(slice, rows[name].shape))] = rows[name]
+    if "lead" in rows:  # where a system is around the chip
+        found["lead"] = rows["lead"]
     if not profile:
         return PassCounts(tokens, found)
     own = rows["profile"].astype(np.float64) if rows else np.zeros((0, len(PROFILE_ROWS), 0))

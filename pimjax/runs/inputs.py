@@ -118,7 +118,9 @@ def inputs_of_many(
     for run, (config, routing, passes) in enumerate(made):
         for index, choices in enumerate(passes.all):
             profile = fidelity == "fluid" and index == 0
-            if jobs >= _FEW and can_count(plan, choices.shape[1]):
+            # where links carry tokens, tables say how early: the device keeps none
+            alone = config.system.network == "none"
+            if jobs >= _FEW and alone and can_count(plan, choices.shape[1]):
                 ahead[profile].append((run, index))
             else:
                 counted[run, index] = count_pass(config, routing, choices, groups=groups, profile=profile)

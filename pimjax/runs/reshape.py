@@ -11,6 +11,7 @@ import numpy as np
 
 from pimjax import checks
 from pimjax.errors import ConfigError, shown
+from pimjax.runs.reach import LEAD_RATIOS
 from pimjax.runs.run_counts import PassWindows, RunCounts
 
 
@@ -54,6 +55,7 @@ def alike(runs: Sequence[RunCounts]) -> list[RunCounts]:
             else dataclasses.replace(one, has_feed_forward=np.ones(np.shape(one.is_moe), bool))
             for one in runs
         ]
+    runs = _same_reach(runs)
     if all(one.prompt.busy_hist is None for one in runs):
         return list(runs)
 
@@ -66,6 +68,33 @@ def alike(runs: Sequence[RunCounts]) -> list[RunCounts]:
         return dataclasses.replace(windows, busy_hist=joint)
 
     return [dataclasses.replace(one, prompt=counted(one.prompt), step=counted(one.step)) for one in runs]
+
+
+def _same_reach(runs: Sequence[RunCounts]) -> list[RunCounts]:
+    """Where some have a system around them, the others say that they have none."""
+    if all(one.die_places is None for one in runs):
+        return list(runs)
+    recomputes = any(one.recomputed.reach is not None for one in runs)
+
+    def reached(windows: PassWindows, wanted: bool = True) -> PassWindows:
+        shape, dtype = np.shape(windows.load_hist), np.asarray(windows.load_hist).dtype
+        made: dict[str, Any] = {}
+        if windows.reach is None and wanted:
+            made["reach"] = np.zeros((*shape, shape[-1]), dtype)
+        if windows.lead is None:
+            made["lead"] = np.zeros((*shape[:-1], 2, len(LEAD_RATIOS)), dtype)
+        return dataclasses.replace(windows, **made)
+
+    return [
+        dataclasses.replace(
+            one,
+            prompt=reached(one.prompt),
+            step=reached(one.step),
+            recomputed=reached(one.recomputed, recomputes),
+            die_places=np.zeros((*np.shape(one.prompt.tokens), 1)) if one.die_places is None else one.die_places,
+        )
+        for one in runs
+    ]
 
 
 def stacked(trees: Sequence[Any]) -> Any:

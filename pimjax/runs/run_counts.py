@@ -32,6 +32,10 @@ class PassWindows:
     unrouted: Any  # [L] tokens that no expert takes
     last_token_slots: Any  # [L] slots the last token spans, its first to its last pass
     digital: Any = None  # [L] passes of experts on digital macros; None: there are no macros
+    reach: Any = (
+        None  # [L, G+1, G+1] tokens that groups a to b - 1 along the silicon serve; None: no system around the chip
+    )
+    lead: Any = None  # [L, 2, R] tokens that must be there before a slot, and slots before it: the hardest slots
 
 
 @struct.dataclass
@@ -75,3 +79,4 @@ class RunCounts:
     weights: Any  # [K] decode steps that each sample stands for; sums to the number of decode steps
     recomputed: PassWindows  # [K, ...] decode passes that recompute the whole prefix
     digital_sizes: Any = None  # [L, G] members of each group on digital macros; None: there are no macros
+    die_places: Any = None  # [D] dies that a layer may reach over: 1 with a system, 0 without; None: no run has one

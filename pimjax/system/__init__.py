@@ -6,17 +6,16 @@ every formula here takes as `numbers`. How a chip uses the package:
 
 * **area**: `die_port`, `usable_die_area_mm2`, `dies_needed`, `silicon_area_mm2`: `packages`, `dies`, PHYs (component `d2d`),
   good silicon beside area.
-* **placement**, on the host, once per trace and grouping: `lay_out` puts the groups of all layers over the dies, in the
-  order of their numbers or (`coactivation`) in that of `order_groups`, fitted on requests; `place_experts` and `holds` where
-  experts are placed before they are grouped. `make_links` joins the dies. All of it is data of a run.
-* **counts**, where a run counts its slots: `layer_crossings` per pass and layer, `model_pair_bytes` per request:
-  `die_crossings_per_token`, bytes per pair, `link_bytes` per link.
-* **energy**: one `PassShape` from the chip's geometry, `pass_flows` once, `network_energy_nj` with the counts of the run:
-  `network_energy`, components `noc` (die network and group wires) and `d2d` (links). A chip's own price of a hop
+* **placement**: the order of a layer's groups along its silicon is made on the host (`order_groups`); which dies that is,
+  `layer_dies.layer_dies` finds in the kernel from areas, so that every number stays data. `lay_out` is the same on the host.
+* **counts**: tokens of every stretch of groups (`pimjax.runs.reach`), from them `layer_links.messages`; `layer_crossings`,
+  `model_pair_bytes` and `link_bytes` are the same counts from choices.
+* **energy**: one `PassShape` from the chip's geometry, `pass_flows` once, `linear_flows` for every other linear layer:
+  `network_energy_nj`, components `noc` (die network and group wires) and `d2d` (links). A chip's own price of a hop
   (`link_energy_nj_per_256`) is that of the port at a crossbar and stays beside it.
 * **time**: `load_ns` joins the time of a load (the larger counts), `pass_fill_ns` the latency of a pass, not its slot. The
-  links of a layer's expert phase: `simulate_phase` (event; a chip's own graph gets the same jobs), `fluid_phase`,
-  `closed_phase`; `busy_ns` over the latency of the run is `link_busy_share`.
+  links: resources of the chip's own event graph, `layer_links.link_times` in its kernels; `simulate_phase`, `fluid_phase`
+  and `closed_phase` are one expert phase alone.
 * **residency**: `expert_accesses` and `residency_curve` give misses per token, `swap_cost` what one costs, `lifetime_years`
   what the devices survive; `weights_fit` is the status.
 

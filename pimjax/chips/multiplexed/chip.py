@@ -87,6 +87,14 @@ class MultiplexedChip(Chip):
         routed = [(config, requests) for config, requests in runs if requests is not None]
         return inputs_of_many(routed, fidelity=fidelity, capacity=capacity, layers=layers)
 
+    def spread_of_layers(self, config: Config, routing: RunRouting) -> tuple[Any, int] | None:
+        """See :func:`.placed.spread_of_layers`."""
+        if config.system.network == "none":
+            return None
+        from pimjax.chips.multiplexed.placed import spread_of_layers
+
+        return spread_of_layers(config, routing)
+
     def alike(self, inputs: Sequence[Any]) -> list[Any]:
         """Where some runs share return links, all count slots the same way."""
         from pimjax.runs.reshape import alike

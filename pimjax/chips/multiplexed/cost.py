@@ -26,6 +26,7 @@ from pimjax.chips.multiplexed.digital_parts import DigitalParts, products
 from pimjax.chips.multiplexed.durations import ACTIVATION_COMPONENTS, Durations
 from pimjax.chips.multiplexed.energy import EnergyAndBusy, energy_and_busy
 from pimjax.chips.multiplexed.geometry import Geometry
+from pimjax.chips.multiplexed.network import Network, NetworkCost, Wires, network_cost
 from pimjax.chips.multiplexed.power import (
     Draw,
     States,
@@ -36,7 +37,7 @@ from pimjax.chips.multiplexed.power import (
 )
 from pimjax.chips.multiplexed.work import Run, Work, run_work
 from pimjax.chips.parts.memory import memory_of
-from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost
+from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost, SystemCost
 from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
 
@@ -69,6 +70,8 @@ class Chip(NamedTuple):
     largest: AnyArray
     beside: DigitalParts | None  # what lies on digital macros
     state: States  # of a set of peripherals
+    network: Network | None = None  # dies, wires and links around it
+    wires: Wires | None = None  # what they add to times
 
 
 def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost:
@@ -97,9 +100,19 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
             point, shape, state, waiting, tiles=tiles, group_sets=group_sets, uses=every, idle_ns=idle_ns
         )
     powered, gated = leakage_nj(state, peripherals / sets, active_ns=active, idle_ns=idle_ns, waiting_ns=waiting)
-    energy = _vector(COMPONENTS, {**found.energy, "leakage_idle": powered, "leakage_gated": gated})
+    parts = {**found.energy, "leakage_idle": powered, "leakage_gated": gated}
+    busy, around = found.busy, None
+    if chip.network is not None:
+        around = network_cost(point, chip.network, schedule, shape, tile, run, work)
+        parts |= {"noc": around.noc_nj, "d2d": around.d2d_nj}
+        busy = {**busy, "noc": around.noc_busy_ns, "d2d": around.d2d_busy_ns}
+        area.parts["d2d"] = chip.network.phy_mm2
+    energy = _vector(COMPONENTS, parts)
     component_area = _vector(COMPONENTS, area.parts)
-    busy_ns = _table(COMPONENTS, found.busy)
+    is_alone = component_area.sum() > hardware.reticle_area_mm2
+    if chip.network is not None:
+        is_alone = is_alone & ~chip.network.is_there
+    busy_ns = _table(COMPONENTS, busy)
     draw = draw_of(point, energy, busy_ns, uses)
     together, cores = busy_at_once_w(point, shape, schedule, run, draw, state, tiles=tiles, groups=area.groups)
     peak: Any = together if times.peak_w is None else times.peak_w
@@ -115,8 +128,8 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
         found.dram_busy,
     )
     interval = times.slowest_layer
-    for busy in shared:
-        interval = larger(interval, busy)
+    for taken in (*shared, *(() if around is None else (around.busiest_ns,))):
+        interval = larger(interval, taken)
     tokens = run.batch * run.prompt
     if not isinstance(run.steps, int):
         tokens = where(run.steps > 0, run.batch * workload.generated_tokens, tokens)
@@ -146,11 +159,28 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
             {
                 status.DOES_NOT_FIT: (needed > hardware.tiles)
                 | ((1 - run.sram) * run.held > memory_of(point).capacity_bytes),
-                status.MULTI_DIE: component_area.sum() > hardware.reticle_area_mm2,
+                status.MULTI_DIE: is_alone,
                 status.NON_FINITE: ~namespace(times.latency).isfinite(times.latency),
                 status.IMPOSSIBLE: impossible,
+                **({} if chip.network is None else {status.CAPACITY_EXCEEDED: chip.network.overflow}),
             },
         ),
+        system=None if around is None else _system_cost(chip, work, around, component_area.sum()),
+    )
+
+
+def _system_cost(chip: Chip, work: Work, spent: NetworkCost, area: AnyArray) -> SystemCost:
+    network = chip.network
+    assert network is not None
+    return SystemCost(
+        is_there=network.is_there,
+        dies=network.dies,
+        packages=network.packages,
+        silicon_area_mm2=where(network.is_there, network.dies * network.numbers.die_area_mm2 / network.die_yield, area),
+        die_crossings=spent.crossings,
+        tokens=work.tokens,
+        busiest_link_ns=where(network.is_there, spent.busiest_ns, 0.0),
+        network_energy_nj=spent.noc_nj + spent.d2d_nj,
     )
 
 

@@ -26,6 +26,7 @@ from pimjax.arrays import whole_up
 from pimjax.chips.multiplexed.core import Core, core
 from pimjax.chips.multiplexed.digital_parts import PART_OF_LINEAR, DigitalParts
 from pimjax.chips.multiplexed.geometry import Geometry, Linear, geometry
+from pimjax.chips.multiplexed.network import Wires
 from pimjax.chips.parts.dual import Dual, apart, larger, value_of, where
 from pimjax.chips.parts.memory import memory_of
 from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS
@@ -33,7 +34,7 @@ from pimjax.config.build import Design
 from pimjax.runs.point import Point, point_of
 
 #: Components that a latency can have a share of: those of COMPONENTS from the first of these to the last.
-FIRST_TIMED, LAST_TIMED = COMPONENT_INDEX["tier_linear"], COMPONENT_INDEX["sram"]
+FIRST_TIMED, LAST_TIMED = COMPONENT_INDEX["tier_linear"], COMPONENT_INDEX["d2d"]
 TIMED = COMPONENTS[FIRST_TIMED : LAST_TIMED + 1]
 ACTIVATION_COMPONENTS = ("digital_relu", "digital_gelu", "digital_swiglu")
 
@@ -45,6 +46,10 @@ class LinearTime(NamedTuple):
     flight: Any  # from the token's arrival to its result, without digital additions
     chain: Any  # one strip's additions on a digital unit (0 if accumulated locally)
     strips: Any  # number of such chains
+
+    def later(self, wires: Any, linear: Linear) -> LinearTime:
+        """The same with what wires add to a token's way, where the layer is there."""
+        return self._replace(flight=self.flight + where(linear.tiles > 0, wires, 0.0))
 
 
 class Durations(NamedTuple):
@@ -115,6 +120,7 @@ def durations(
     shape: Geometry | None = None,
     tile: Core | None = None,
     beside: DigitalParts | None = None,
+    wires: Wires | None = None,
     shares: bool = False,
 ) -> Durations:
     """Every duration of a design. Kernel: pure, unbatched.
@@ -124,6 +130,7 @@ def durations(
         largest_group: members of the largest group (1: nothing is shared).
         shape, tile: `geometry(design)` and `core(design)` if already there.
         beside: what lies on digital macros, of :func:`.digital_parts.digital_parts`.
+        wires: of the dies around the crossbars; None: they take no time.
         shares: static; every time is a :class:`Dual` over :data:`TIMED`.
 
     >>> from pimjax.config.build import build
@@ -153,7 +160,8 @@ def durations(
     link = part("communication", hardware.link_latency_ns_per_256 * columns / 256)
     links = where(hardware.input_links > 0, hardware.input_links, shape.expert_up.rows)
     row = model.d_model * workload.activation_bytes
-    load = part("input_load", row / (links * hardware.link_bandwidth_gb_per_s))
+    load_time = row / (links * hardware.link_bandwidth_gb_per_s)
+    load = part("input_load", load_time if wires is None else arrays.larger(load_time, wires.load))
     add_rate, norm_rate = hardware.add_latency_ns_per_256 / 256, hardware.norm_latency_ns_per_256 / 256
 
     def add_of(width: Any) -> Any:
@@ -174,7 +182,8 @@ def durations(
     conversion = where(point.pairs, 2.0 * product, product)
     stage = larger(larger(conversion, link), larger(larger(up.sums, down.sums), act_local))
     a = where(local, returned + up.sums + act_local, returned + up.chain + act_pass)
-    d = link + returned + where(local, down.sums, down.chain)
+    back = link if wires is None else link + part("noc", wires.fill)  # all of a pass's wires, where its results return
+    d = back + returned + where(local, down.sums, down.chain)
     shares_out = hardware.out_links > 0
     per_result = where(shares_out, shape.expert_down.strips / where(shares_out, hardware.out_links, 1.0), 0.0)
 
@@ -198,6 +207,10 @@ def durations(
             for name, time in times.items()
         }
         read = where(beside.has("embedding"), macro, read)
+    if wires is not None:
+        times = {
+            name: time.later(part("noc", wires.linears[name]), getattr(shape, name)) for name, time in times.items()
+        }
     return Durations(
         mvm=mvm,
         mux=mux,
@@ -219,7 +232,7 @@ def durations(
         act_job=where(local, 0.0, act_pass),
         down_link_in=link,
         down_mvm=product,
-        down_link_out=link,
+        down_link_out=back,
         down_chain=down.chain,
         down_strips=shape.expert_down.strips,
         add=add,

@@ -13,6 +13,7 @@ from pimjax.cache.traffic import visible_tokens
 from pimjax.chips.multiplexed.attention import attention_cost
 from pimjax.chips.multiplexed.cost import Times, assemble, draw_of_run, with_mean_products
 from pimjax.chips.multiplexed.graph import LayerWork, PassGraph, PassWork, pass_graph
+from pimjax.chips.multiplexed.graph_links import system_links
 from pimjax.chips.multiplexed.graph_moe import MoeJobs, MoeRules
 from pimjax.chips.multiplexed.graph_parts import KINDS, TimedDesign, timed_design
 from pimjax.chips.multiplexed.hardware import hardware_of
@@ -26,6 +27,7 @@ from pimjax.config.config import Config
 from pimjax.config.mixers import mixer_table
 from pimjax.errors import PimjaxError
 from pimjax.event import EventLog, run
+from pimjax.registry import CHIPS
 from pimjax.runs.inputs import inputs_from_routing
 from pimjax.runs.mixers import of_layers
 from pimjax.runs.point import Point
@@ -129,7 +131,13 @@ class _Bench:
         self.is_moe, self.mixer = np.array(self.table.is_moe), np.array(self.table.of_block)
         sizes = [np.bincount(groups).max(initial=1) for groups in routing.group_of_expert]
         self.largest_group = int(max(sizes, default=1))
-        self.timed: TimedDesign = timed_design(self.point, self.largest_group)
+        self.schedule = inputs_from_routing(config, routing, fidelity="closed", capacity=capacity)
+        self.run_work = run_of(self.point, self.schedule)
+        with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
+            self.chip = chip_of(self.point, self.point.real(self.largest_group), self.schedule, self.run_work)
+        self.timed: TimedDesign = timed_design(self.chip)
+        spread = CHIPS[config.chip_model].spread_of_layers(config, routing)
+        self.links = None if spread is None else system_links(self.chip, spread[0], self.is_moe)
         self.dense_all, self.experts_all = bool(self.point.dense_all), bool(self.point.experts_all)
         held = resident_bytes(self.point, mixer=self.mixer, is_moe=self.is_moe)
         self.sram = float(sram_share(self.point, held))
@@ -141,12 +149,10 @@ class _Bench:
             inline=plan.combine == "inline",
             num_groups=routing.num_groups,
         )
-        self.schedule = inputs_from_routing(config, routing, fidelity="closed", capacity=capacity)
         point = self.point
         with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
-            self.chip = chip_of(point, point.real(self.largest_group))
-            self.chip = with_mean_products(self.chip, self.schedule, run_of(point, self.schedule))
-            draw = draw_of_run(self.chip, self.schedule, run_of(point, self.schedule))
+            self.chip = with_mean_products(self.chip, self.schedule, self.run_work)
+            draw = draw_of_run(self.chip, self.schedule, self.run_work)
         self.meter = PowerMeter(point, self.chip.shape, self.chip.state, draw, self.timed)
 
     # --- passes -------------------------------------------------------------------------------------------------
@@ -275,6 +281,7 @@ class _Bench:
             streams=streams,
             channels=int(hardware.memory_channels),
             latency_ns=hardware.memory_latency_ns,
+            links=self.links,
         )
 
     # --- running ------------------------------------------------------------------------------------------------
@@ -382,9 +389,8 @@ def _collect(bench: _Bench, results: list[PassResult], capacity: Capacity) -> Si
         peak_w=bench.meter.peak_w,
         status=np.int32(0),
     )
-    point = bench.point
     with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
-        cost = assemble(bench.chip, schedule, run_of(point, schedule), times)
+        cost = assemble(bench.chip, schedule, bench.run_work, times)
     steps = sampled[prefills:]
     every = batch if bench.dense_all else 1
     first = float(sampled[0])

@@ -17,8 +17,9 @@ from pimjax.array_typing import Array
 from pimjax.arrays import fixed
 from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.multiplexed.phases import Crew, Phases, Stream, flight_of, last_start
-from pimjax.chips.parts.dual import larger, scan, smaller, spread, total, where
+from pimjax.chips.parts.dual import larger, largest, scan, smaller, spread, total, where
 from pimjax.runs.run_counts import PassWindows, TokenSteps
+from pimjax.system.layer_links import LinkTimes
 
 
 class Counts(NamedTuple):
@@ -174,6 +175,37 @@ def expert_times(free: FreeTimes, last_pass: Any, residual: Any, normed: Stream,
     return ExpertTimes(last_pass, residual, Stream(first, normed.last), work, last_pass - free.start, tail)
 
 
+def over_links(experts: ExpertTimes, links: LinkTimes, lead: Array, counts: Counts, crew: Crew) -> ExpertTimes:
+    """The expert phase where tokens go to other dies and sums come back, `[points, L]`.
+
+    Slots wait for their tokens: the first one for the longest way there, the hardest one wants more tokens than have come by
+    its time. Sums follow the slots by the longest way back, or at the pace of the busiest link.
+
+    Args:
+        experts: without links.
+        links: of one pass.
+        lead: `[2, R, points, L]`, see :func:`pimjax.runs.reach.leads_of`.
+        counts, crew: of the passes.
+    """
+    used = counts.makespan > 0
+    token = links.there_each / crew.gaps
+    slot = experts.slots / arrays.larger(counts.makespan - 1, 1.0)
+    wait = larger(links.there_work - experts.slots, 0.0)  # all are there before the last slot
+    wait = larger(wait, largest(token[None] * lead[0] - slot[None] * lead[1], -3))
+    there, fill = links.there_fill, links.there_fill + links.back_fill
+    # units that are busy all the time begin later; the last result comes later; the busiest link carries the last sum
+    residual = larger(experts.residual + there, experts.last_pass + (fill + wait + experts.tail))
+    residual = larger(residual, experts.last_pass - experts.slots + links.busy_back + experts.tail)
+    residual = where(used, residual, experts.residual)
+    return experts._replace(
+        last_pass=experts.last_pass + where(used, there + wait, 0.0),
+        residual=residual,
+        normed=Stream(
+            experts.normed.first + where(used, there, 0.0), experts.normed.last + (residual - experts.residual)
+        ),
+    )
+
+
 def single_token_experts(
     time: Durations, kinds: TokenSteps, units: Array, *, after: After, shared: Array, hold: Array
 ) -> ExpertTimes:
@@ -201,7 +233,7 @@ def single_token_experts(
         each = total(spread(value, np.shape(kinds.share)) * kinds.share, -1)
         return spread(each, np.shape(after.norm))
 
-    residual = mean(end + ending)
+    residual, last_pass = mean(end + ending), mean(where(used, last, 0.0))
     zero = 0.0 * after.norm
     done = residual + after.norm
-    return ExpertTimes(mean(where(used, last, 0.0)), residual, Stream(done, done), zero, zero, zero)
+    return ExpertTimes(last_pass, residual, Stream(done, done), zero, zero, residual - last_pass)

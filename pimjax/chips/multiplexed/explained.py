@@ -26,7 +26,7 @@ CORE_FIELDS = ("mvm_latency_ns", "mvm_energy_nj", "core_area_mm2", "shareable_fr
 
 NOT_MODELLED = (
     "The memory is off-chip: of its area only the interface is counted (memory.phy_area_mm2).",
-    "The interconnect beyond the links (network on chip, links between dies) is not modelled.",
+    "The interconnect beyond the links (network on chip, links between dies) is not modelled: system: dies adds it.",
     "Writing weights is outside the run (they are resident): its time and energy are shown apart.",
 )
 
@@ -70,7 +70,9 @@ def details(config: Config, result: Any) -> dict[str, Any]:
         "heat": full_die(config),
         "weights": weight_writing(config, float(np.asarray(result.crossbars)), per_expert),
         **_stacked(config, per_expert),
-        "not_modelled": list(NOT_MODELLED),
+        "not_modelled": [
+            sentence for sentence in NOT_MODELLED if config.system.network == "none" or "interconnect" not in sentence
+        ],
     }
 
 

@@ -29,10 +29,11 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.chips.multiplexed.durations import Durations
+from pimjax.chips.multiplexed.graph_links import SystemLinks, travel
 from pimjax.chips.multiplexed.graph_memory import kv_stream
 from pimjax.chips.multiplexed.graph_moe import MoeJobs, MoeRules, expert_phase
 from pimjax.chips.multiplexed.graph_parts import KINDS, Bench, resources
-from pimjax.event import JobGraph, JobGraphBuilder
+from pimjax.event import JobGraph, JobGraphBuilder, ResourceGroup
 from pimjax.runs.windows import Windows
 
 
@@ -70,6 +71,7 @@ class PassWork:
     streams: bool = False  # keys and values are read while attention runs
     channels: int = 1
     latency_ns: float = 0.0  # of the memory
+    links: SystemLinks | None = None  # between dies
     order: dict[int, HostArray] = field(default_factory=dict)  # layer -> order of results, see expert_phase
 
 
@@ -89,7 +91,7 @@ class PassGraph:
 def pass_graph(work: PassWork, times: Durations) -> PassGraph:
     """Build the graph of one pass."""
     tokens = np.arange(len(work.sequence_of_token))
-    build = JobGraphBuilder(KINDS, resources(len(work.layers), work.rules.num_groups, work.num_units, work.channels))
+    build = JobGraphBuilder(KINDS, _resources(work))
     bench = Bench(build, times, np.array([layer.mixer for layer in work.layers]), work.channels)
     posted = _leftover(bench, work.leftover_ns)
     stream = _embedding(bench, work, tokens)
@@ -124,6 +126,11 @@ def pass_graph(work: PassWork, times: Durations) -> PassGraph:
         ready_marks,
         np.concatenate(posted) if posted else np.zeros(0, int),
     )
+
+
+def _resources(work: PassWork) -> list[ResourceGroup]:
+    links = 0 if work.links is None else work.links.num_links
+    return resources(len(work.layers), work.rules.num_groups, work.num_units, work.channels, links)
 
 
 def _leftover(bench: Bench, duration: float) -> list[HostArray]:
@@ -166,7 +173,11 @@ def _attention(
     build, sequence = bench.build, work.sequence_of_token
     norm = bench.units("norm", np.full(len(tokens), bench.times.norm), tokens)
     bench.after(stream, norm)
-    projected = bench.linear("qkv", index, norm, tokens)
+    source = norm
+    if work.links is not None and index > 0:
+        way = work.links.path[work.links.home[index - 1], work.links.home[index]]
+        source = travel(bench, work.links, norm, np.tile(way, (len(tokens), 1)), work.links.result_bytes)
+    projected = bench.linear("qkv", index, source, tokens)
     if bench.of("expand", index).flight > 0:
         projected = bench.linear("expand", index, projected, tokens)
     bench.after(projected, ready[sequence])
@@ -278,6 +289,7 @@ def _experts(
         len(tokens),
         work.order.get(index),
         work.post_norms + max(work.moe_norms - 1, 0),
+        None if work.links is None else work.links.layer(index),
     )
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pimjax.array_typing import HostArray
+from pimjax.chips.multiplexed.graph_links import LayerLinks, bring_back, send
 from pimjax.chips.multiplexed.graph_parts import Bench
 from pimjax.runs.windows import Windows
 from pimjax.schedule import IDLE
@@ -52,6 +53,7 @@ def expert_phase(
     num_tokens: int,
     order: HostArray | None = None,
     norms: int = 0,
+    links: LayerLinks | None = None,
 ) -> MoeJobs:
     """Add the expert phase of one layer.
 
@@ -65,6 +67,7 @@ def expert_phase(
         num_tokens: n, tokens of the pass; each gets a residual.
         order: permutation of results that gives each token's chain of additions; default (slot, group).
         norms: of the experts' sum, before it is added to the residual; not with additions in the links.
+        links: between the dies of the layer; None: it is on one.
     """
     times = bench.times
     ready = _ready_marks(bench, rules, windows, gates)
@@ -72,6 +75,15 @@ def expert_phase(
     slots = _slot_marks(bench, rules, windows, gates, ready)
     own = windows.token[slot, group]
     token = tokens[own]
+    sent = None
+    if links is not None and len(slot):
+        window = np.repeat(np.arange(len(ready)), np.diff(windows.first_token))
+        release = ready[window] if rules.barrier else gates
+        sent = send(bench, links, np.column_stack([own, group]), release, windows.num_tokens)
+        _, one, message = sent
+        for column in sent[0].arrived.T:
+            there = column[message] >= 0
+            bench.follow(column[message[there]], slots[slot[one[there]]])
     if rules.local:
         place = bench.build.resource("group", group)
         begins = passes = bench.build.add("pass", np.full(len(slot), times.a + times.d), place, token=token)
@@ -80,7 +92,11 @@ def expert_phase(
     else:
         begins, passes, work, work_slot = _digital_passes(bench, slots, slot, group, token)
 
-    parts = [*extra, (token, passes)]
+    results, held = passes, slot
+    if links is not None and sent is not None:
+        results, is_sent = bring_back(bench, links, *sent, slot, passes)
+        held = np.where(is_sent, -1, slot)  # what is sent has left its group's buffers
+    parts = [*extra, (token, results)]
     result_token = np.concatenate([part[0] for part in parts]).astype(np.int64)
     result_slot = np.concatenate([np.full(len(result_token) - len(slot), -1), slot]).astype(np.int64)
     result_jobs = _rows([part[1] for part in parts])
@@ -93,7 +109,8 @@ def expert_phase(
     )
     if len(adds):
         work.append(adds)
-        work_slot.append(result_slot[added])
+        buffered = np.concatenate([np.full(len(result_token) - len(slot), -1), held])
+        work_slot.append(buffered[added])
     if len(slots) and np.isfinite(times.buffer_slots) and work:
         _back_pressure(bench, slots, np.concatenate(work), np.concatenate(work_slot))
     return MoeJobs(

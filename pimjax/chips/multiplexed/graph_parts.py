@@ -13,16 +13,14 @@ import jax
 import numpy as np
 
 from pimjax.array_typing import HostArray
-from pimjax.chips.multiplexed.digital_parts import digital_parts
+from pimjax.chips.multiplexed.cost import Chip
 from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, Durations, LinearTime, durations
 from pimjax.chips.multiplexed.geometry import LINEARS
 from pimjax.chips.parts.dual import Dual, chosen, value_of
 from pimjax.chips.run_cost import COMPONENTS
-from pimjax.config.build import Design
 from pimjax.errors import CapacityError
 from pimjax.event import JobGraphBuilder, ResourceGroup, exclusive, pool, unlimited
 from pimjax.event.jobs import UNLIMITED
-from pimjax.runs.point import Point, point_of
 
 MIXED = ("qkv", "expand", "output")
 """Linear layers that differ between the kinds of mixers of a model."""
@@ -76,6 +74,8 @@ KINDS = (
     "go read",
     "go latency",
     "go write",
+    "message",
+    "flight",
     "sram read",
 )
 
@@ -87,13 +87,13 @@ class TimedDesign(NamedTuple):
     split: dict[str, HostArray]  # kind -> [C], fractions that sum to 1 (0 for marks)
 
 
-def timed_design(design: Design | Point, largest_group: int) -> TimedDesign:
+def timed_design(chip: Chip) -> TimedDesign:
     """Durations in float64 with their splits.
 
     Raises:
         CapacityError: a count of units that is no whole number (the event engine has whole units).
     """
-    point = point_of(design)
+    point = chip.point
     count = float(point.hardware.num_digital_units)
     if count != int(count):
         raise CapacityError(
@@ -101,7 +101,9 @@ def timed_design(design: Design | Point, largest_group: int) -> TimedDesign:
             "fidelity 'fluid' or 'closed'"
         )
     with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
-        found = durations(point, largest_group, beside=digital_parts(point), shares=True)
+        found = durations(
+            point, chip.largest, shape=chip.shape, tile=chip.tile, beside=chip.beside, wires=chip.wires, shares=True
+        )
     times = jax.tree.map(lambda time: _plain(value_of(time)), found, is_leaf=lambda leaf: isinstance(leaf, Dual))
     return TimedDesign(times, _splits(found, np.shape(point.model.mixers)[0]))
 
@@ -167,10 +169,12 @@ def _splits(parts: Durations, mixers: int) -> dict[str, HostArray]:
         split[kind] = only("dram_kv")
     for kind in ("go read", "go latency", "go write"):
         split[kind] = only("dram_go")
+    for kind in ("message", "flight"):
+        split[kind] = only("d2d")
     return split
 
 
-def resources(num_layers: int, num_groups: int, num_units: int, channels: int) -> list[ResourceGroup]:
+def resources(num_layers: int, num_groups: int, num_units: int, channels: int, links: int = 0) -> list[ResourceGroup]:
     """Everything jobs of a pass run on."""
     groups = max(1, num_groups)
     return [
@@ -183,6 +187,7 @@ def resources(num_layers: int, num_groups: int, num_units: int, channels: int) -
         ResourceGroup("group", UNLIMITED, count=groups),
         exclusive("down positions of group", groups),
         *(exclusive(f"{name} of layer", num_layers) for name in LINEARS),
+        exclusive("link", links),
     ]
 
 

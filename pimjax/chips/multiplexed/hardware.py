@@ -17,6 +17,7 @@ from pimjax.chips.parts.numbers import (
     PeripheralPowerNumbers,
     PowerNumbers,
     ProgrammingNumbers,
+    SystemNumbers,
 )
 from pimjax.config.base import number
 from pimjax.config.numerics import NumericsConfig
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 class MultiplexedHardware(
+    SystemNumbers,
     ProgrammingNumbers,
     PeripheralPowerNumbers,
     PowerNumbers,

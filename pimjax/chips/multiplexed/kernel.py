@@ -20,9 +20,10 @@ from pimjax.chips.multiplexed.digital_parts import digital_parts, unexpected
 from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, durations
 from pimjax.chips.multiplexed.fluid import ring_overflows
 from pimjax.chips.multiplexed.geometry import geometry
+from pimjax.chips.multiplexed.network import network_of, pass_links, wires_of
 from pimjax.chips.multiplexed.power import states
 from pimjax.chips.multiplexed.run_time import nodes, run_times
-from pimjax.chips.multiplexed.work import run_of
+from pimjax.chips.multiplexed.work import Run, run_of
 from pimjax.chips.run_cost import COMPONENTS, RunCost
 from pimjax.config.build import Capacity, Design
 from pimjax.errors import ConfigError
@@ -61,16 +62,27 @@ def multiplexed_cost(
 
 
 def _cost(point: Point, schedule: RunCounts, capacity: Capacity, fidelity: str, critical: bool) -> RunCost:
-    chip = chip_of(point, arrays.larger(schedule.group_sizes.max(), 1.0), capacity)
     run = run_of(point, schedule)
+    chip = chip_of(point, arrays.larger(schedule.group_sizes.max(), 1.0), schedule, run, capacity)
     chip = with_mean_products(chip, schedule, run)
     # a latency is homogeneous in the durations: its derivatives by the components' scales are their shares
     time = chip.time
     if critical:
-        time = durations(point, chip.largest, shape=chip.shape, tile=chip.tile, beside=chip.beside, shares=True)
-    times = run_times(
-        point, schedule, run, nodes(point, schedule, run), time, state=chip.state, fidelity=fidelity, shares=critical
-    )
+        time = durations(
+            point,
+            chip.largest,
+            shape=chip.shape,
+            tile=chip.tile,
+            beside=chip.beside,
+            wires=chip.wires,
+            shares=True,
+        )
+    links = None
+    if chip.network is not None:
+        points = 1 if run.mean is None else 1 + np.shape(schedule.lengths)[0]
+        links = pass_links(point, chip.network, schedule, (points, np.shape(schedule.is_moe)[-1]))
+    at = nodes(point, schedule, run)
+    times = run_times(point, schedule, run, at, time, state=chip.state, fidelity=fidelity, shares=critical, links=links)
     latency: Any = times.latency
     if critical:
         latency = times.latency.value
@@ -102,9 +114,12 @@ def _cost(point: Point, schedule: RunCounts, capacity: Capacity, fidelity: str, 
     )
 
 
-def chip_of(point: Point, largest: Any, capacity: Capacity | None = None) -> Chip:
-    """The chip of a design whose largest group has `largest` members; `capacity` None: of a design whose numbers are known."""
+def chip_of(point: Point, largest: Any, schedule: RunCounts, run: Run, capacity: Capacity | None = None) -> Chip:
+    """The chip of a design whose largest group has `largest` members, with the system that a run has around it; `capacity`
+    None: of a design whose numbers are known."""
     shape, tile = geometry(point), core(point, None if capacity is None else capacity.tile_kinds)
     beside = digital_parts(point, None if capacity is None else capacity.digital_parts)
-    time = durations(point, largest, shape=shape, tile=tile, beside=beside)
-    return Chip(point, shape, tile, time, largest, beside, states(point, shape, tile))
+    network = network_of(point, schedule, shape, tile, run, beside)
+    wires = None if network is None else wires_of(point, network, shape, tile)
+    time = durations(point, largest, shape=shape, tile=tile, beside=beside, wires=wires)
+    return Chip(point, shape, tile, time, largest, beside, states(point, shape, tile), network, wires)

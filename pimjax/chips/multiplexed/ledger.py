@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pimjax.chips.ledger import HEAT, ComponentSpec, Condition, Read, Reader, reads, setting
+from pimjax.chips.multiplexed.ledger_network import network_components, network_readers, system_reads
 from pimjax.config.digital_map import has_digital_parts
 
 # --- conditions -----------------------------------------------------------------------------------------------------
@@ -81,6 +82,17 @@ _UNIT_AREAS = reads("num_digital_units digital_unit_area_mm2 num_attention_units
 def _given(items: tuple[Read, ...], *when: Condition) -> tuple[Read, ...]:
     return tuple(item.given(*when) for item in items)
 
+
+#: what decides how large layers, groups and dies are, and so how far everything is
+_SILICON = (
+    *(_CORE_AREA + _BLOCKS + _GROUPS + _UNIT_AREAS),
+    *reads("shareable_fraction", CALIBRATED),
+    *reads("mux_area_um2_per_line accumulator_lanes accumulator_adder_area_um2 plan.accumulate plan.combine", EXPERTS),
+    *reads("plan.router plan.embedding buffer_area_mm2_per_mb sram_cache_bytes plan.window_tokens memory_phy_area_mm2"),
+    *reads("memory_channels"),
+    *reads("out_buffer_slots plan.policy", EXPERTS),
+)
+_LOADS = system_reads("injection_bandwidth_gb_per_s", EXPERTS)
 
 COMPONENTS = (
     ComponentSpec(
@@ -220,7 +232,8 @@ COMPONENTS = (
         "token loads",
         "links",
         "loading tokens: input links or a better schedule help",
-        time=reads("input_links link_bandwidth_gb_per_s crossbar_rows", EXPERTS),
+        time=reads("input_links link_bandwidth_gb_per_s crossbar_rows", EXPERTS)
+        + _LOADS,
         energy=reads("link_energy_nj_per_256 crossbar_rows", EXPERTS),
         counted="token loads",
         kinds=("input_load",),
@@ -270,6 +283,7 @@ COMPONENTS = (
         energy=_given(reads("sram_energy_pj_per_byte") + _ON_CHIP, CACHED),
         counted="bytes of SRAM",
     ),
+    *network_components(_SILICON),
     ComponentSpec(
         "leakage_idle",
         "powered peripherals",
@@ -368,7 +382,7 @@ READERS = (
     ),
     Reader("waits for the memory", reads("memory_latency_ns", CACHED) + reads("memory_latency_ns", LOOKUP)),
     Reader("whether the model fits", reads("tiles") + reads("memory_capacity_gb", CACHED)),
-    Reader("the number of dies", reads("reticle_area_mm2")),
+    *network_readers(_SILICON, _LOADS, EXPERTS),
     Reader("heat", reads(HEAT)),
     Reader("waking up", reads("wake_latency_ns", GATES, EXPERTS)),
     Reader("accuracy (estimate --accuracy)", reads(_ACCURACY, ANALOG), of_run=False),

@@ -12,6 +12,7 @@ import numpy as np
 from pimjax import arrays
 from pimjax.array_typing import Array
 from pimjax.chips.multiplexed.experts import After, Counts, ExpertTimes
+from pimjax.chips.multiplexed.network import PassLinks
 from pimjax.chips.multiplexed.phases import (
     Crew,
     Phases,
@@ -21,6 +22,7 @@ from pimjax.chips.multiplexed.phases import (
     either,
     embedding_phase,
     gate_phase,
+    in_turn,
     mixer_phase,
     project,
     through_units,
@@ -57,6 +59,7 @@ class Passes(NamedTuple):
     is_moe: Array  # bool
     feeds: Array | None  # bool, something feeds forward; None: in every layer
     is_last: Array  # bool, from the last layer on
+    links: PassLinks | None = None  # between dies
 
 
 class PassTimes(NamedTuple):
@@ -112,7 +115,8 @@ def pass_times(passes: Passes, experts: ExpertTimes) -> PassTimes:
     if decode is not None:
         heads = larger(done.last, done.first + phases.head_issue * crew.behind) + phases.tail - phases.norm
         end = where(decode.is_staggered, heads, end)
-    layers = where(passes.is_last, end, project(phases.next_projection, crew, done).last)
+    moved = done if passes.links is None else in_turn(crew, done, passes.links.move_issue, passes.links.move)
+    layers = where(passes.is_last, end, project(phases.next_projection, crew, moved).last)
     if decode is not None:
         exposed = _exposed_reads(passes, decode, start.last - phases.embed * crew.count, layers)
         waits = _attention(passes, decode, exposed, exposed).last - attended.last

@@ -20,8 +20,16 @@ from pimjax.cache.traffic import visible_tokens
 from pimjax.chips.multiplexed.attention import attention_cost
 from pimjax.chips.multiplexed.backlog import PromptWrites, left_over, prompt_writes, waiting_time
 from pimjax.chips.multiplexed.durations import Durations, share_of
-from pimjax.chips.multiplexed.experts import Counts, ExpertTimes, closed_experts, single_token_experts, slots_time
+from pimjax.chips.multiplexed.experts import (
+    Counts,
+    ExpertTimes,
+    closed_experts,
+    over_links,
+    single_token_experts,
+    slots_time,
+)
 from pimjax.chips.multiplexed.fluid import fluid_experts
+from pimjax.chips.multiplexed.network import PassLinks
 from pimjax.chips.multiplexed.pass_time import Decode, Passes, pass_times, work_after
 from pimjax.chips.multiplexed.phases import Phases, crew_of, phases_of
 from pimjax.chips.multiplexed.power import TOKEN_PAUSES, States
@@ -103,9 +111,10 @@ def run_times(
     state: States,
     fidelity: str,
     shares: bool,
+    links: PassLinks | None = None,
 ) -> RunTimes:
     """Latency of a run. Kernel; `at` = :func:`nodes`, `time` the durations, with their shares if `shares`; `state`: of
-    peripherals."""
+    peripherals; `links` between dies, None: there are none."""
     points, layers = np.shape(at.attention)
     shape = (points, layers)
     units, shared = point.hardware.num_digital_units, where(point.model.shared_width > 0, 1.0, 0.0 * run.batch)
@@ -141,6 +150,10 @@ def run_times(
             closed = _chosen(alone, single, closed)
         experts = closed if experts is None else _chosen(is_decode, closed, experts)
 
+    if links is not None:
+        lead: Any = links.lead
+        links = jax.tree.map(lambda one: share_of("d2d", one, shares=shares), links)
+        experts = over_links(experts, links.experts, lead, counts, crew)
     is_prompt = np.arange(points) == 0
     count = arrays.larger(at.tokens, 1.0)
     looked_up = arrays.where(
@@ -159,6 +172,7 @@ def run_times(
         is_moe=arrays.spread(schedule.is_moe, shape),
         feeds=None if schedule.has_feed_forward is None else arrays.spread(schedule.has_feed_forward, shape),
         is_last=is_last,
+        links=links,
     )
     found = pass_times(passes, experts)
 

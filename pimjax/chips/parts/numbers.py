@@ -5,10 +5,15 @@ A chip's section is made of these and of numbers of its own (`pimjax/chips/<chip
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from pydantic import create_model
+
 from pimjax.config.base import number
 from pimjax.config.hardware import HardwareSection
 from pimjax.config.memory import memory_number
 from pimjax.config.ranges import ADC_BITS
+from pimjax.config.system import CHIP_NUMBERS
 
 HERMES = "HERMES, JSSC 57(4) 2022, doi 10.1109/JSSC.2022.3140414"
 SIMULATOR = "authors' simulator of arXiv 2602.10254, accelerator constants"
@@ -111,6 +116,14 @@ class MemoryNumbers(HardwareSection):
     memory_idle_w: float = memory_number("idle_w")
     memory_latency_ns: float = memory_number("latency_ns")
     memory_phy_area_mm2: float = memory_number("phy_area_mm2")
+
+
+if TYPE_CHECKING:
+
+    class SystemNumbers(HardwareSection):
+        """Dies, packages, wires and links around the crossbars: what `system` of a configuration gives numbers of."""
+else:
+    SystemNumbers = create_model("SystemNumbers", __base__=HardwareSection, **CHIP_NUMBERS)
 
 
 class AuthorsMemoryNumbers(HardwareSection):
