@@ -57,6 +57,8 @@ class Rules:
         self.t_d = whole(2 * x + mvm + col(self.fv) + self.chain_down)
         links = h.input_links or self.nv
         self.load = whole(d / (links * h.link_bandwidth_gb_per_s))
+        # switching on while the first slot's tokens are loaded; nobody is ever off where that saves nothing
+        self.wake = whole(h.wake_latency_ns if h.idle_power_w_per_mm2 > h.gated_power_w_per_mm2 else 0.0)
         self.out = whole(x * self.nh / h.out_links) if h.out_links else 0
         self.depth = ceil((self.t_a + self.t_d) / self.stage)
         self.lag = None if h.out_buffer_slots is None else self.depth + int(h.out_buffer_slots)
@@ -343,7 +345,8 @@ class ExpertPhase:
         links = len(tokens) * rules.out
         if opens:
             ready = self._ready(int(self.window[slot]), now)
-            if ready is None or now < ready + self.loads[slot] * rules.load:
+            loading = self.loads[slot] * rules.load
+            if ready is None or now < ready + (max(loading, rules.wake) if slot == 0 else loading):
                 return False
             if slot and now < self.begun[-1] + max(rules.stage, links):
                 return False

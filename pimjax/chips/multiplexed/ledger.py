@@ -73,7 +73,7 @@ _WIDTHS = reads("crossbar_cols", LOCAL)
 _GROUPS = reads("plan.group_size") + reads("plan.copies plan.share", EXPERTS)
 _LEAKAGE = (
     reads("idle_power_w_per_mm2 gated_power_w_per_mm2") + reads("wake_latency_ns wake_energy_nj_per_mm2", GATES)
-    + reads("shareable_fraction", CALIBRATED) + _CORE_AREA + _BLOCKS + _BITS + _GROUPS + _CORE_TIME
+    + reads("shareable_fraction", CALIBRATED) + _CORE_AREA + _BLOCKS + _BITS + _GROUPS
     + reads("plan.router plan.embedding")
 )  # fmt: skip
 _UNIT_AREAS = reads("num_digital_units digital_unit_area_mm2 num_attention_units attention_unit_area_mm2")
