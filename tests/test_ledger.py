@@ -87,14 +87,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "paper_multiplexed",
         {**_PHYSICAL, "plan.group_size": 4, "hardware.tiers": 2, "hardware.read_phases": 4},
     ),
-    "dies": ("paper_multiplexed", {**_PHYSICAL, "model.activation": "swiglu", **_DIES}),
+    "dies": ("paper_crossbars", {**_PHYSICAL, "model.activation": "swiglu", **_DIES}),
     "dies, bonds, caches": (
-        "paper_multiplexed",
+        "paper_crossbars",
         {**_PHYSICAL, **_DIES, "system.die_link": "bonded_3d", "system.dies_per_package": 4, "workload.kv_cache": True,
          "system.bond_area_mm2": 0.5, "hardware.sram_cache_bytes": 2000, "system.injection_bandwidth_gb_per_s": 16},
     ),
     "dies of a group, parametric": (
-        "paper_multiplexed",
+        "paper_crossbars",
         {
             **_PHYSICAL, **_DIES, "system.die_area_mm2": 9, "plan.tile": "parametric", "numerics.weight_encoding": "sliced",
             "numerics.cell_bits": 4, "plan.combine": "inline",
