@@ -25,6 +25,7 @@ from pimjax.chips.gpu.operators.experts import TILE_ROWS, ExpertNumbers, ExpertS
 from pimjax.chips.gpu.operators.products import TILES, ProductNumbers, product
 from pimjax.chips.gpu.operators.small import AllToAllNumbers, all_to_all_ns
 from pimjax.cli import main
+from pimjax.estimation.explain import assumptions
 from pimjax.estimation.generation import estimate_generation
 from pimjax.runs.requests import resolve
 from pimjax.runs.routing import run_routing
@@ -339,6 +340,30 @@ def test_power_stays_between_idle_and_compute_bound() -> None:
     for more in ({}, {"model__d_model": 4096, "model__d_ff": 8192, "workload__prompt_tokens": 512}):
         result = pimjax.estimate(small(**more), fidelity="closed")
         assert 120 <= float(result.energy_nj / result.latency_ns) <= 630
+
+
+@pytest.mark.parametrize("fidelity", ["closed", "event"])
+@pytest.mark.parametrize("preset", ["h100", "h200", "b200", "a100"])
+def test_a_run_that_only_moves_data_draws_memory_bound_power(preset, fidelity) -> None:
+    """No fixed costs, arithmetic that takes no time: decoding is traffic alone."""
+    no_other_time = {f"hardware.{name}": 0 for name in CHIPS["gpu"].hardware.model_fields if name.endswith("_ns")}
+    no_other_time["hardware.bf16_tflops"] = 1e9
+    decoding = {"workload.prefill": False, "workload.generated_tokens": 4}
+    config = pimjax.load_config(preset, {**SMALL, **decoding, **no_other_time, "model.d_model": 1024})
+    result = pimjax.estimate(config, fidelity=fidelity)
+    asked = config.hardware.memory_bound_power_w
+    assert float(result.energy_nj / result.latency_ns) == pytest.approx(asked, rel=1e-5)
+    more = pimjax.load_config(config.model_dump(), {"hardware.memory_bound_power_w": 2 * asked})
+    assert float(pimjax.estimate(more, fidelity=fidelity).energy_nj) == pytest.approx(2 * float(result.energy_nj), rel=1e-5)  # fmt: skip
+
+
+def test_memory_bound_power_is_measured_on_one_board_and_assumed_for_the_others() -> None:
+    for preset, assumed in {"h200": False, "h100": True, "b200": True, "a100": True}.items():
+        keys = {row["key"] for row in assumptions(pimjax.load_config(preset))}
+        assert ("hardware.memory_bound_power_w" in keys) == assumed, preset
+    boards = {"h100": 700, "h200": 700, "b200": 1000, "a100": 400}
+    powers = {name: pimjax.load_config(name).hardware.memory_bound_power_w / board for name, board in boards.items()}
+    assert powers == pytest.approx(dict.fromkeys(boards, 300 / 700), abs=2e-3)
 
 
 def test_the_memory_beside_crossbars_is_not_the_memory_of_a_gpu() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.lib.paths import ROOT
-from pimjax.chips.gpu.hardware import GpuHardware
+from pimjax.chips.gpu.hardware import DECODING, GpuHardware
 from pimjax.config.base import field_facts
 
 CONFIGS = ROOT / "configs" / "hardware"
@@ -23,15 +23,17 @@ ASSUMED: dict[str, dict[str, tuple[float, tuple[float, float] | None, str]]] = {
         "multiprocessors": (148, (132, 160), "assumption: as described publicly, 74 of 80 in each of two dies"),
         "die_area_mm2": (1600, (1400, 1716), "assumption: two dies near the reticle limit"),
         "idle_power_w": (171, None, "assumption: the H100's in proportion to a board of 1000 W"),
-        "memory_bound_power_w": (571, None, "assumption: the H100's in proportion to a board of 1000 W"),
+        "memory_bound_power_w": (429, None, "assumption: the H100's in proportion to a board of 1000 W"),
         "compute_bound_power_w": (900, None, "assumption: the H100's in proportion to a board of 1000 W"),
     },
     "a100": {
         "idle_power_w": (69, None, "assumption: the H100's in proportion to a board of 400 W"),
-        "memory_bound_power_w": (229, None, "assumption: the H100's in proportion to a board of 400 W"),
+        "memory_bound_power_w": (171, None, "assumption: the H100's in proportion to a board of 400 W"),
         "compute_bound_power_w": (360, None, "assumption: the H100's in proportion to a board of 400 W"),
     },
 }
+#: what was measured on a board itself and is only assumed for the default's: value, source
+MEASURED = {"h200": {"memory_bound_power_w": (300.0, DECODING)}}
 #: prefix of fitted numbers -> family on Hopper, on Blackwell
 PREFIXES = {
     "product": ("products bfloat16", "products bfloat16"),
@@ -69,7 +71,7 @@ def values_of(name: str, fitted: dict[tuple[str, str], dict[str, float]]) -> dic
             key = f"{prefix}_{part}"
             if key in GpuHardware.model_fields:
                 values[key] = (value, f"fitted, {system}: {family}")
-    values |= KERNELS.get(system, {})
+    values |= KERNELS.get(system, {}) | MEASURED.get(name, {})
     return values | {key: (value, why) for key, (value, _, why) in ASSUMED.get(name, {}).items()}
 
 
@@ -86,8 +88,16 @@ def preset_text(name: str, fitted: dict[tuple[str, str], dict[str, float]]) -> s
         line = f'{key}: {{value: {value:.10g}, unit: "{fact["unit"]}", source: "{origin}"'
         fitted_here = origin.startswith("fitted")
         line += _range(key, value, fact, assumed, fitted_here)
-        lines.append(line + (", assumed: true}" if (fact["assumed"] or key in assumed) and not fitted_here else "}"))
+        lines.append(
+            line + _assumed(fact["assumed"] or key in assumed, key in MEASURED.get(name, {}), fitted_here) + "}"
+        )
     return "\n".join(lines) + "\n"
+
+
+def _assumed(assumed: bool, measured: bool, fitted_here: bool) -> str:
+    if measured:  # said aloud: a preset that says nothing has the default's word
+        return ", assumed: false"
+    return ", assumed: true" if assumed and not fitted_here else ""
 
 
 def _range(key: str, value: float, fact: dict[str, Any], assumed: dict[str, Any], fitted_here: bool) -> str:

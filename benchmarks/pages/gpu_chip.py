@@ -37,9 +37,12 @@ plus a fitted part of the shorter. What is particular:
   output is summed (tensor parallel). `hardware.expert_parallel` ranks hold whole experts instead: every rank reads its own
   distinct experts and the slowest decides. `hardware.attention_data_parallel` groups attend to sequences of their own:
   with both, tokens travel to the GPUs of their experts and back (the faster of two kinds of kernels), and nothing is summed.
-- *Power*: idle power all the time, more for as long as traffic and arithmetic take alone. Sources and ranges are in the presets and in
-  `--explain`; memory-bound power is an assumption, and of the B200 and the A100 all three are, as are the B200's area, cache and
-  multiprocessors. `pimjax estimate h100 --uncertainty 200` gives the interval of the energy that follows from these ranges.
+- *Power*: idle power all the time, more for as long as traffic and arithmetic take alone: a GPU that only moves data draws exactly
+  `memory_bound_power_w`. That is 300 W, the most that decoding was measured to take on an H200 (137 to 300 W; arXiv 2605.11999), and assumed for
+  the H100, whose board is the same; the H100's idle and compute-bound power are single readings. Of the B200 and the A100 all three are
+  assumptions, in proportion to the board, as are the B200's area, cache and multiprocessors. Nothing caps the power: traffic and arithmetic
+  that never wait for each other would draw 810 W on a board of 700 W. Sources and ranges are in the presets and in `--explain`;
+  `pimjax estimate h100 --uncertainty 200` gives the interval of the energy that follows from them.
 - *Tiles of experts*: the Triton kernel's as vLLM's default configuration is described publicly; not checked against a version.
   Kernels of TensorRT-LLM were found to read large matrices twice as soon as the mean load is above 8: half the mean load.
 - *Cache*: `experts_cached_fraction` is an effective size in units of the cache, fitted (0.9 on an H100 in 16 bits) and loosely determined:

@@ -49,8 +49,9 @@ def sums(design: Any, loads: Loads, layers: Layers) -> dict[str, Time]:
 def energy_nj(hardware: Any, time: Time) -> Any:
     """Energy of a component above idling [nJ]: traffic and arithmetic, each for as long as it takes alone.
 
-    Where a kernel keeps both busy all the time, power is above that of arithmetic alone; a device may then lower its clock,
-    which is not modelled.
+    With idle power all the time, a run that only moves data draws exactly the memory-bound power. Where a kernel keeps both
+    busy all the time, power is above that of arithmetic alone and may be above the board's; a device may then lower its
+    clock, which is not modelled.
     """
     memory = time.memory * (hardware.memory_bound_power_w - hardware.idle_power_w)
     return hardware.gpus * (memory + time.arithmetic * (hardware.compute_bound_power_w - hardware.idle_power_w))

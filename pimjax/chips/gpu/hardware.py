@@ -20,6 +20,7 @@ FIT = "fitted to operator times of aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.
 
 IDLE = "one H100 SXM with 73 GB loaded at 0 to 4 % utilisation: 140 to 145 W (nvidia-smi, github.com/wilicc/gpu-burn issue 114); 70 W with nothing loaded is an assumption"  # fmt: skip
 BUSY = "one H100 80 GB at 99 % utilisation in products of a diffusion model: 630 W, another phase 590 W (NVML, huggingface.co/Linum-AI/linum-v2-360p discussion 2); most by the data sheet: 700 W"  # fmt: skip
+DECODING = "decoding with four kinds of attention on H200 (board of 700 W): 137 to 300 W (Ma et al., arXiv 2605.11999); the most of it is taken for traffic at full bandwidth"  # fmt: skip
 BY_HAND = "chosen by hand after a look at 25 rows per group of measured serving runs on H100 and B200 (benchmarks/validation/gpu_end_to_end.py)"  # fmt: skip
 
 
@@ -68,7 +69,7 @@ class BoardNumbers(HardwareSection):
     link_gb_per_s: float = number(450, unit="GB/s", about="Links to other GPUs, each direction", source=f"{SHEET}: 900 GB/s both", gt=0)  # fmt: skip
     die_area_mm2: float = number(814, unit="mm2", about="Logic dies of one GPU (memory dies are not counted)", source=WHITE_PAPER, ge=0)  # fmt: skip
     idle_power_w: float = number(120, unit="W", about="Power of one GPU that waits with a model loaded", source=IDLE, assumed=True, spread=(70, 145), ge=0)  # fmt: skip
-    memory_bound_power_w: float = number(400, unit="W", about="Power while memory traffic bounds it", source="assumption between waiting and arithmetic; no measurement of decoding alone was found", assumed=True, spread=(250, 550), ge=0)  # fmt: skip
+    memory_bound_power_w: float = number(300, unit="W", about="Power while memory traffic bounds it", source=f"{DECODING}; assumed for the H100, whose board is the same", assumed=True, spread=(200, 400), ge=0)  # fmt: skip
     compute_bound_power_w: float = number(630, unit="W", about="Power while arithmetic bounds it", source=BUSY, assumed=True, spread=(590, 700), ge=0)  # fmt: skip
 
 
