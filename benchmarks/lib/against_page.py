@@ -73,9 +73,24 @@ def conclusion(found: dict[str, Any], rows: Rows) -> str:
         f"At a context of {MIDDLE:,} tokens one request decodes {_span(alone)} times as fast on the PIM chip as on the fewest H100s that hold the "
         f"model, but {max(batches)} requests {_span(many)} times, where the GPUs lead for {ahead} of {len(models)} models and give "
         f"{_span([1 / value for value in area])} times the tokens per mm2 of logic; the chip's energy per token is {_span(energy)} times lower at its "
-        f"nominal numbers, but the ranges of its assumptions (idle power before all) leave open which of the two needs less for {open_[0]} of "
-        f"{len(models)} models at one request and for {open_[1]} at {max(batches)}."
+        f"nominal numbers, {_left_open(open_, len(models), max(batches))}."
     )
+
+
+def _left_open(models_open: list[int], models: int, most: int) -> str:
+    """What the ranges leave open of the energy, at one request and at the largest batch."""
+    if not any(models_open):
+        return f"and lower for all {models} models, at one request and at {most}, wherever its numbers and the GPUs' lie within both error bars"
+    return (
+        f"but the ranges of its assumptions (idle power before all) leave open which of the two needs less for {models_open[0]} of "
+        f"{models} models at one request and for {models_open[1]} at {most}"
+    )
+
+
+def board_power(found: dict[str, Any], on: str, batch: int) -> list[float]:
+    """Mean power of each GPU over a decode step [W], of every model and context."""
+    rows = (row for row in found["rows"] if (row["on"], row["batch"]) == (on, batch))
+    return [row["tokens_per_s"] * row["energy_per_token_j"] / row["gpus"] for row in rows]
 
 
 def page_text(found: dict[str, Any]) -> str:
@@ -96,6 +111,8 @@ def page_text(found: dict[str, Any]) -> str:
         "  H200: 141 GB). Tokens per mm2 lean to the GPU.",
         "- *Energy*: a GPU's is that of the whole board (powers read from boards), the chip's that of its modelled components and its memory",
         "  channel; hosts, cooling and power supplies are in neither. Energy leans to the chip.",
+        f"- *Power of a GPU*: a decode step draws {_span(board_power(found, 'h200', 1))} W on each H200 at one request and {_span(board_power(found, 'h200', max(batches)))} W at {max(batches)}, where",
+        "  arithmetic adds to traffic. Decoding was measured there at 137 to 300 W (arXiv 2605.11999): what is above leans to the chip.",
         "- *Numbers*: the chip stores weights as its crossbars do and keys in 8 bits; a GPU has the published format of the weights and 16-bit keys. This",
         "  leans to the chip; nothing here says what it costs in accuracy.",
         "- *Loads*: decoding alone, with every sequence at the same context; prompts and waiting requests are the [serving](serving.md) model's.",
