@@ -42,7 +42,7 @@ plus a fitted part of the shorter. What is particular:
   `memory_bound_power_w`. That is 300 W, the most that decoding was measured to take on an H200 (137 to 300 W; arXiv 2605.11999), and assumed for
   the H100, whose board is the same; the H100's idle and compute-bound power are single readings. Of the B200 and the A100 all three are
   assumptions, in proportion to the board, as are the B200's area, cache and multiprocessors. Nothing caps the power: where traffic and
-  arithmetic both last all the time, the sum is above the board's (H100: UNCAPPED of 700 W). Sources and ranges are in the presets and in `--explain`;
+  arithmetic both last all the time, the sum is above the board's (H100: UNCAPPED W, board 700 W). Sources and ranges are in the presets and in `--explain`;
   `pimjax estimate h100 --uncertainty 200` gives the interval of the energy that follows from them.
 - *Tiles of experts*: the Triton kernel's as vLLM's default configuration is described publicly; not checked against a version.
   Kernels of TensorRT-LLM were found to read large matrices twice as soon as the mean load is above 8: half the mean load.
