@@ -24,6 +24,7 @@ from pimjax.config.config import Config
 from pimjax.config.loader import load_config
 from pimjax.errors import ConfigError
 from pimjax.runs.requests import resolve
+from pimjax.runs.reshape import stacked
 from pimjax.trace.routing import RoutingTrace
 from pimjax.tuning.measures import BASE, HIGHER_IS_BETTER, QUALITIES, offset, row, value_of
 from pimjax.tuning.parameters import Box, make_box, unit_at, values_at
@@ -141,7 +142,7 @@ def make_problem(
     designs, capacity = build(list(configs))
     chip = CHIPS[configs[0].chip_model]
     every = [chip.inputs(item, requests, fidelity=config.fidelity, capacity=capacity) for item, requests in resolved]
-    schedules = jax.tree.map(lambda *leaves: np.stack(leaves), *chip.alike(every))
+    schedules = stacked(chip.alike(every))
     if quality is None and config.quality == "sqnr":
         from pimjax.tuning.quality import sqnr_db
 
