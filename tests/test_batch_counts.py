@@ -68,7 +68,7 @@ def test_counts_hold_the_schedule_summary() -> None:
         summary = schedule_summary(
             one.choices[layer], one.group_of_expert[layer], policy="reschedule", num_groups=4, max_slots=64
         )
-        for name in ("makespan", "loads", "first_loads", "load_hist", "open_max", "gap_hist", "gap_slots"):
+        for name in ("makespan", "loads", "first_loads", "load_hist", "open_max"):
             np.testing.assert_array_equal(rows[name][layer], np.asarray(getattr(summary, name)), err_msg=name)
 
 

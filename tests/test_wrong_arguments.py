@@ -395,7 +395,7 @@ NO_CALLS = {
     "MacroPrediction", "Sourced", "TileCost", "TileParameters", "Uncertainty", "ZigzagArray", "calibrated_tile", "catalogue_markdown",
     "nominal_constants", "Buffers", "CriticalPath", "EventLog", "JobGraph", "ResourceGroup", "Programmed", "CacheUse", "PassWindows", "RunCounts",
     "RunRouting", "SlotProfile", "TokenSteps", "Policy", "ScheduleCost", "SchedulePlan", "ScheduleProfile", "ScheduleSummary", "Axis",
-    "Requests", "RoutingLoads", "ServingBatch", "ServingRun", "SloCapacity", "StepBatch", "StepTable", "TableSteps",
+    "Requests", "RoutingLoads", "ServingBatch", "ServingRun", "SloCapacity", "StepBatch", "StepTable", "TableSteps", "ServedChips", "ServingOptimum",
     "SweepConfig", "SweepOutcome", "Crossings", "DiePort", "Dies", "Flow", "FlowCounts", "LinkTimes", "Layout", "Links", "PassShape", "PhaseTimes",
     "Residency", "SwapCost", "Sized", "SizeResult", "Wire", "TuneConfig", "TuneResult", "PimjaxError", "ConfigError", "TraceError",
 }  # fmt: skip

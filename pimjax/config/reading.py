@@ -81,8 +81,9 @@ class Reading:
             value = {"preset": "dies", **value}
         found = self._section("system", value, self.folder, self.where)
         numbers: dict[str, Any] = {}
-        if found.get("die_link") in DIE_LINKS:
-            kind = DIE_LINKS[found["die_link"]]
+        link = found.get("die_link")
+        if isinstance(link, str) and link in DIE_LINKS:
+            kind = DIE_LINKS[link]
             numbers = {PREFIX + name: one for name, one in link_numbers(kind).items()}
             units = field_facts(self.hardware)
             for name in numbers if self._has_system else ():

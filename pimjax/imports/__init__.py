@@ -5,5 +5,5 @@ this package gives are plain keys; :func:`pimjax.config.from_hf` makes a validat
 """
 
 from pimjax.imports.registry import HfModel as HfModel
-from pimjax.imports.registry import families as families
+from pimjax.imports.registry import family_names as family_names
 from pimjax.imports.registry import read_hf as read_hf

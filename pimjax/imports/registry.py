@@ -103,10 +103,10 @@ def family(*model_types: str) -> Callable[[Callable[[Fields], Keys]], Callable[[
     return register
 
 
-def families() -> list[str]:
+def family_names() -> list[str]:
     """The `model_type`s that are imported.
 
-    >>> "qwen3_moe" in families()
+    >>> "qwen3_moe" in family_names()
     True
     """
     for module in _MODULES:
@@ -183,7 +183,7 @@ def _is_tower(name: str) -> bool:
 
 def _family_of(inner: Fields, outer: Fields) -> str:
     """The model_type, or where it is unknown the one that the class's name spells."""
-    known = families()
+    known = family_names()
     word = inner.word("model_type", default="")
     candidates = [word, word.removesuffix("_text")]
     classes = (
@@ -207,7 +207,7 @@ def _family_of(inner: Fields, outer: Fields) -> str:
     raise ConfigError(
         f"{outer.where}: model_type {short(word)} is no family that pimjax imports"
         + (f"; the closest are {', '.join(close)}" if close else "")
-        + f"; imported are {len(known)} families (pimjax.imports.families()); describe this model in YAML"
+        + f"; imported are {len(known)} families (pimjax.imports.family_names()); describe this model in YAML"
     )
 
 
