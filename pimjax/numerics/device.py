@@ -147,7 +147,8 @@ def analog_foundation_models(**changes: Level) -> Device:
 
     >>> from pimjax.numerics.noise import programming_deviation
     >>> levels = jnp.array([0.1, 0.5, 1.0])
-    >>> np.round(100 * programming_deviation(levels, analog_foundation_models()), 2).tolist()  # % of the largest weight
+    >>> deviation = programming_deviation(levels, analog_foundation_models())
+    >>> [round(100 * float(one), 2) for one in deviation]  # % of the largest weight
     [3.1, 4.69, 10.67]
     """
     unit = _HERMES_TWO_DEVICE_G_MAX_US / _FOUNDATION_FULL

@@ -164,9 +164,9 @@ def tune_serving(
     >>> import pimjax
     >>> from pimjax.serving import ChipSteps, make_requests
     >>> grid = StepGrid(ChipSteps(pimjax.load_config("paper_multiplexed"), longest_context=32), max_num_seqs=2)
-    >>> found = tune_serving(grid, make_requests([0.0, 1e4], 8, 4), Server(max_num_seqs=2), {"mvm_latency_ns": (60, 240)},
+    >>> found = tune_serving(grid, make_requests([0.0, 1e4], 8, 4), Server(max_num_seqs=2), {"norm_latency_ns_per_256": (20, 100)},
     ...                      ttft_slo_ns=1e9, tpot_slo_ns=1e9, objective="mean_latency_ns", rounds=3, chips=8)
-    >>> 60 <= found.hardware["mvm_latency_ns"] < 130
+    >>> 20 <= found.hardware["norm_latency_ns_per_256"] < 50
     True
     """
     names = [str(key).removeprefix("hardware.") for key in bounds]
@@ -211,7 +211,10 @@ def tune_serving(
     assert best is not None
     whole = np.exp(np.concatenate(tried))
     return ServingOptimum(
-        hardware={name: float(v) for name, v in zip(names, np.exp(best[1]), strict=True)},
+        hardware={
+            name: float(np.clip(v, *pair))
+            for name, v, pair in zip(names, np.exp(best[1]), bounds.values(), strict=True)
+        },  # the exponential of a bound's logarithm may lie beyond it
         figures=best[2],
         base=base,
         tried={name: whole[:, i] for i, name in enumerate(names)} | {"value": np.concatenate(values)},

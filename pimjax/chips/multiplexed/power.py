@@ -63,7 +63,7 @@ def states(point: Point, shape: Geometry, tile: Core) -> States:
     >>> point = Point(build(load_config("paper_crossbars", own))[0])
     >>> made = states(point, geometry(point), core(point))
     >>> round(float(made.shortest_ns), 1), bool(made.gates)
-    (1415.8, True)
+    (1325.8, True)
     """
     hardware = point.hardware
     saved = hardware.idle_power_w_per_mm2 - hardware.gated_power_w_per_mm2
