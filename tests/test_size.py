@@ -14,7 +14,7 @@ from pimjax.chips.sizes import doublings
 from pimjax.errors import ConfigError
 from pimjax.estimation.balance import advice, parts
 from pimjax.tuning import size
-from pimjax.tuning.sizing import budget
+from pimjax.tuning.sizing import budget, size_problem
 
 BASE = {
     "chip_model": "multiplexed",
@@ -96,6 +96,12 @@ def test_a_chip_whose_few_units_bound_it_gets_advice_and_a_sized_one_none() -> N
 def test_a_budget_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is no budget"):
         budget(text, 858.0)
+
+
+def test_a_budget_in_dies_is_of_the_dies_of_the_system() -> None:
+    small = {"system": "dies", "system.die_area_mm2": 100.0}
+    assert size_problem("paper_multiplexed", ["7 dies"]).limits[0].at_most == 7 * 858
+    assert size_problem("paper_multiplexed", ["7 dies"], settings=small).limits[0].at_most == 700
 
 
 def test_wrong_arguments_are_refused_in_one_sentence() -> None:

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
+from benchmarks.lib.errors import summary
 from benchmarks.lib.harness import write_json
 from benchmarks.lib.paths import need_decode_traces
 from pimjax.config.system import DIE_LINKS, SystemSection
@@ -86,17 +87,6 @@ def judge(case: dict[str, Any]) -> dict[str, float]:
     for name, model in (("closed", closed_phase), ("fluid", fluid_phase)):
         row[name] = float(model(counts, case["links"], **fast).end) / exact.end - 1
     return row
-
-
-def summary(errors: np.ndarray) -> dict[str, float]:
-    """Mean and percentiles of absolute relative errors [%], and the mean with its sign."""
-    size = 100 * np.abs(errors)
-    return {
-        "mean_percent": float(size.mean()),
-        "p95_percent": float(np.percentile(size, 95)),
-        "max_percent": float(size.max()),
-        "bias_percent": float(100 * errors.mean()),
-    }
 
 
 def main() -> None:

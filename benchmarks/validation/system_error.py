@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import jax
 import numpy as np
 
+from benchmarks.lib.errors import summary
 from benchmarks.lib.harness import environment, write_json
 from benchmarks.lib.paths import need_decode_traces
 from pimjax import estimate, load_config
@@ -116,17 +117,6 @@ def judge(config: Config, trace: RoutingTrace, alone: Config) -> dict[str, Any]:
         row["dies"], row["packages"] = int(made.dies), int(made.packages)
         row["crossings_per_token"] = float(made.die_crossings_per_token)
     return row
-
-
-def summary(errors: np.ndarray) -> dict[str, float]:
-    """Mean and percentiles of absolute relative errors [%], and the mean with its sign."""
-    size = 100 * np.abs(errors)
-    return {
-        "mean_percent": float(size.mean()),
-        "p95_percent": float(np.percentile(size, 95)),
-        "max_percent": float(size.max()),
-        "bias_percent": float(100 * errors.mean()),
-    }
 
 
 def main() -> None:

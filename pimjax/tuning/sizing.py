@@ -118,6 +118,12 @@ def budget(text: str, die_area_mm2: float) -> tuple[str, float]:
     )
 
 
+def _die_area_mm2(config: Config) -> float:
+    """Area of one die of the system around the chip; without one, of the reticle that estimates count dies by."""
+    hardware: Any = config.hardware
+    return float(hardware.reticle_area_mm2 if config.system.network == "none" else hardware.system_die_area_mm2)
+
+
 @checks.checked(
     ConfigError,
     within=checks.each(checks.text, "a list of budgets such as ['200000mm2']"),
@@ -144,7 +150,7 @@ def size_problem(
         raise ConfigError(
             f"chip_model {base.chip_model!r} has nothing to size; chips that have: {', '.join(able)}; or use pimjax tune"
         )
-    die = float(getattr(base.hardware, "reticle_area_mm2", 858.0))
+    die = _die_area_mm2(base)
     return load_tune_config(
         {
             "base": dict(config) if isinstance(config, Mapping) else str(config),
