@@ -122,8 +122,7 @@ def _show(out: dict[str, Any], plain: dict[str, str]) -> None:
         ("latency", with_unit(out["latency_ns"], "ns")),
         ("energy", f"{with_unit(out['energy_nj'], 'nJ')}: {with_unit(out['dynamic_energy_nj'], 'nJ')} dynamic, "
                    f"{with_unit(out['static_energy_nj'], 'nJ')} static ({_share(out['static_energy_nj'], out['energy_nj'])})"),
-        ("area", f"{shown(out['area_mm2'])} mm2, {shown(out['crossbars'])} crossbars, {shown(out['dies'])} "
-                 f"reticle{'s' if out['dies'] != 1 else ''}"),
+        ("area", f"{shown(out['area_mm2'])} mm2, {shown(out['crossbars'])} crossbars, {_dies(out)}"),
         ("power", _power(out)),
         ("utilisation", f"what multiplies weights is busy for {out['utilisation'] or 0:.2%} of the time"),
         ("throughput", f"{shown(out['tokens_per_s'])} tokens/s with one request in flight, {shown(out['pipeline_tokens_per_s'])} with one "
@@ -163,6 +162,21 @@ def _power(out: dict[str, Any]) -> str:
 
 def _share(part: float | None, whole: float | None) -> str:
     return f"{part / whole:.1%}" if part is not None and whole else "-"
+
+
+def _dies(out: dict[str, Any]) -> str:
+    """Dies and packages of the system; without one, the reticles that the area fills.
+
+    >>> _dies({"dies": 1, "packages": 0}), _dies({"dies": 169, "packages": 43})
+    ('1 reticle', '169 dies in 43 packages')
+    """
+
+    def several(count: float, what: str) -> str:
+        return f"{shown(count)} {what}{'s' if count != 1 else ''}"
+
+    if not out["packages"]:
+        return several(out["dies"], "reticle")
+    return f"{several(out['dies'], 'die')} in {several(out['packages'], 'package')}"
 
 
 def _accuracy(out: dict[str, Any]) -> str:
