@@ -41,6 +41,11 @@ SMALL = {
     "model.d_model": 512, "model.d_ff": 256, "model.num_heads": 4, "model.num_layers": 3, "model.vocab_size": 900,
     "model.num_experts": 8, "model.top_k": 2, "workload.trace.kind": "zipf", "workload.prompt_tokens": 12,
 }  # fmt: skip
+DIES = {"system": "dies", "system.die_area_mm2": 20.0, "system.dies_per_package": 2}
+RATES = ("die_link_bandwidth_gb_per_s_per_mm", "package_link_bandwidth_gb_per_s")
+ENERGIES = (
+    "wire_energy_pj_per_bit_mm", "router_energy_pj_per_bit", "die_link_energy_pj_per_bit", "package_link_energy_pj_per_bit",
+)  # fmt: skip
 DECODING = {"workload.generated_tokens": 4, "workload.kv_cache": True}
 RUNS: dict[str, dict[str, Any]] = {
     "prefill": {},
@@ -51,7 +56,18 @@ RUNS: dict[str, dict[str, Any]] = {
     "crossbar embedding": {"plan.embedding": "crossbar", "model.first_dense_layers": 1, "model.dense_d_ff": 600},
     "two channels": {**DECODING, "memory.channels": 2, "hardware.sram_cache_bytes": 3000.0, "plan.share": "pair"},
     "inline": {"plan.combine": "inline", "plan.policy": "compact", **DECODING},
-}
+    "dies": {**DIES, **DECODING, "workload.batch_size": 2},
+    "one die": {"system": "dies", "plan.accumulate": "digital"},
+    "instant links": {**DIES, **{f"system.{name}": 1e8 for name in RATES}},
+    "dear links": {
+        **DIES, "system.dies_per_package": 1, "system.package_link_energy_pj_per_bit": 400.0,
+        "system.package_link_bandwidth_gb_per_s": 20.0,
+    },
+}  # fmt: skip
+APART = {  # sequences in different layers, on dear links
+    **DIES, **DECODING, "workload.batch_size": 4, "plan.barrier": False, "plan.policy": "token_wise",
+    "system.die_link_energy_pj_per_bit": 300.0,
+}  # fmt: skip
 
 
 def small(*more: dict[str, Any]):
@@ -173,8 +189,8 @@ def test_pauses_of_groups_equal_a_plain_count(seed, policy):
 # --- energy of jobs, peak power -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("run", sorted(RUNS))
-def test_jobs_of_a_run_draw_its_dynamic_energy(run, monkeypatch):
+def metered(config):
+    """An exact estimate with its meter, and how long writes go on after its last pass [ns]."""
     meters = []
     collect = event._collect
 
@@ -182,10 +198,15 @@ def test_jobs_of_a_run_draw_its_dynamic_energy(run, monkeypatch):
         meters.append((bench.meter, results[-1].leftover_ns))
         return collect(bench, results, capacity)
 
-    monkeypatch.setattr(event, "_collect", kept)
-    config = small(RUNS[run])
-    result = pimjax.estimate(config, fidelity="event")
-    [(meter, leftover)] = meters
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(event, "_collect", kept)
+        return pimjax.estimate(config, fidelity="event"), *meters[0]
+
+
+@pytest.mark.parametrize("run", [*sorted(RUNS), "apart"])
+def test_jobs_of_a_run_draw_its_dynamic_energy(run):
+    config = small({"apart": APART, **RUNS}[run])
+    result, meter, leftover = metered(config)
     # writes that go on after the last pass are not part of the run's time
     beyond = leftover * config.hardware.memory_energy_pj_per_bit * 8e-3
     beyond *= config.hardware.memory_bandwidth_gb_per_s * config.hardware.memory_channels
@@ -198,6 +219,42 @@ def test_the_fast_peak_is_never_below_the_exact_one(run):
         config = small(RUNS[run], states)
         exact, closed = (pimjax.estimate(config, fidelity=fidelity) for fidelity in ("event", "closed"))
         assert float(exact.power_w) <= float(exact.peak_power_w) <= float(closed.peak_power_w) * (1 + 1e-9)
+
+
+SYSTEMS = st.fixed_dictionaries(
+    {
+        "system.die_area_mm2": st.floats(8, 200),
+        "system.dies_per_package": st.integers(1, 5),
+        "system.die_link": st.sampled_from(["ucie_standard", "ucie_advanced", "bonded_3d"]),
+        "system.die_link_energy_pj_per_bit": st.floats(0, 500),
+        "system.package_link_energy_pj_per_bit": st.floats(0, 500),
+        "system.package_link_bandwidth_gb_per_s": st.floats(0.5, 1e4),
+        "system.wire_energy_pj_per_bit_mm": st.floats(0, 1),
+        "workload.batch_size": st.integers(1, 4),
+        "workload.trace.seed": st.integers(0, 99),
+        "plan.barrier": st.booleans(),
+    }
+)
+
+
+@given(SYSTEMS, st.floats(0.05, 50), st.sampled_from([{}, DECODING]))
+@settings(max_examples=25, deadline=None)
+def test_wires_and_links_count_in_the_peak_and_no_peak_is_above_the_fast_one(system, rate, run):
+    more = {"system": "dies", "system.die_link_bandwidth_gb_per_s_per_mm": rate, "plan.policy": "token_wise"}
+    config = small(run, more, system)
+    exact, meter, leftover = metered(config)
+    closed = pimjax.estimate(config, fidelity="closed")
+    beyond = leftover * config.hardware.memory_energy_pj_per_bit * 8e-3
+    beyond *= config.hardware.memory_bandwidth_gb_per_s * config.hardware.memory_channels
+    assert meter.energy_nj + beyond == pytest.approx(float(exact.dynamic_energy_nj), rel=1e-9)
+    assert float(exact.power_w) <= float(exact.peak_power_w) <= float(closed.peak_power_w) * (1 + 1e-9)
+    # wires and links are part of the dynamic energy, and without what they take the peak is lower
+    free = {f"system.{name}": 0.0 for name in ENERGIES}
+    free = [pimjax.estimate(small(run, more, system, free), fidelity=fidelity) for fidelity in ("event", "closed")]
+    for costs, without in zip((exact, closed), free, strict=True):
+        spent = float(costs.network_energy_nj)
+        assert float(costs.dynamic_energy_nj - without.dynamic_energy_nj) == pytest.approx(spent, rel=1e-6)
+        assert float(without.peak_power_w) < float(costs.peak_power_w) or spent == 0
 
 
 @given(st.integers(0, 10**6))
@@ -232,6 +289,24 @@ def test_density_is_that_of_the_crossbars_at_work_and_heats_in_proportion():
     assert 0.9 * full["density_w_per_mm2"] < float(result.power_density_w_per_mm2) < 1.1 * 0.151
     assert float(result.junction_c) == pytest.approx(35 + 80 * float(result.power_density_w_per_mm2))
     assert 0.0012 < float(result.utilisation) < 0.0014
+
+
+@pytest.mark.parametrize("fidelity", ["event", "fluid", "closed"])
+def test_density_is_that_of_one_die_of_the_system(fidelity):
+    """What works at once is smaller than a die: all of its power leaves through one."""
+    for area in (40.0, 80.0):
+        whole = small({"system": "dies", "system.die_area_mm2": area})
+        other = small({"system": "dies", "system.die_area_mm2": area, "hardware.reticle_area_mm2": 10.0})
+        found, same = (pimjax.estimate(config, fidelity=fidelity) for config in (whole, other))
+        assert float(found.dies) > 1
+        assert float(found.power_density_w_per_mm2) == pytest.approx(float(found.peak_power_w) / area, rel=1e-12)
+        assert float(same.power_density_w_per_mm2) == float(found.power_density_w_per_mm2)
+    # without a system, through one reticle; a chip smaller than its die, through all of the chip
+    alone = small({"hardware.reticle_area_mm2": 40.0})
+    found = pimjax.estimate(alone, fidelity=fidelity)
+    assert float(found.power_density_w_per_mm2) == pytest.approx(float(found.peak_power_w) / 40.0, rel=1e-12)
+    found = pimjax.estimate(small({"system": "dies"}), fidelity=fidelity)
+    assert float(found.power_density_w_per_mm2) == pytest.approx(float(found.peak_power_w / found.area_mm2), rel=1e-12)
 
 
 @pytest.mark.parametrize("preset", ["paper_reference", "paper_multiplexed", "h100"])

@@ -26,7 +26,14 @@ from pimjax.chips.multiplexed.digital_parts import DigitalParts, products
 from pimjax.chips.multiplexed.durations import ACTIVATION_COMPONENTS, Durations
 from pimjax.chips.multiplexed.energy import EnergyAndBusy, energy_and_busy
 from pimjax.chips.multiplexed.geometry import Geometry
-from pimjax.chips.multiplexed.network import Network, NetworkCost, Wires, network_cost
+from pimjax.chips.multiplexed.network import (
+    Network,
+    NetworkCost,
+    Wires,
+    instant_messages_nj,
+    network_cost,
+    sizes_of,
+)
 from pimjax.chips.multiplexed.power import (
     Draw,
     States,
@@ -109,12 +116,26 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
         area.parts["d2d"] = chip.network.phy_mm2
     energy = _vector(COMPONENTS, parts)
     component_area = _vector(COMPONENTS, area.parts)
-    is_alone = component_area.sum() > hardware.reticle_area_mm2
+    one_die = hardware.reticle_area_mm2
+    is_alone = component_area.sum() > one_die
     if chip.network is not None:
         is_alone = is_alone & ~chip.network.is_there
+        one_die = where(chip.network.is_there, chip.network.numbers.die_area_mm2, one_die)
     busy_ns = _table(COMPONENTS, busy)
     draw = draw_of(point, energy, busy_ns, uses)
-    together, cores = busy_at_once_w(point, shape, schedule, run, draw, state, tiles=tiles, groups=area.groups)
+    links_nj = 0.0 if around is None else around.d2d_nj
+    together, cores = busy_at_once_w(
+        point,
+        shape,
+        schedule,
+        run,
+        draw,
+        state,
+        tiles=tiles,
+        groups=area.groups,
+        network=chip.network,
+        links_nj=links_nj,
+    )
     peak: Any = together if times.peak_w is None else times.peak_w
     static = (found.energy["passive"] + powered + gated) / times.latency
     of_set = (area.parts["moe_crossbars"] + area.parts["dense_crossbars"]) / sets
@@ -153,7 +174,7 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
         pipeline_interval_ns=interval,
         utilisation=found.busy["tier_linear"] / (times.latency * needed),
         peak_power_w=peak + static,
-        hot_area_mm2=larger(cores * of_set, arrays.smaller(component_area.sum(), hardware.reticle_area_mm2)),
+        hot_area_mm2=larger(cores * of_set, arrays.smaller(component_area.sum(), one_die)),
         status=status.bits(
             times.status,
             {
@@ -210,9 +231,16 @@ def _energies(chip: Chip, run: Run, work: Work, latency: AnyArray) -> tuple[Ener
 def draw_of_run(chip: Chip, schedule: RunCounts, run: Run) -> Draw:
     """What operations of a run draw while they run, before its times are known."""
     work = run_work(chip.point, schedule, chip.shape, run)
-    found, _ = _energies(chip, run, work, 0.0 * run.batch)
-    energy, busy = (_vector(COMPONENTS, values) for values in (found.energy, found.busy))
-    return draw_of(chip.point, energy, busy, work.both + work.reads)
+    found, made = _energies(chip, run, work, 0.0 * run.batch)
+    energy, busy, uses = found.energy, found.busy, work.both + work.reads
+    instant = 0.0
+    if chip.network is not None:
+        around = network_cost(chip.point, chip.network, schedule, chip.shape, chip.tile, run, made)
+        energy = {**energy, "noc": around.noc_nj, "d2d": around.d2d_nj}
+        busy = {**busy, "noc": around.noc_busy_ns, "d2d": around.d2d_busy_ns}
+        instant = instant_messages_nj(chip.network, around.counts, sizes_of(chip.point, chip.network))
+    draw = draw_of(chip.point, _vector(COMPONENTS, energy), _vector(COMPONENTS, busy), uses)
+    return draw._replace(product_nj=draw.product_nj + instant / uses)
 
 
 def _vector(names: tuple[str, ...], values: Mapping[str, Any]) -> AnyArray:

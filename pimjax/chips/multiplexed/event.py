@@ -153,7 +153,8 @@ class _Bench:
         with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
             self.chip = with_mean_products(self.chip, self.schedule, self.run_work)
             draw = draw_of_run(self.chip, self.schedule, self.run_work)
-        self.meter = PowerMeter(point, self.chip.shape, self.chip.state, draw, self.timed)
+        links_w = None if self.links is None else self.links.power_w
+        self.meter = PowerMeter(point, self.chip.shape, self.chip.state, draw, self.timed, links_w)
 
     # --- passes -------------------------------------------------------------------------------------------------
 

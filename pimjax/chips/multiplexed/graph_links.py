@@ -17,11 +17,10 @@ import numpy as np
 from pimjax.array_typing import HostArray
 from pimjax.chips.multiplexed.cost import Chip
 from pimjax.chips.multiplexed.graph_parts import Bench
-from pimjax.chips.multiplexed.network import sizes_of
+from pimjax.chips.multiplexed.network import INSTANT_NS, sizes_of
+from pimjax.chips.multiplexed.power import link_powers_w
 from pimjax.config.system import SystemSection
 from pimjax.system.links import NO_LINK, make_links
-
-_INSTANT = 1e-3  # ns: less is no time, and must not decide who is first
 
 
 class SystemLinks(NamedTuple):
@@ -30,6 +29,7 @@ class SystemLinks(NamedTuple):
     path: HostArray  # int [D, D, H] links of the way from one die to another; NO_LINK pads
     bandwidth: HostArray  # [K]
     latency: HostArray  # [K]
+    power_w: HostArray  # [K] while a message is on it; a way between packages takes two links
     token_bytes: float
     result_bytes: float
     home: HostArray  # int [L] of every layer
@@ -82,7 +82,7 @@ def system_links(chip: Chip, place: HostArray, is_moe: HostArray) -> SystemLinks
     last = max(int(at) + one.shape[1] for at, one in zip(home, holds, strict=True))
     size = int(numbers.dies_per_package)
     path, between = _ways(-(-last // size) * size, size)
-    sizes = sizes_of(chip.point, network)
+    sizes, (die_w, package_w) = sizes_of(chip.point, network), link_powers_w(network)
     leaves = np.cumsum(between) % 2 == 1  # of each package the link out, then the link in
     return SystemLinks(
         path=path,
@@ -91,6 +91,7 @@ def system_links(chip: Chip, place: HostArray, is_moe: HostArray) -> SystemLinks
         latency=np.where(
             between, np.where(leaves, float(numbers.package_link_latency_ns), 0.0), float(numbers.die_link_latency_ns)
         ),
+        power_w=np.where(between, 0.5 * float(package_w), float(die_w)),
         token_bytes=float(sizes.token),
         result_bytes=float(sizes.result),
         home=home,
@@ -123,11 +124,11 @@ def travel(bench: Bench, links: SystemLinks, source: HostArray, way: HostArray, 
             break
         link = way[on, hop]
         duration, latency = size / links.bandwidth[link], links.latency[link]
-        sent = np.flatnonzero(duration > _INSTANT)
+        sent = np.flatnonzero(duration > INSTANT_NS)
         if len(sent):
             place = bench.build.resource("link", link[sent])
             behind(on[sent], bench.build.add("message", duration[sent], place))
-        flown = np.flatnonzero(latency > _INSTANT)
+        flown = np.flatnonzero(latency > INSTANT_NS)
         if len(flown):
             behind(on[flown], bench.wires("flight", latency[flown]))
     return rows

@@ -37,6 +37,8 @@ from pimjax.system.linear_flows import LinearShape, linear_fill_ns, linear_flows
 
 _OF_MIXERS = LINEARS[:3]
 _FREE = 1e30  # GB/s of what costs nothing
+#: A shorter message takes no time, and must not decide who is first.
+INSTANT_NS = 1e-3
 _BANDWIDTHS = ("injection_bandwidth_gb_per_s", "package_link_bandwidth_gb_per_s")
 _COSTS = (
     "wire_energy_pj_per_bit_mm",
@@ -213,6 +215,7 @@ class NetworkCost(NamedTuple):
     d2d_busy_ns: AnyArray
     crossings: AnyArray  # tokens sent to other dies
     busiest_ns: AnyArray  # busy time of the busiest link
+    counts: FlowCounts  # how often each flow happens
 
 
 def network_cost(
@@ -272,7 +275,26 @@ def network_cost(
         d2d_busy_ns=busy,
         crossings=over_run("crossings").sum(),
         busiest_ns=_busiest_link(network, over_run("busiest"), away, one_each, moves_away, die_ns, package_ns),
+        counts=counts,
     )
+
+
+def instant_messages_nj(network: Network, counts: FlowCounts, sizes: Sizes) -> float:
+    """Energy of messages that take no time worth counting (:data:`INSTANT_NS`). Host."""
+    numbers, found = network.numbers, 0.0
+    for bandwidth, per_bit, sent, moved in (
+        (network.port_gb_per_s, numbers.die_link_energy_pj_per_bit, counts.die_crossings, counts.die_moves),
+        (
+            numbers.package_link_bandwidth_gb_per_s,
+            numbers.package_link_energy_pj_per_bit,
+            counts.package_crossings,
+            counts.package_moves,
+        ),
+    ):
+        for size, count in ((sizes.token, sent), (sizes.result, sent + moved)):
+            if size <= INSTANT_NS * bandwidth:
+                found += 8e-3 * float(per_bit * size * count)
+    return found
 
 
 def _busiest_link(

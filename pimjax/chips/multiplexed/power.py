@@ -23,6 +23,7 @@ from pimjax.arrays import larger, smaller, where
 from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.durations import ACTIVATION_COMPONENTS
 from pimjax.chips.multiplexed.geometry import Geometry, Sums
+from pimjax.chips.multiplexed.network import Network
 from pimjax.chips.multiplexed.work import Run
 from pimjax.chips.run_cost import COMPONENTS
 from pimjax.runs.mixers import over_blocks
@@ -39,6 +40,7 @@ TOKEN_PAUSES = ("first linears", "behind attention", "attention's output")
 STATIC = ("passive", "leakage_idle", "leakage_gated")
 ON_UNITS = ("digital_add", "layer_norm", "router", *ACTIVATION_COMPONENTS)
 IN_MEMORY = ("dram_kv", "dram_go", "embedding")
+OWN = ("digital_add", "layer_norm", "router", *IN_MEMORY, "mha_comp", "d2d")
 
 
 class States(NamedTuple):
@@ -126,8 +128,8 @@ def leakage_nj(state: States, area_mm2: Any, *, active_ns: Any, idle_ns: Any, wa
 class Draw(NamedTuple):
     """What operations draw while they run."""
 
-    power_w: AnyArray  # [C] of one operation on a unit, a channel, the attention units; 0: not such a component
-    product_nj: AnyArray  # [] of a product with all that goes with it: links, sums, loads, caches on the die, activations beside converters
+    power_w: AnyArray  # [C] of one operation on a unit, a channel, the attention units, links between dies; 0: not such a component
+    product_nj: AnyArray  # [] of a product with all that goes with it: wires, sums, loads, caches on the die, activations beside converters
 
 
 def _along(names: tuple[str, ...]) -> np.ndarray:
@@ -143,7 +145,7 @@ def draw_of(point: Point, energy_nj: Any, busy_ns: Any, products: Any) -> Draw:
         energy_nj, busy_ns: `[C]` of the run.
         products: on crossbars.
     """
-    mine = _along(("digital_add", "layer_norm", "router", *IN_MEMORY, "mha_comp")) > 0
+    mine = _along(OWN) > 0
     acts = _along(ACTIVATION_COMPONENTS) > 0  # units' work, or beside the converters
     runs = (busy_ns > 0) & (mine | (acts & ~point.local))
     own = where(runs, energy_nj, 0.0)
@@ -162,12 +164,14 @@ def busy_at_once_w(
     *,
     tiles: Sums,
     groups: AnyArray,
+    network: Network | None = None,
+    links_nj: Any = 0.0,
 ) -> tuple[Any, Any]:
-    """Dynamic power if everything works that can work at once [W], and how many crossbars that are: one layer's, beside them
-    all units, attention, memory.
+    """Dynamic power if everything works that can work at once [W], and how many crossbars that are: one layer's with its
+    links, beside them all units, attention, memory.
 
     Sequences that decode together may be in different layers where no layer's experts wait for all of them.
-    `groups` `[L]`, `tiles` as for :func:`waiting_ns`.
+    `groups` `[L]`, `tiles` as for :func:`waiting_ns`; `links_nj`: of links between dies in the run, no window has more.
     """
     passes = schedule.prompt.passes
     staggered: Any = False
@@ -179,15 +183,37 @@ def busy_at_once_w(
     layer = largest(shape.qkv.tiles + shape.expand.tiles + shape.output.tiles)
     layer = layer + where(point.looks_up, 0.0, shape.embedding_strips)
     layer = layer + larger(tiles.moe + works, tiles.dense)
-    cores = larger(layer, tiles.head)
+    cores, layers = larger(layer, tiles.head), 1.0
     if staggered is not False:
         waits = point.design.plan.barrier & (run.dense_layers <= 0)
-        together = tiles.head + layer * where(waits, 1.0, smaller(run.batch, run.blocks))
-        cores = where(staggered, together, cores)
+        layers = where(staggered & ~waits, smaller(run.batch, run.blocks), 1.0)
+        cores = where(staggered, tiles.head + layer * layers, cores)
     on_units = (draw.power_w * _along(ON_UNITS).astype(point.dtype)).max()
     others = draw.power_w @ _along((*IN_MEMORY, "mha_comp")).astype(point.dtype)
     watts = cores * draw.product_nj / state.product_ns + point.hardware.num_digital_units * on_units + others
+    if network is not None:
+        watts = watts + smaller(layers * links_of_layer_w(network), links_nj / PEAK_WINDOW_NS)
     return watts, cores
+
+
+def links_of_layer_w(network: Network) -> Any:
+    """Power of all links that one layer can keep busy at once [W]: to each of its other dies and back, out of its package
+    and into every other one and back, and on the way to the next layer."""
+    layers, size = network.layers, arrays.fixed(network.numbers.dies_per_package)
+    die, package = link_powers_w(network)
+    used = (layers.past > layers.first).astype(layers.row.dtype)
+    hops = abs(layers.row) + abs(layers.column)
+    near, gone = (used * (1.0 - layers.away) * hops).sum(-1), (used * layers.away).sum(-1)
+    packages = smaller(gone, 1.0 + gone / size)
+    return ((2.0 * near + layers.move_hops) * die + (2.0 * packages + layers.move_away) * package).max()
+
+
+def link_powers_w(network: Network) -> tuple[Any, Any]:
+    """What a busy link between dies draws, and the two links of a busy way between packages together [W]."""
+    numbers = network.numbers
+    die = network.port_gb_per_s * numbers.die_link_energy_pj_per_bit
+    package = numbers.package_link_bandwidth_gb_per_s * numbers.package_link_energy_pj_per_bit
+    return 8e-3 * die, 8e-3 * package
 
 
 def largest(values: Any) -> Any:

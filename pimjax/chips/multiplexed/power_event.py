@@ -1,8 +1,8 @@
 """Power of an exact run, job by job: pauses of every set of peripherals, and the largest energy of a sliding microsecond.
 
 Host, NumPy, float64. A product draws its energy while its crossbars are held (a pass of an expert: one stage, so that a
-group never draws two passes at once), an operation on a unit or a channel while it runs; together all jobs of a run draw
-its dynamic energy.
+group never draws two passes at once), an operation on a unit or a channel while it runs, a message while it is on a link;
+wires of a die draw with the products that they feed. Together all jobs of a run draw its dynamic energy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pimjax.event import EventLog
 from pimjax.runs.point import Point
 
 _PASS_KINDS = [KINDS.index(kind) for kind in ("pass", "stage A")]
-_EMBEDDING = KINDS.index("embedding")
+_EMBEDDING, _MESSAGE, _FLIGHT = (KINDS.index(kind) for kind in ("embedding", "message", "flight"))
 
 
 class PowerMeter:
@@ -33,7 +33,15 @@ class PowerMeter:
         energy_nj: dynamic energy of the jobs seen.
     """
 
-    def __init__(self, point: Point, shape: Geometry, state: States, draw: Draw, timed: TimedDesign) -> None:
+    def __init__(
+        self,
+        point: Point,
+        shape: Geometry,
+        state: States,
+        draw: Draw,
+        timed: TimedDesign,
+        links_w: HostArray | None = None,
+    ) -> None:
         self.hold_ns, self.pass_ns, self.shortest_ns = (
             float(each) for each in (state.product_ns, state.pass_ns, state.shortest_ns)
         )
@@ -41,6 +49,8 @@ class PowerMeter:
         channels = float(point.hardware.memory_channels)
         power = np.where(np.isin(COMPONENTS, IN_MEMORY), 1.0 / channels, 1.0) * np.asarray(draw.power_w, np.float64)
         self.power_w = np.array([timed.split[kind] @ power for kind in KINDS])
+        self.power_w[[_FLIGHT, _MESSAGE]] = 0.0  # a message draws what its link does, and nothing on its way behind it
+        self.links_w = np.zeros(0) if links_w is None else links_w
         self.crossbars = _crossbars_of_kinds(point, shape)
         self.product_nj = float(draw.product_nj)
         self.group_sets = float(shape.expert_tiles * state.product_ns / state.pass_ns)
@@ -67,14 +77,18 @@ class PowerMeter:
 
     def _draws(self, graph: PassGraph, log: EventLog, latency: float) -> None:
         kind, start = graph.jobs.kind, log.start_ns
-        on_units = np.flatnonzero((self.power_w[kind] > 0) & (graph.jobs.duration > 0))
+        power = self.power_w[kind]
+        sent = np.flatnonzero(kind == _MESSAGE)
+        if len(sent):
+            power[sent] = self.links_w[graph.jobs.resource[sent] - _first_of(graph.jobs.resources, "link")]
+        on_units = np.flatnonzero((power > 0) & (graph.jobs.duration > 0))
         crossing = np.flatnonzero(self.crossbars[kind] > 0)
         span = np.where(np.isin(kind[crossing], _PASS_KINDS), self.stage_ns, graph.jobs.duration[crossing])
         begin = np.concatenate([start[on_units], start[crossing]])
         # writes that nobody waits for go on in the next pass, which begins with what is left of them
         end = np.concatenate([np.minimum(log.finish_ns[on_units], latency), start[crossing] + span])
         watts = np.concatenate(
-            [self.power_w[kind[on_units]], self.crossbars[kind[crossing]] * self.product_nj / np.maximum(span, 1e-9)]
+            [power[on_units], self.crossbars[kind[crossing]] * self.product_nj / np.maximum(span, 1e-9)]
         )
         there = end > begin
         mine = begin[there], end[there], watts[there]
