@@ -8,13 +8,18 @@ import jax
 import numpy as np
 import pytest
 
+from pimjax.chips import CHIPS
 from pimjax.chips.multiplexed.core import core
+from pimjax.circuit import CONSTANTS
+from pimjax.circuit.constants import nominal_constants
 from pimjax.config import load_config
+from pimjax.config.base import field_facts
 from pimjax.config.build import build
 from pimjax.errors import ConfigError
 from pimjax.estimation import estimate
 from pimjax.estimation.explain import explain
-from pimjax.estimation.uncertainty import uncertain_fields, uncertainty
+from pimjax.estimation.uncertainty import METRICS, uncertain_fields, uncertainty
+from pimjax.runs.requests import resolve
 from pimjax.trace.routing import RoutingTrace
 
 TRACE = RoutingTrace.from_expert_ids(np.array([[0, 1], [2, 3], [0, 2]]), 4)
@@ -45,6 +50,96 @@ def test_a_parametric_core_draws_the_circuit_constants():
     assert "core_area_mm2" not in found["drawn"]
     nominal = estimate(configuration(plan={"tile": "parametric"}), TRACE, "closed")
     assert found["metrics"]["area_mm2"]["nominal"] == pytest.approx(float(nominal.area_mm2), rel=1e-9)
+
+
+MANY = {
+    "model.d_model": 300, "model.d_ff": 200, "model.num_heads": 4, "model.num_layers": 2, "model.vocab_size": 500,
+    "model.num_experts": 4, "model.top_k": 2, "model.activation": "swiglu", "workload.prompt_tokens": 6,
+    "workload.generated_tokens": 3, "workload.kv_cache": True, "workload.trace.kind": "zipf",
+}  # fmt: skip
+RUNS = {
+    "system": ("paper_crossbars", {
+        "memory": "hbm3", "system": "dies", "system.die_area_mm2": 25, "system.dies_per_package": 2,
+        "system.package_link_bandwidth_gb_per_s": 5, "system.injection_bandwidth_gb_per_s": 8, "hardware.tiers": 2,
+        "hardware.sram_cache_bytes": 500, "hardware.gated_power_w_per_mm2": 1e-5, "system.die_link_bandwidth_gb_per_s_per_mm": 2,
+    }),
+    "mixed": ("paper_crossbars", {"plan.expert_tile": "mixed", "plan.digital_dense": ["head"], "memory": "lpddr5x"}),
+    "digital": ("paper_multiplexed", {"plan.tile": "digital_sram"}),
+    "parametric": ("paper_multiplexed", {"plan.tile": "parametric", "plan.accumulate": "digital"}),
+    "reference": ("paper_reference", {"model.activation": "relu", "workload.generated_tokens": 1}),
+    "gpu": ("h100", {"model.d_model": 1024}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_every_number_with_a_range_that_moves_a_run_is_drawn(run):
+    """Beside the ledger: each number that nobody chooses goes to the ends of its range, and what changes must be drawn."""
+    preset, overrides = RUNS[run]
+    config = load_config(preset, {**MANY, **overrides})
+    drawn = uncertain_fields(config)
+    base, moving = estimate(config, fidelity="closed"), set()
+    for name, facts in field_facts(CHIPS[config.chip_model].hardware).items():
+        value = getattr(config.hardware, name)
+        noted = config.sources.get(f"hardware.{name}", {})
+        spread = noted.get("range") or facts["spread"] or (0.9 * (value or 0), 1.1 * (value or 0))
+        if facts["chosen"] or value is None:
+            continue
+        ends = [estimate(_with(config, name, float(end)), fidelity="closed") for end in spread]
+        acts = any(float(getattr(end, metric)) != float(getattr(base, metric)) for end in ends for metric in METRICS)
+        if acts:
+            moving.add(name)
+    assert moving <= set(drawn)
+    assert len(moving) > 10
+    if run == "system":
+        links = (
+            "package_link_energy_pj_per_bit",
+            "die_link_energy_pj_per_bit",
+            "wire_latency_ns_per_mm",
+            "die_link_latency_ns",
+        )
+        assert {f"system_{name}" for name in links} <= moving  # fmt: skip
+        assert {"memory_idle_w", "idle_power_w_per_mm2", "wake_energy_nj_per_mm2", "tier_area_overhead"} <= set(drawn)
+    else:
+        assert not {name for name in drawn if name.startswith("system_")}
+
+
+def _with(config, name, value):
+    return config.model_copy(update={"hardware": config.hardware.model_copy(update={name: value})})
+
+
+@pytest.mark.parametrize("run", ["mixed", "digital", "parametric"])
+def test_every_constant_of_computed_cores_and_macros_is_drawn(run):
+    preset, overrides = RUNS[run]
+    config, requests = resolve(load_config(preset, {**MANY, **overrides}), None)
+    chip, (design, capacity) = CHIPS["multiplexed"], build(config)
+    inputs = chip.inputs(config, requests, fidelity="closed", capacity=capacity)
+    circuits = chip.uncertain_constants(config, design)
+    assert circuits is not None
+
+    nominal = nominal_constants()
+
+    def cost(**changed):
+        options = {"capacity": capacity, "fidelity": "closed", "critical": False}
+        found = circuits.cost(design, inputs, constants={**nominal, **changed}, **options)
+        return np.array([found.latency_ns, found.component_energy_nj.sum(), found.component_area_mm2.sum()], float)
+
+    plain = chip.cost(design, inputs, capacity=capacity, fidelity="closed", critical=False)
+    assert cost()[0] == pytest.approx(float(plain.latency_ns), rel=1e-12)
+    moved = {
+        name
+        for name, item in CONSTANTS.items()
+        if any((cost(**{name: end}) != cost()).any() for end in (item.low, item.high) if end != item.value)
+    }
+    assert len(moved) >= 3
+    assert moved <= set(circuits.names)
+    found = uncertainty(config, None, "closed", samples=64)
+    assert found["failed"] == 0
+    assert {item["name"] for item in found["metrics"]["area_mm2"]["moved_by"]} & moved
+
+
+def test_a_measured_chip_has_no_constants():
+    config = configuration()
+    assert CHIPS["multiplexed"].uncertain_constants(config, build(config)[0]) is None
 
 
 def test_ranges_of_the_user_and_of_sources():

@@ -238,8 +238,8 @@ class Chip:
         """Where a component's hardware number comes from, where the configuration does not decide it."""
         return None
 
-    def uncertain_core(self, config: Config, design: Design) -> UncertainCore | None:
-        """Hardware numbers that follow from constants with ranges of their own, for intervals."""
+    def uncertain_constants(self, config: Config, design: Design) -> UncertainConstants | None:
+        """Constants with ranges of their own that a run's costs follow from beside the hardware's numbers, for intervals."""
         return None
 
     def sizes(self, config: Config) -> tuple[Sized, ...]:
@@ -268,17 +268,13 @@ class Chip:
         return next(spec for spec in self.components if spec.name == component)
 
 
-class UncertainCore(NamedTuple):
-    """Hardware numbers computed from circuit constants.
+class UncertainConstants(NamedTuple):
+    """Constants of circuits (:data:`pimjax.circuit.CONSTANTS`) behind a chip's costs.
 
     Attributes:
-        fields: names of the numbers.
-        values: constants by name -> numbers by field, differentiable.
-        fixed: leaves of the design that make the kernel take these numbers, by dotted key.
-        capacity: the static sizes that go with them, from the design's own.
+        names: of those that are read.
+        cost: :meth:`Chip.cost` with a further keyword `constants`: values by name.
     """
 
-    fields: tuple[str, ...]
-    values: Callable[[Mapping[str, Any]], dict[str, Any]]
-    fixed: dict[str, Any]
-    capacity: Callable[[Capacity], Capacity]
+    names: tuple[str, ...]
+    cost: Callable[..., RunCost]

@@ -322,7 +322,7 @@ def _chip_numbers() -> dict[str, tuple[Any, Any]]:
                 source=facts["source"],
                 spread=tuple(facts["spread"]) if "spread" in facts else None,
                 assumed=facts["assumed"],
-                chosen=facts["chosen"] or name in of_the_kind,
+                chosen=facts["chosen"],
                 whole=facts["whole"],
                 le=facts["most"],
                 **bounds,

@@ -3,8 +3,9 @@
 Every number of the hardware section that is a fact about silicon is drawn from its range, independently, with the
 nominal value as median (:func:`pimjax.circuit.uncertainty.draw_between`): the range its source gives, or the wide one
 of an assumption. A published number whose source gives no spread is drawn within ten per cent, and the report says so.
-What a designer chooses (rows, bits, unit counts, links, buffers, node, supply) is not uncertain. With
-`plan.tile = parametric` the crossbar core follows from the circuit's constants, each drawn from its own range.
+What a designer chooses (rows, bits, unit counts, links, buffers, node, supply) is not uncertain, and what the run does not
+read is not drawn. Cores and digital macros that are computed follow from the circuits' constants, each drawn from its own
+range: with `plan.tile` parametric or digital_sram, and where parts lie on macros beside measured crossbars.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from pimjax import checks
 from pimjax import status as status_bits
 from pimjax.array_typing import HostArray
 from pimjax.chips import CHIPS
-from pimjax.chips.chip import UncertainCore
-from pimjax.circuit.uncertainty import draw_between, sample_constants, squared_rank_correlation, used_constants
+from pimjax.chips.ledger import every_read
+from pimjax.circuit.constants import nominal_constants
+from pimjax.circuit.uncertainty import draw_between, sample_constants, squared_rank_correlation
 from pimjax.compiling import quick_compilation
 from pimjax.config.base import field_facts
 from pimjax.config.build import build
@@ -47,15 +49,17 @@ _CHANCE = 6.635
 
 
 def uncertain_fields(config: Config) -> dict[str, tuple[float, float, float, bool]]:
-    """Hardware number -> (low, value, high, whether the range is stated by a source or an assumption).
+    """Hardware number that the run reads -> (low, value, high, whether the range is stated by a source or an assumption).
 
     >>> uncertain_fields(Config())["mvm_energy_nj"]
     (9.0, 12.48, 16.0, True)
     """
     out = {}
-    for name, facts in field_facts(CHIPS[config.chip_model].hardware).items():
+    chip = CHIPS[config.chip_model]
+    active = {read.key for _, read, of_run in every_read(chip) if of_run and read.is_active(config)}
+    for name, facts in field_facts(chip.hardware).items():
         value = getattr(config.hardware, name)
-        if facts["chosen"] or value is None:
+        if facts["chosen"] or value is None or f"hardware.{name}" not in active:
             continue
         noted = config.sources.get(f"hardware.{name}", {})
         spread = noted.get("range") or facts["spread"]
@@ -116,46 +120,44 @@ def uncertainty(
     config, requests = resolve(config, trace) if chip.takes_routing else (config, None)
     design, capacity = build(config)
     inputs = chip.inputs(config, requests, fidelity=fidelity, capacity=capacity)
-    core = chip.uncertain_core(config, design)
-    draws, changes, ranges = _draws(config, core, samples, seed)
+    circuits = chip.uncertain_constants(config, design)
+    ranges = uncertain_fields(config)
+    draws, constants = _draws(ranges, () if circuits is None else circuits.names, samples, seed)
+    nominal = {name: value for name, (_, value, _, _) in ranges.items()}
     with jax.enable_x64(True):
-        point, inputs = jax.tree.map(jnp.asarray, (design.set(core.fixed if core else {}), inputs))
-    if core is not None:
-        capacity = core.capacity(capacity)
+        point, inputs = jax.tree.map(jnp.asarray, (design, inputs))
+    price = chip.cost if circuits is None else circuits.cost
 
-    def metrics(values: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def metrics(values: dict[str, jax.Array], constants: dict[str, jax.Array]) -> dict[str, jax.Array]:
         drawn = point.set({f"hardware.{name}": value for name, value in values.items()})
-        cost = chip.cost(drawn, inputs, capacity=capacity, fidelity=fidelity, critical=False)
+        more = {"constants": constants} if constants else {}
+        cost = price(drawn, inputs, capacity=capacity, fidelity=fidelity, critical=False, **more)
         result = from_run_cost(cost, drawn.hardware, chip)
         return {name: getattr(result, name) for name in (*METRICS, "status")}
 
     with jax.enable_x64(True):
-        found = jax.jit(jax.vmap(metrics), compiler_options=quick_compilation())(changes)
+        lanes = [
+            {name: np.append(drawn, middle[name]) for name, drawn in part.items()}
+            for part, middle in ((draws, nominal), (constants, nominal_constants()))
+        ]
+        found = jax.jit(jax.vmap(metrics), compiler_options=quick_compilation())(*lanes)
         values: dict[str, np.ndarray] = {name: np.asarray(value) for name, value in found.items()}
-    return _summary(values, draws, ranges, level, top)
+    return _summary(values, {**draws, **constants}, ranges, level, top)
 
 
 def _draws(
-    config: Config, core: UncertainCore | None, samples: int, seed: int
-) -> tuple[dict[str, HostArray], dict[str, HostArray], dict[str, tuple[float, float, float, bool]]]:
-    """Draws by name `[N]`, hardware fields to set `[N + 1]` (the nominal values last), ranges."""
-    ranges = uncertain_fields(config)
-    if core is not None:
-        ranges = {name: value for name, value in ranges.items() if name not in core.fields}
+    ranges: dict[str, tuple[float, float, float, bool]], constants: tuple[str, ...], samples: int, seed: int
+) -> tuple[dict[str, HostArray], dict[str, HostArray]]:
+    """Draws `[N]` of hardware numbers, and of constants, by name."""
     fields, circuit = jax.random.split(jax.random.key(seed))
-    draws: dict[str, HostArray] = {}
     with jax.enable_x64(True):
         uniform = jax.random.uniform(fields, (len(ranges), samples), jnp.float64)
-        for row, (name, (low, value, high, _)) in enumerate(ranges.items()):
-            draws[name] = np.asarray(draw_between(low, value, high, uniform[row]))
-        changes = {name: np.append(drawn, ranges[name][1]) for name, drawn in draws.items()}
-        if core is not None:
-            constants = sample_constants(used_constants(core.values), key=circuit, num_samples=samples)
-            drawn = jax.jit(jax.vmap(core.values), compiler_options=quick_compilation())(constants)
-            nominal = core.values({})
-            changes |= {name: np.append(np.asarray(drawn[name]), np.asarray(nominal[name])) for name in core.fields}
-            draws |= {name: np.asarray(value) for name, value in constants.items()}
-    return draws, changes, ranges
+        draws = {
+            name: np.asarray(draw_between(low, value, high, uniform[row]))
+            for row, (name, (low, value, high, _)) in enumerate(ranges.items())
+        }
+        drawn = sample_constants(constants, key=circuit, num_samples=samples) if constants else {}
+    return draws, {name: np.asarray(value) for name, value in drawn.items()}
 
 
 def _summary(

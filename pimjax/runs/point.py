@@ -6,7 +6,7 @@ Numbers are converted once, here, and only those that a formula reads; flags are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -49,6 +49,7 @@ class Point:
 
     Attributes:
         design: as given; its integers are exact.
+        constants: of circuits, by name, that are not the nominal ones.
         hardware, model, workload, plan: its numbers, in `dtype`.
     """
 
@@ -57,9 +58,9 @@ class Point:
     workload: Any
     plan: Any
 
-    def __init__(self, design: Design, *others: Any) -> None:
-        leaves = jax.tree.leaves((design, others))
-        self.design = design
+    def __init__(self, design: Design, *others: Any, constants: Mapping[str, Any] | None = None) -> None:
+        leaves = jax.tree.leaves((design, others, constants))
+        self.design, self.constants = design, constants
         self._made: dict[Any, Any] = {}
         self.device = arrays.on_device(*leaves)
         # of other chips' designs only what they have in common is read: their caches

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from pimjax.chips.chip import Chip, Counted, EventOptions, UncertainCore
+from pimjax.chips.chip import Chip, Counted, EventOptions, UncertainConstants
 from pimjax.chips.multiplexed.hardware import MultiplexedHardware, hardware_of
 from pimjax.chips.multiplexed.ledger import COMPONENTS as LEDGER
 from pimjax.chips.multiplexed.ledger import READERS
@@ -14,9 +13,7 @@ from pimjax.chips.run_cost import COMPONENTS, RunCost
 from pimjax.chips.sizes import Sized
 from pimjax.config.build import Capacity, Design
 from pimjax.config.config import Config
-from pimjax.config.digital_map import check_digital_parts
-from pimjax.config.plan import TILE_KINDS
-from pimjax.config.ranges import ADC_BITS
+from pimjax.config.digital_map import check_digital_parts, has_digital_parts
 from pimjax.errors import ConfigError
 from pimjax.runs.routing import RunRouting
 from pimjax.trace.routing import RoutingTrace
@@ -163,31 +160,13 @@ class MultiplexedChip(Chip):
 
         return explained.source_of(config, component)
 
-    def uncertain_core(self, config: Config, design: Design) -> UncertainCore | None:
-        """A computed core follows from its circuits' constants."""
-        if config.plan.tile == "calibrated":
-            return None
-        from pimjax.chips.multiplexed.core import tile_parameters
-        from pimjax.chips.multiplexed.explained import CORE_FIELDS
-        from pimjax.circuit.tile import parametric_tile
+    def uncertain_constants(self, config: Config, design: Design) -> UncertainConstants | None:
+        """Those of a computed core's circuits, and of the macros beside a measured one."""
+        from pimjax.chips.multiplexed.core import constants_read
+        from pimjax.chips.multiplexed.kernel import multiplexed_cost
 
-        digital = config.plan.tile == "digital_sram"
-        parameters = tile_parameters(design, digital=digital)
-
-        def values(constants: Mapping[str, Any]) -> dict[str, Any]:
-            cost = parametric_tile(parameters, constants=dict(constants))
-            return {name: getattr(cost, name) for name in CORE_FIELDS}
-
-        # the kernel takes the drawn core as it takes a measured one
-        fixed: dict[str, Any] = {"plan.tile": TILE_KINDS.index("calibrated")}
-        if digital:  # whose product has all its cycles, whose weights are not sliced and whose lines settle to a level
-            fixed |= {f"hardware.{name}": 1.0 for name in ("input_cycles", "read_phases", "weight_slices")}
-            fixed["hardware.adc_bits"] = float(ADC_BITS[0])
-        return UncertainCore(CORE_FIELDS, values, fixed, _calibrated)
-
-
-def _calibrated(capacity: Capacity) -> Capacity:
-    return dataclasses.replace(capacity, tile_kinds=("calibrated",))
+        names = constants_read(design, macros=has_digital_parts(config))
+        return UncertainConstants(names, multiplexed_cost) if names else None
 
 
 CHIP = MultiplexedChip()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from pimjax.circuit.cell_array import CELL_KINDS
 from pimjax.circuit.hermes import hermes_tile
 from pimjax.circuit.sanity import least_cost, tile_violations
 from pimjax.circuit.tile import TileParameters, compiled_tile, parametric_tile
+from pimjax.circuit.uncertainty import used_constants
 from pimjax.config.build import Design
 from pimjax.config.plan import TILE_KINDS
 from pimjax.runs.point import Point, point_of
@@ -100,11 +102,11 @@ def digital_core(point: Point) -> Core:
 
 def _of_parts(point: Point, parameters: TileParameters, settled_bits: ArrayLike) -> Core:
     if point.device:
-        parts = parametric_tile(parameters)
+        parts = parametric_tile(parameters, constants=point.constants)
         impossible = tile_violations(parameters, parts).any()
     else:
         with jax.enable_x64(True):
-            parts = jax.tree.map(np.asarray, compiled_tile(parameters))
+            parts = jax.tree.map(np.asarray, compiled_tile(parameters, constants=point.constants))
             impossible = np.asarray(tile_violations(parameters, parts)).any()
     figures = (parts.mvm_latency_ns, parts.mvm_energy_nj, parts.core_area_mm2, parts.shareable_fraction)
     return Core(*figures, settled_bits, impossible)
@@ -121,6 +123,27 @@ def tile_parameters(design: Design | Point, *, digital: bool = False) -> TilePar
     """
     point = point_of(design)
     return _digital_parameters(point) if digital else _parameters(point)
+
+
+def constants_read(design: Design | Point, *, macros: bool = False) -> tuple[str, ...]:
+    """Constants of circuits that a design's core follows from, and its digital macros if it has `macros`. Host.
+
+    >>> from pimjax.config.build import build
+    >>> from pimjax.config.config import Config
+    >>> constants_read(build(Config())[0])
+    ()
+    """
+    point = point_of(design)
+    kind = TILE_KINDS[int(np.asarray(point.design.plan.tile))]
+    made = [] if kind == "calibrated" else [tile_parameters(point, digital=kind == "digital_sram")]
+    if macros:
+        made.append(tile_parameters(point, digital=True))
+
+    def energies(constants: Mapping[str, Any]) -> dict[str, Any]:
+        parts = [parametric_tile(parameters, constants=constants) for parameters in made]
+        return {str(index): part.mvm_energy_nj for index, part in enumerate(parts)}
+
+    return used_constants(energies)
 
 
 def _digital_parameters(point: Point) -> TileParameters:

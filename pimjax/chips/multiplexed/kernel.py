@@ -9,6 +9,7 @@ subgradients.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ def multiplexed_cost(
     capacity: Capacity,
     fidelity: str,
     critical: bool = True,
+    constants: Mapping[str, Any] | None = None,
 ) -> RunCost:
     """Primitive costs of a run.
 
@@ -47,6 +49,7 @@ def multiplexed_cost(
         capacity: static; `schedule` has its shapes, `plan.tile` is one of its kinds.
         fidelity: static, "fluid" or "closed". Fluid needs the schedule's slot profile.
         critical: static; False leaves `critical_ns` zero and saves the derivatives it takes.
+        constants: values of :data:`pimjax.circuit.CONSTANTS` by name, instead of the nominal ones.
 
     Returns:
         NumPy where `design` and `schedule` are NumPy, else JAX arrays.
@@ -56,7 +59,7 @@ def multiplexed_cost(
     """
     if fidelity == "fluid" and schedule.prompt_profile is None:
         raise ConfigError("fidelity 'fluid' needs a schedule made with schedule_inputs(..., fidelity='fluid')")
-    point = Point(design, schedule)
+    point = Point(design, schedule, constants=constants)
     with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
         return _cost(point, point.real(schedule), capacity, fidelity, critical)
 
