@@ -12,7 +12,7 @@ from pimjax.batch.tile import compile_count
 from pimjax.chips.multiplexed import multiplexed_cost
 from pimjax.chips.run_cost import COMPONENT_INDEX, COMPONENTS
 from pimjax.config.system import CHIP_NUMBERS, SystemSection
-from pimjax.runs.reach import LEAD_RATIOS, leads_of, reach_of
+from pimjax.runs.reach import BACK_RATIOS, SLOT_RATIOS, leads_of, reach_of
 from pimjax.runs.windows import layer_windows
 from pimjax.system import lay_out, make_links
 from pimjax.system.layer_dies import layer_dies
@@ -144,17 +144,30 @@ def test_reach_counts_tokens_of_every_stretch(seed) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_leads_are_those_of_the_hardest_slot(seed) -> None:
+def test_leads_are_those_of_the_hardest_slots(seed) -> None:
     rng = np.random.default_rng(seed)
     choices, groups = rng.random((9, 6)) < 0.4, np.repeat(np.arange(3), 2)
     table = layer_windows(choices, groups, policy="compact", num_groups=3)
     if not len(table.token):
         return
-    lines = leads_of(table)
-    for token, slot in ((1.0, 1.0), (2.0, 1.0), (1.0, 8.0), (8.0, 1.0)):
-        wait = max(token * row.max() - slot * index for index, row in enumerate(table.token))
-        assert token / slot in LEAD_RATIOS
-        assert max(token * lines[0] - slot * lines[1]) == pytest.approx(wait)
+    lines, slots = leads_of(table), len(table.token)
+    passes = [int((row >= 0).sum()) for row in table.token]
+
+    def last_back(token: float, slot: float, sums: float) -> float:
+        remaining = [max(sum(passes[s:]) - 1, 0) / max(sum(passes) - 1, 1) for s in range(slots)]
+        return max(
+            token * table.token[first].max() + slot * (last - first) + sums * remaining[last]
+            for last in range(slots)
+            for first in range(last + 1)
+        )
+
+    for ratio in SLOT_RATIOS:
+        for sums in BACK_RATIOS:
+            at = (1 / 8, ratio / max(slots - 1, 1), sums)
+            assert max(np.array(at) @ lines) == pytest.approx(last_back(*at))
+    for at in np.exp(rng.uniform(-6, 3, (20, 3))):
+        assert max(at @ lines) <= last_back(*at) * (1 + 1e-9)
+        assert max(at @ lines) >= 0.8 * last_back(*at)
 
 
 @pytest.mark.parametrize("seed", range(12))

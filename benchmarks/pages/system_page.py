@@ -110,6 +110,26 @@ def links() -> list[str]:
         lines.append(
             f"| {name} | {row['mean_percent']:.2f} % | {row['p95_percent']:.1f} % | {row['max_percent']:.1f} % |"
         )
+    return [*lines, *chips()]
+
+
+def chips() -> list[str]:
+    """Error of whole chips with a system around them."""
+    error = document("system_error")
+    lines = [
+        "",
+        "Latency of whole chips, the links a part of it. Closed and fluid know which slots wait for late tokens, and how many sums",
+        "are still to go back then, as lines of the routing (`pimjax.runs.reach.leads_of`):",
+        "",
+        f"| against `event`, {error['systems']} random chips x windows of real traces | mean | p95 | worst | the same chips without a system: mean, p95 |",
+        "|---|---|---|---|---|",
+    ]
+    for name in ("fluid", "closed"):
+        row, alone = error["all"][name], error["all"][f"{name}_alone"]
+        lines.append(
+            f"| {name} | {row['mean_percent']:.2f} % | {row['p95_percent']:.1f} % | {row['max_percent']:.1f} % | "
+            f"{alone['mean_percent']:.2f} %, {alone['p95_percent']:.1f} % |"
+        )
     return lines
 
 

@@ -21,7 +21,7 @@ from pimjax.registry import CHIPS
 from pimjax.runs.cache_flags import cache_use
 from pimjax.runs.counts import PassCounts, no_counts
 from pimjax.runs.passes import LENGTH_SAMPLES, RunPasses, sample_lengths
-from pimjax.runs.reach import LEAD_RATIOS, reach_of
+from pimjax.runs.reach import LEAD_LINES, reach_of
 from pimjax.runs.routing import RunRouting
 from pimjax.runs.run_counts import PassWindows, RunCounts, SlotProfile, TokenSteps
 from pimjax.schedule.counts import GAP_BINS, PROFILE_ROWS, TAIL_SLOTS
@@ -127,7 +127,7 @@ class _Frame:
         if capacity.digital_parts:
             experts = digital_experts(config)
             self.digital = np.array([row[copy] for row, copy in zip(experts, routing.copy_of, strict=True)], bool)
-        none = np.zeros((capacity.max_layers, 2, len(LEAD_RATIOS)))
+        none = np.zeros((capacity.max_layers, 3, LEAD_LINES))
         self.no_lead = None if config.system.network == "none" else none
 
     def spread(self, values: HostArray) -> HostArray:

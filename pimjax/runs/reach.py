@@ -15,29 +15,50 @@ from pimjax.array_typing import HostArray
 from pimjax.runs.windows import Windows
 from pimjax.schedule import IDLE
 
-#: Time of a token's messages over that of a slot for which the hardest slot is kept.
-LEAD_RATIOS = 2.0 ** np.arange(-6, 6)
+#: Time of all slots, and of all sums on their way back, over that of all tokens on their way there: the ratios for which the
+#: hardest slots are kept.
+SLOT_RATIOS = 4.0 ** np.arange(-3, 4)
+BACK_RATIOS = np.array([0.0, 0.5, 1.0, 2.0, 4.0])
+LEAD_LINES = len(SLOT_RATIOS) * len(BACK_RATIOS)
 
 
 def leads_of(table: Windows) -> HostArray:
-    """The slots that wait longest where tokens arrive one after the other; float64 `[2, R]`: tokens before, slots before.
+    """The slots that decide when the last sum is back, where tokens arrive one after the other and sums leave likewise; float64
+    `[3, R]`: tokens before a slot, slots from there on, and the part of all sums that leaves after the last of these.
 
-    A slot waits for the latest of its tokens: with x ns per token and y ns per slot the wait is the largest
-    `tokens x - slots y` of all slots, a convex function of x / y whose lines are kept at R ratios.
+    A slot waits for the latest of its tokens, those after it follow at their pace, and what the link back carries from then on
+    keeps it busy: with x ns per token, y per slot and z for all sums, the last one is back after the largest
+
+        latest(s') x + (s - s') y + remaining(s) z,    s' <= s,
+
+    a convex function of x, y and z whose lines are kept at R ratios. Sums are counted as passes: which die a group is on
+    depends on the hardware.
 
     >>> from pimjax.runs.windows import layer_windows
     >>> table = layer_windows(np.array([[1, 0], [1, 0], [0, 1]], bool), np.array([0, 1]), policy="compact", num_groups=2)
-    >>> leads_of(table)[:, 0].tolist()  # the third token's group wants it in the first slot
-    [2.0, 0.0]
+    >>> leads_of(table)[:, 0].tolist()  # the third token's group wants it in the first slot, one more slot follows
+    [2.0, 1.0, 0.0]
     """
     if not len(table.token):
-        return np.zeros((2, len(LEAD_RATIOS)))
+        return np.zeros((3, LEAD_LINES))
+    is_pass = table.token != IDLE
     first = table.first_token[table.window][:, None]
-    latest = np.where(table.token == IDLE, 0, table.token - first).max(axis=1).astype(np.float64)
+    latest = np.where(is_pass, table.token - first, 0).max(axis=1).astype(np.float64)
+    index = np.arange(len(latest))
     begins = np.flatnonzero(table.opens)
-    slot = (np.arange(len(latest)) - begins[table.window - table.window[0]]).astype(np.float64)
-    hardest = np.argmax(LEAD_RATIOS[:, None] * latest[None] - slot[None], axis=1)
-    return np.stack([latest[hardest], slot[hardest]])
+    slot = (index - begins[table.window - table.window[0]]).astype(np.float64)
+    passes = is_pass.sum(axis=1)
+    later = passes[::-1].cumsum()[::-1] - 1  # passes from a slot on; the last one of all has no work behind it
+    remaining = np.maximum(later, 0) / max(passes.sum() - 1, 1)
+    to_arrive = latest / max(table.num_tokens - 1, 1)
+    to_start = SLOT_RATIOS[:, None] * (slot / max(len(slot) - 1, 1))
+    wait = to_arrive - to_start
+    hardest = np.maximum.accumulate(wait, axis=1)
+    waits_for = np.maximum.accumulate(np.where(wait == hardest, index, 0), axis=1)  # s' of every s
+    back = (hardest + to_start)[:, None] + BACK_RATIOS[:, None] * remaining
+    last = back.argmax(axis=-1)
+    held_by = np.take_along_axis(waits_for, last, axis=-1)
+    return np.stack([latest[held_by], last - held_by, remaining[last]]).reshape(3, LEAD_LINES)
 
 
 def reach_of(passes: Iterable[HostArray], group_of_expert: HostArray, place: HostArray, groups: int) -> HostArray:
@@ -74,4 +95,4 @@ def reach_of(passes: Iterable[HostArray], group_of_expert: HostArray, place: Hos
     return total / max(count, 1)
 
 
-__all__ = ["LEAD_RATIOS", "leads_of", "reach_of"]
+__all__ = ["LEAD_LINES", "leads_of", "reach_of"]

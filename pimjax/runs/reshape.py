@@ -11,7 +11,7 @@ import numpy as np
 
 from pimjax import checks
 from pimjax.errors import ConfigError, shown
-from pimjax.runs.reach import LEAD_RATIOS
+from pimjax.runs.reach import LEAD_LINES
 from pimjax.runs.run_counts import PassWindows, RunCounts
 
 
@@ -82,7 +82,7 @@ def _same_reach(runs: Sequence[RunCounts]) -> list[RunCounts]:
         if windows.reach is None and wanted:
             made["reach"] = np.zeros((*shape, shape[-1]), dtype)
         if windows.lead is None:
-            made["lead"] = np.zeros((*shape[:-1], 2, len(LEAD_RATIOS)), dtype)
+            made["lead"] = np.zeros((*shape[:-1], 3, LEAD_LINES), dtype)
         return dataclasses.replace(windows, **made)
 
     return [

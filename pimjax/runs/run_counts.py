@@ -35,7 +35,7 @@ class PassWindows:
     reach: Any = (
         None  # [L, G+1, G+1] tokens that groups a to b - 1 along the silicon serve; None: no system around the chip
     )
-    lead: Any = None  # [L, 2, R] tokens that must be there before a slot, and slots before it: the hardest slots
+    lead: Any = None  # [L, 3, R] slots that decide when the last sum is back over links, see pimjax.runs.reach.leads_of
 
 
 @struct.dataclass

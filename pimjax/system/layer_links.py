@@ -25,7 +25,6 @@ class Messages(NamedTuple):
         die_hops: links between dies that they take, one for each hop.
         package_messages: those of them that go to other packages.
         busiest: `[..., L, 2]`, on the busiest link between dies: there, back.
-        each: on the way of one die of the home's package, in the mean over those that get any.
         farthest: hops of the farthest way on the home's package.
         used: 1 where a message goes, at most; of the mean of several passes the part of them in which one does.
         used_away: the same of messages to other packages.
@@ -35,7 +34,6 @@ class Messages(NamedTuple):
     die_hops: AnyArray
     package_messages: AnyArray
     busiest: AnyArray
-    each: AnyArray
     farthest: AnyArray
     used: AnyArray
     used_away: AnyArray
@@ -85,7 +83,6 @@ def messages(reach: Any, dies: LayerDies, tokens: Any = None) -> Messages:
         die_hops=(visits * hops).sum(-1),
         package_messages=(visits * away).sum(-1),
         busiest=_busiest(xp, here, row, column, near),
-        each=here.sum(-1) / larger(smaller(here, 1.0).sum(-1), 1.0),
         farthest=_most(xp, used * hops),
         used=_most(xp, used),
         used_away=part(beyond),
@@ -126,8 +123,7 @@ class LinkTimes(NamedTuple):
 
     Attributes:
         there_fill, back_fill: of the message that takes longest, alone.
-        there_work: of the busiest link there, all but one message.
-        there_each: the same of a link as busy as most.
+        there_work, back_work: of the busiest link, all but one message.
         busy_back: from where the first token leaves to where the busiest link back has carried its last sum, if it never
             waits and experts take no time.
     """
@@ -135,7 +131,7 @@ class LinkTimes(NamedTuple):
     there_fill: AnyArray
     back_fill: AnyArray
     there_work: AnyArray
-    there_each: AnyArray
+    back_work: AnyArray
     busy_back: AnyArray
 
 
@@ -160,8 +156,7 @@ def link_times(sent: Messages, numbers: Any, port_gb_per_s: Any, token_bytes: An
         works.append((on_dies, between))
         first_on_dies, first_between = first_on_dies + neighbour * hop, first_between + sent.used_away * far
     busy_back = larger(first_on_dies + works[1][0], first_between + works[1][1])
-    each = larger(larger(sent.each - sent.used, 0.0) * (token_bytes / port_gb_per_s), works[0][1])
-    return LinkTimes(fills[0], fills[1], larger(*works[0]), each, busy_back)
+    return LinkTimes(fills[0], fills[1], larger(*works[0]), larger(*works[1]), busy_back)
 
 
 def move_times(dies: LayerDies, numbers: Any, port_gb_per_s: Any, result_bytes: Any) -> tuple[AnyArray, AnyArray]:

@@ -178,23 +178,24 @@ def expert_times(free: FreeTimes, last_pass: Any, residual: Any, normed: Stream,
 def over_links(experts: ExpertTimes, links: LinkTimes, lead: Array, counts: Counts, crew: Crew) -> ExpertTimes:
     """The expert phase where tokens go to other dies and sums come back, `[points, L]`.
 
-    Slots wait for their tokens: the first one for the longest way there, the hardest one wants more tokens than have come by
-    its time. Sums follow the slots by the longest way back, or at the pace of the busiest link.
+    The first slot waits for the longest way there. Which slots wait for late tokens on the busiest link, and how many sums are
+    still to go back over the busiest link then, are lines of the routing (:func:`pimjax.runs.reach.leads_of`).
 
     Args:
         experts: without links.
         links: of one pass.
-        lead: `[2, R, points, L]`, see :func:`pimjax.runs.reach.leads_of`.
+        lead: `[3, R, points, L]`, the lines.
         counts, crew: of the passes.
     """
     used = counts.makespan > 0
-    token = links.there_each / crew.gaps
+    token = links.there_work / crew.gaps
     slot = experts.slots / arrays.larger(counts.makespan - 1, 1.0)
-    wait = larger(links.there_work - experts.slots, 0.0)  # all are there before the last slot
-    wait = larger(wait, largest(token[None] * lead[0] - slot[None] * lead[1], -3))
+    started = token[None] * lead[0] + slot[None] * lead[1]
+    wait = larger(largest(started, -3) - experts.slots, 0.0)
+    late = larger(largest(started + links.back_work[None] * lead[2], -3) - experts.slots, wait)
     there, fill = links.there_fill, links.there_fill + links.back_fill
     # units that are busy all the time begin later; the last result comes later; the busiest link carries the last sum
-    residual = larger(experts.residual + there, experts.last_pass + (fill + wait + experts.tail))
+    residual = larger(experts.residual + there, experts.last_pass + (fill + late + experts.tail))
     residual = larger(residual, experts.last_pass - experts.slots + links.busy_back + experts.tail)
     residual = where(used, residual, experts.residual)
     return experts._replace(

@@ -172,7 +172,7 @@ class PassLinks(NamedTuple):
     """Times of links in every pass, `[points, L]` [ns]."""
 
     experts: LinkTimes
-    lead: AnyArray  # `[2, R, points, L]` tokens that must be there before a slot, and slots before it
+    lead: AnyArray  # `[3, R, points, L]`, see :func:`pimjax.runs.reach.leads_of`
     move_issue: AnyArray  # to the next layer's home: from one token to the next
     move: AnyArray  # one token alone
 
