@@ -211,6 +211,12 @@ def test_dies_of_layers_and_their_messages_are_those_of_loops(seed) -> None:
         assert float(sent.package_messages[layer]) == away
         assert float(sent.busiest[layer, 0]) == there[inner].max(initial=0)
         assert float(sent.busiest[layer, 1]) == back[inner].max(initial=0)
+        if layer + 1 < layers and home[layer + 1] != home[layer]:
+            first = links.path[home[layer], home[layer + 1], 0]
+            assert float(sent.on_move[layer, 0]) == there[first] * inner[first]
+            assert float(sent.on_move[layer, 1]) == there[first] * (not inner[first])
+        else:
+            assert not sent.on_move[layer].any()
 
 
 @pytest.mark.parametrize("placement", ["contiguous", "coactivation", (1, 1, 0, 0, 1, 1, 0, 0)])

@@ -25,6 +25,7 @@ class Messages(NamedTuple):
         die_hops: links between dies that they take, one for each hop.
         package_messages: those of them that go to other packages.
         busiest: `[..., L, 2]`, on the busiest link between dies: there, back.
+        on_move: `[..., L, 2]`, on the first link of the way to the next layer's home, if it leads to a die, to a package.
         farthest: hops of the farthest way on the home's package.
         used: 1 where a message goes, at most; of the mean of several passes the part of them in which one does.
         used_away: the same of messages to other packages.
@@ -34,6 +35,7 @@ class Messages(NamedTuple):
     die_hops: AnyArray
     package_messages: AnyArray
     busiest: AnyArray
+    on_move: AnyArray
     farthest: AnyArray
     used: AnyArray
     used_away: AnyArray
@@ -78,11 +80,14 @@ def messages(reach: Any, dies: LayerDies, tokens: Any = None) -> Messages:
         return 1.0 - larger(1.0 - count / tokens, 0.0) ** tokens
 
     used = part(visits)
+    busiest, on_move = _on_links(xp, here, row, column, near, dies)
+    package_messages = (visits * away).sum(-1)
     return Messages(
         crossings=visits.sum(-1),
         die_hops=(visits * hops).sum(-1),
-        package_messages=(visits * away).sum(-1),
-        busiest=_busiest(xp, here, row, column, near),
+        package_messages=package_messages,
+        busiest=busiest,
+        on_move=xp.stack([on_move, package_messages * dies.move_away], axis=-1),
         farthest=_most(xp, used * hops),
         used=_most(xp, used),
         used_away=part(beyond),
@@ -93,8 +98,9 @@ def _most(xp: Any, values: Any) -> Any:
     return xp.max(values, axis=-1, initial=0.0)
 
 
-def _busiest(xp: Any, here: Any, row: Any, column: Any, near: Any) -> Any:
-    """Messages on the busiest link of the home's package, there and back `[..., L, 2]`.
+def _on_links(xp: Any, here: Any, row: Any, column: Any, near: Any, dies: LayerDies) -> tuple[Any, Any]:
+    """Messages on the busiest link of the home's package, there and back `[..., L, 2]`; there on the first link of the way to
+    the next layer's home `[..., L]`.
 
     There, along the home's row and then a column: the first link of a row carries all that lie on its side, the first of a
     column all in it on one side. Back, along each row and then the home's column, likewise.
@@ -115,7 +121,12 @@ def _busiest(xp: Any, here: Any, row: Any, column: Any, near: Any) -> Any:
     )
     loads = xp.einsum("slkj,...lj->...lsk", masks, here)
     most = xp.max(loads, axis=-1, initial=0.0)  # [..., L, 4]
-    return xp.stack([larger(most[..., 0], most[..., 1]), larger(most[..., 2], most[..., 3])], axis=-1)
+    busiest = xp.stack([larger(most[..., 0], most[..., 1]), larger(most[..., 2], most[..., 3])], axis=-1)
+    first = where(column != 0, loads[..., 0, :], loads[..., 1, :])
+    # of a next layer at home on the same die none is the next one's
+    next_home = xp.concatenate([dies.home[1:], dies.home[-1:]])
+    is_next = (next_home - dies.home)[:, None] == np.arange(1, 1 + np.shape(first)[-1])[None]
+    return busiest, (first * xp.broadcast_to(is_next, np.shape(first))).sum(-1)
 
 
 class LinkTimes(NamedTuple):
@@ -133,6 +144,7 @@ class LinkTimes(NamedTuple):
     there_work: AnyArray
     back_work: AnyArray
     busy_back: AnyArray
+    before_move: AnyArray
 
 
 def link_times(sent: Messages, numbers: Any, port_gb_per_s: Any, token_bytes: Any, result_bytes: Any) -> LinkTimes:
@@ -156,7 +168,9 @@ def link_times(sent: Messages, numbers: Any, port_gb_per_s: Any, token_bytes: An
         works.append((on_dies, between))
         first_on_dies, first_between = first_on_dies + neighbour * hop, first_between + sent.used_away * far
     busy_back = larger(first_on_dies + works[1][0], first_between + works[1][1])
-    return LinkTimes(fills[0], fills[1], larger(*works[0]), larger(*works[1]), busy_back)
+    die, package = token_bytes / port_gb_per_s, token_bytes / numbers.package_link_bandwidth_gb_per_s
+    before_move = larger(sent.on_move[..., 0] * die, sent.on_move[..., 1] * package)
+    return LinkTimes(fills[0], fills[1], larger(*works[0]), larger(*works[1]), busy_back, before_move)
 
 
 def move_times(dies: LayerDies, numbers: Any, port_gb_per_s: Any, result_bytes: Any) -> tuple[AnyArray, AnyArray]:

@@ -115,7 +115,7 @@ def pass_times(passes: Passes, experts: ExpertTimes) -> PassTimes:
     if decode is not None:
         heads = larger(done.last, done.first + phases.head_issue * crew.behind) + phases.tail - phases.norm
         end = where(decode.is_staggered, heads, end)
-    moved = done if passes.links is None else in_turn(crew, done, passes.links.move_issue, passes.links.move)
+    moved = done if passes.links is None else _moved(passes, passes.links, done, ready)
     layers = where(passes.is_last, end, project(phases.next_projection, crew, moved).last)
     if decode is not None:
         exposed = _exposed_reads(passes, decode, start.last - phases.embed * crew.count, layers)
@@ -132,6 +132,13 @@ def pass_times(passes: Passes, experts: ExpertTimes) -> PassTimes:
 def _once(passes: Passes, tokens: Stream) -> Stream:
     """The same, computed once in a compiled program, however many read it."""
     return Stream(*(apart(end, passes.point.one) for end in tokens))
+
+
+def _moved(passes: Passes, links: PassLinks, done: Stream, ready: Any) -> Stream:
+    """Tokens at the next layer's home: their link has carried the messages to experts on its side before."""
+    free = ready + where(passes.is_moe, links.experts.before_move, 0.0)
+    moved = in_turn(passes.crew, done, links.move_issue, links.move)
+    return moved._replace(last=larger(moved.last, free + links.move_issue * passes.crew.behind + links.move))
 
 
 def _attention(passes: Passes, decode: Decode, read: Any, wait: Any) -> Stream:
