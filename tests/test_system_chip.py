@@ -315,6 +315,16 @@ def test_a_mixed_batch_is_one_program_and_equals_its_parts() -> None:
             np.testing.assert_allclose(got, value(alone, name), rtol=3e-5, atol=1e-6, err_msg=f"{index} {name}")
 
 
+def test_recomputed_passes_cross_links_too() -> None:
+    again = {"model.routing": "expert_choice", "workload.generated_tokens": 4, "system.die_area_mm2": 30.0}
+    config = config_of(DIES, again)
+    exact, closed = (pimjax.estimate(config, fidelity=f) for f in ("event", "closed"))
+    assert value(closed, "die_crossings_per_token") == pytest.approx(value(exact, "die_crossings_per_token"), rel=1e-12)
+    assert value(closed, "latency_ns") == pytest.approx(value(exact, "latency_ns"), rel=0.05)
+    batch = pimjax.estimate_batch([config], fields=["latency_ns"])
+    assert float(np.ravel(batch.latency_ns)[0]) == pytest.approx(value(closed, "latency_ns"), rel=3e-5)
+
+
 def test_numbers_of_a_system_are_axes_of_a_sweep() -> None:
     from pimjax.batch.points import space_of
     from pimjax.batch.sweep_config import load_sweep

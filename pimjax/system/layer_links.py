@@ -87,7 +87,7 @@ def messages(reach: Any, dies: LayerDies, tokens: Any = None) -> Messages:
         die_hops=(visits * hops).sum(-1),
         package_messages=package_messages,
         busiest=busiest,
-        on_move=xp.stack([on_move, package_messages * dies.move_away], axis=-1),
+        on_move=xp.stack([on_move, where(dies.move_away > 0, package_messages, 0.0 * package_messages)], axis=-1),
         farthest=_most(xp, used * hops),
         used=_most(xp, used),
         used_away=part(beyond),
