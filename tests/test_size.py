@@ -13,8 +13,9 @@ from pimjax.chips.multiplexed.chip import MultiplexedChip
 from pimjax.chips.sizes import doublings
 from pimjax.errors import ConfigError
 from pimjax.estimation.balance import advice, parts
-from pimjax.tuning import size
-from pimjax.tuning.sizing import budget, size_problem
+from pimjax.tuning import evaluate as evaluation
+from pimjax.tuning import make_problem, size
+from pimjax.tuning.sizing import budget, every_point, size_problem
 
 BASE = {
     "chip_model": "multiplexed",
@@ -53,6 +54,19 @@ def test_it_is_the_best_of_all_chips_estimated_one_by_one() -> None:
     )
     assert sized.chips == len(merits)
     assert sized.config.hardware.num_digital_units == chosen["hardware.num_digital_units"]
+
+
+@pytest.mark.usefixtures("few_sizes")
+def test_points_that_share_a_combination_cost_what_each_costs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = make_problem(size_problem(BASE, settings=SHORT))
+    units, variants = every_point(problem)
+    order = np.random.default_rng(0).permutation(len(units))
+    plain = evaluation.evaluate(problem, units[order], variants[order], once=True)
+    monkeypatch.setattr(evaluation, "_SMALL", 2)
+    monkeypatch.setattr(evaluation, "_CHUNK", 8)
+    shared = evaluation.evaluate(problem, units[order], variants[order], once=True)
+    for one, other in zip(plain, shared, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-12)
 
 
 @pytest.mark.usefixtures("few_sizes")
