@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pimjax
+from benchmarks.lib.unsized import unsized
 from pimjax import status
 from pimjax.chips import CHIPS
 from pimjax.chips.multiplexed import event
@@ -284,8 +285,9 @@ def test_a_die_all_of_whose_cores_work():
 
 
 def test_density_is_that_of_the_crossbars_at_work_and_heats_in_proportion():
-    result = pimjax.estimate(load_config("gpt_oss_20b"), fidelity="closed")
-    full = full_die(load_config("gpt_oss_20b"))
+    config = load_config(unsized("gpt_oss_20b"))
+    result = pimjax.estimate(config, fidelity="closed")
+    full = full_die(config)
     assert 0.9 * full["density_w_per_mm2"] < float(result.power_density_w_per_mm2) < 1.1 * 0.151
     assert float(result.junction_c) == pytest.approx(35 + 80 * float(result.power_density_w_per_mm2))
     assert 0.0012 < float(result.utilisation) < 0.0014

@@ -44,7 +44,7 @@ def page_text() -> str:
     lines = [
         "# From one crossbar to a rack",
         "",
-        _conclusion(found["rows"][-1]),
+        _conclusion(found["rows"][0]),
         "",
         "A prompt of 128 tokens and 64 tokens after it, dies and packages of `system: dies`, fluid model; written by `python benchmarks/pages/levels_page.py` from "
         "`python benchmarks/studies/levels_study.py`. A level's shares are of what it adds; area and mean power of one hold what is inside it.",
@@ -75,7 +75,7 @@ def page_text() -> str:
             "",
         ]
     lines += [
-        f"Sized by `{found['sized_by']}` ([](tuning.md)); what each level is made of: [](system.md), [](power.md), [](memory.md).",
+        "How the preset was sized: [](sized-chips.md); what each level is made of: [](system.md), [](power.md), [](memory.md).",
         "",
     ]
     return "\n".join(lines)

@@ -48,6 +48,7 @@ import numpy as np
 import pimjax
 from benchmarks.lib.harness import environment, write_json
 from benchmarks.lib.paths import RESULTS
+from benchmarks.lib.unsized import unsized
 from pimjax.batch.api import estimate_batch
 from pimjax.batch.columns import Columns, build_columns, requests_of
 from pimjax.batch.engine import Compiled, Timings, first_shape
@@ -79,7 +80,7 @@ def _tiles_kept() -> Iterator[list[Any]]:
         yield kept
 
 
-def product(preset: str, lanes: int, requests: int, tokens: int) -> dict[str, Any]:
+def product(preset: str | dict[str, Any], lanes: int, requests: int, tokens: int) -> dict[str, Any]:
     """Configurations x traces; the second run is the one that is timed: it compiles nothing."""
     config = pimjax.load_config(preset, {"workload.prompt_tokens": tokens, "plan.policy": "reschedule"})
     model = config.model
@@ -111,7 +112,7 @@ def product(preset: str, lanes: int, requests: int, tokens: int) -> dict[str, An
     assert again.request.shape == (1, requests)
     floor = FLOOR_S.get(jax.default_backend()) if (lanes, requests, model.num_moe_layers) == (1000, 1000, 1) else None
     return {
-        "preset": preset, "configurations": lanes, "traces": requests, "tokens": tokens,
+        "preset": config.name, "configurations": lanes, "traces": requests, "tokens": tokens,
         "layers": model.num_moe_layers, "making_traces_s": traces_s, "compile_s": timings.compile_s,
         "compiles": timings.compiles, "schedules_s": timings.schedules_s,
         "schedules_again_s": again_s, "schedules_per_s": requests * model.num_moe_layers / again_s,
@@ -343,7 +344,7 @@ def main() -> None:
     run: dict[str, Callable[[], Any]] = {
         "product": lambda: product("paper_multiplexed", *((40, 8, 64) if quick else (1000, 1000, 512))),
         # the same program, compiled for 24 layers; fewer traces: 24 schedules each
-        "product_deep": lambda: product("gpt_oss_20b", *((8, 2, 32) if quick else (1000, 200, 512))),
+        "product_deep": lambda: product(unsized("gpt_oss_20b"), *((8, 2, 32) if quick else (1000, 200, 512))),
         "batch": lambda: [*batch((64,) if quick else (64, 4096, 262_144), "closed"),
                           *batch((64,) if quick else (64, 1024, 8192), "fluid")],
         "fluid": lambda: fluid_written(1_024 if quick else 36_864, (256,) if quick else (256, 1024), 1 if quick else 3),

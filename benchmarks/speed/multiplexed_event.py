@@ -23,6 +23,7 @@ import numpy as np
 
 from benchmarks.lib.harness import environment, write_json
 from benchmarks.lib.paths import DECODE_TRACES, trace_folder
+from benchmarks.lib.unsized import unsized
 from pimjax.chips.multiplexed import simulate
 from pimjax.config import load_config
 from pimjax.trace.files import load_traces
@@ -52,7 +53,7 @@ def measure(policy: str, request: int, layers: int, tokens: int) -> dict[str, An
     trace, source = routing(request, tokens)
     trace = trace.replace(choices=trace.choices[:layers], gate_scores=None, expert_order=None)  # type: ignore[attr-defined]
     config = load_config(
-        "gpt_oss_20b", {"model.num_layers": layers, "workload.prompt_tokens": tokens, "plan.policy": policy}
+        unsized("gpt_oss_20b"), {"model.num_layers": layers, "workload.prompt_tokens": tokens, "plan.policy": policy}
     )
     wall, cpu = time.perf_counter(), time.process_time()
     result = simulate(config, trace)

@@ -1,4 +1,4 @@
-"""Models on the default chip and on GPUs: tokens per second, energy per token and area, by batch and context, with error bars.
+"""Models on the chips sized for them and on GPUs: tokens per second, energy per token and area, by batch and context, with error bars.
 
     python benchmarks/studies/against_a_gpu.py [--quick]
 

@@ -13,11 +13,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import pimjax
 from benchmarks.lib.harness import write_json
+from benchmarks.lib.unsized import unsized
 from pimjax.chips import CHIPS
-from pimjax.tuning import size
 
 MODEL = "gpt_oss_20b"
-RUN = {"workload.generated_tokens": 64, "workload.kv_cache": True, "system": "dies"}
+RUN = {"workload.generated_tokens": 64, "workload.kv_cache": True}
+"""The run that the preset was sized for (`benchmarks/pages/sized_presets.py`)."""
 LEVELS = ("crossbar", "group", "die", "package")
 _LEVEL_OF_COMPONENT = {
     "tier_linear": "crossbar", "moe_crossbars": "crossbar", "dense_crossbars": "crossbar", "leakage_idle": "crossbar",
@@ -79,9 +80,9 @@ def _dense(numbers: dict[str, Any]) -> float:
     return numbers["component_area_mm2"]["dense_crossbars"] / MEASURED_CORE["core_area_mm2"]
 
 
-def case(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+def case(name: str, base: str | dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """One chip on the run."""
-    config = pimjax.load_config(MODEL, {**RUN, **settings})
+    config = pimjax.load_config(base, {**RUN, **settings})
     result = pimjax.estimate(config, fidelity="fluid")
     numbers = result.to_dict()
     wanted = (
@@ -102,20 +103,16 @@ def case(name: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Size, estimate, write."""
-    sized = size(MODEL, settings=RUN)
+    """Estimate, write."""
     rows = [
-        case("groups of two, the authors' units", {"plan.group_size": 2}),
-        case("sized by pimjax size", sized.settings),
+        case(f"preset {MODEL}, sized", MODEL, {}),
+        case("groups of two, the authors' units", unsized(MODEL), {"system": "dies"}),
     ]
     for row in rows:
         print(row["chip"], f"{row['tokens_per_s']:,.0f} tokens/s, {1e3 * row['joule_per_token']:.2f} mJ per token")
         for level in row["levels"]:
             print("  ", level)
-    command = " ".join(f"--set {key}={str(value).lower()}" for key, value in RUN.items())
-    print(
-        f"wrote {write_json('levels_study', {'model': MODEL, 'sized_by': f'pimjax size {MODEL} {command}', 'rows': rows})}"
-    )
+    print(f"wrote {write_json('levels_study', {'model': MODEL, 'rows': rows})}")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import pimjax
 from benchmarks.lib import harness
 from benchmarks.lib.paths import need_decode_traces
 from benchmarks.lib.served_models import folder
+from benchmarks.lib.unsized import unsized
 from pimjax.config.weight_formats import checkpoint_bytes
 from pimjax.serving import (
     ChipSteps,
@@ -48,24 +49,20 @@ ARRIVALS = {"conversation": "azure_2023_conv.csv", "code": "azure_2023_code.csv"
 SHARING = (1, 2, 4)
 
 
-#: what `pimjax size gpt_oss_20b --set workload.prompt_tokens=512` answers (latency x area of a prefill), its memory left as it is
-SIZED = {
-    "plan.group_size": 8, "plan.policy": "packed", "hardware.num_digital_units": 12, "hardware.num_attention_units": 64,
-    "hardware.accumulator_lanes": 256,
-}  # fmt: skip
-
-
 def chips() -> dict[str, tuple[Any, dict[str, Any], int]]:
-    """Name -> what `load_config` takes, and the largest batch; in the order in which they are served."""
+    """Name -> what `load_config` takes, and the largest batch; in the order in which they are served.
+
+    The paper's units with the dies that they fill, the shipped preset that `pimjax size` made, and GPUs.
+    """
 
     def gpu(name: str) -> tuple[Any, dict[str, Any], int]:
         return {"chip_model": "gpu", "hardware": name, "model": "gpt_oss_20b", "workload": {"kv_bytes": 2}}, {}, 256
 
-    paper = {f"paper g={g}": ("gpt_oss_20b", {"plan.group_size": g}, 64) for g in SHARING}
+    paper = {f"paper g={g}": (unsized("gpt_oss_20b"), {"plan.group_size": g, "system": "dies"}, 64) for g in SHARING}
     return {
         "paper g=2": paper["paper g=2"],
         "h100": gpu("h100"),
-        "sized": ("gpt_oss_20b", SIZED, 64),
+        "sized": ("gpt_oss_20b", {}, 64),
         "b200": gpu("b200"),
         **paper,
         "h200": gpu("h200"),

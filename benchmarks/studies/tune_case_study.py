@@ -28,6 +28,7 @@ import numpy as np
 from benchmarks.lib.harness import write_json
 from benchmarks.lib.paths import DECODE_TRACES, RESULTS, trace_folder
 from benchmarks.lib.tune_case import PARAMETERS
+from benchmarks.lib.unsized import unsized
 from pimjax.trace import load_traces
 from pimjax.tuning import load_tune_config, tune
 from pimjax.tuning.evaluate import evaluate
@@ -59,7 +60,7 @@ def study(base: str, group_size: int, target: str, trace: Any, quick: bool) -> d
     }
     limits = [{"measure": measure, "at_most": 1.0, "of_base": True} for measure in dict.fromkeys((held, "area_mm2"))]
     run = {
-        "base": base,
+        "base": base if base == "paper_multiplexed" else unsized(base),
         "set": {"plan.grouping": "sorted", "plan.tile": "parametric", **AUTHORS_MEMORY},
         "parameters": choices | PARAMETERS,
         "objective": {objective: 1},

@@ -1,7 +1,7 @@
 """What sharing peripherals among experts is worth: time, energy, area efficiency, and the alternatives.
 
 Routing: the first `--tokens` tokens of GPT-OSS-20B requests at four layers (folder: PIMJAX_TRACES; synthetic routing
-where it is missing). Chip: `configs/gpt_oss_20b.yaml` with the load time set to a given part of the slot interval.
+where it is missing). Chip: GPT-OSS-20B's before it was sized, with the load time set to a given part of the slot interval.
 Two baselines, always on the same trace: g = 1 token_wise (the paper's), g = 1 with the same policy (what sharing alone
 gives). MoE area efficiency = passes / (T_moe (A_moe + A_buf)).
 
@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.lib.harness import environment, write_json
 from benchmarks.lib.paths import DECODE_TRACES, IMAGES, trace_folder
+from benchmarks.lib.unsized import unsized
 from pimjax.chips.multiplexed import multiplexed_cost
 from pimjax.chips.multiplexed.durations import durations
 from pimjax.chips.run_cost import COMPONENT_INDEX
@@ -62,7 +63,7 @@ def routing(requests: int, tokens: int) -> list[RoutingTrace]:
 
 def configuration(policy: str, size: int, grouping: str, tokens: int, **plan: Any) -> Config:
     """GPT-OSS-20B at four layers, one load link whose bandwidth is set later."""
-    base = load_config("gpt_oss_20b", {"model.num_layers": 4, "workload.prompt_tokens": tokens})
+    base = load_config(unsized("gpt_oss_20b"), {"model.num_layers": 4, "workload.prompt_tokens": tokens})
     content = base.model_dump(mode="json", exclude={"sources"})
     content["plan"] |= {"policy": policy, "group_size": size, "grouping": grouping, "barrier": True, **plan}
     content["hardware"] |= {"input_links": 1.0}

@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.lib.harness import environment, write_json
 from benchmarks.lib.paths import DECODE_TRACES, RESULTS, trace_folder
+from benchmarks.lib.unsized import unsized
 from pimjax import estimate
 from pimjax.chips.multiplexed.explained import full_die
 from pimjax.config import Config, load_config
@@ -80,7 +81,7 @@ def main() -> None:
 
 def chips() -> dict[str, Any]:
     """A die all of whose cores work, in groups of 1, 2, 4; shares of a whole model's prefill of 128 tokens, closed."""
-    config = load_config("gpt_oss_20b")
+    config = load_config(unsized("gpt_oss_20b"))
     result = estimate(config, fidelity="closed")
     return {
         "full_die": {

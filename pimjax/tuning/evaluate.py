@@ -27,13 +27,12 @@ FEASIBLE = 1e-9
 PENALTY = 10.0
 """Merit of an infeasible point: its objective plus this times the sum of its excesses (logarithms)."""
 FATAL = sum(bit for bit, (_, _, fatal) in status_bits.MEANING.items() if fatal)
-_SMALL, _CHUNK = 64, 4096
+_SMALL, _CHUNK = 64, 512
+"""Points evaluated at once. Temporaries of a point with many dies take up to 4.4 MB (Mixtral 8x7B, measured)."""
 _CHUNK_BYTES = 2 << 30
-"""What the points of one chunk may take of the memory, as far as it is foreseen."""
-_SHARED_PART = 0.125
-"""Temporaries of a point over the bytes of its design and schedule, where points share those (measured: 0.125 to 0.133)."""
-_WORTH_COMPILING = 1e11
-"""Points times their bytes from which on compiling well (8 s more) pays: it saves about 0.1 ms per point and MB (measured)."""
+"""What designs and schedules of one chunk may take of the memory, copied for every point."""
+_WORTH_COMPILING = 1e10
+"""Points times their bytes from which on compiling well (8 s more) pays: it saves 40 % of a point's time (measured)."""
 
 
 class Evaluation(NamedTuple):
@@ -104,7 +103,7 @@ def evaluate(problem: Problem, unit: HostArray, variant: HostArray, *, once: boo
     # points of one combination, where there are many of each, share its design and schedule: nothing is copied per point
     shared = problem.num_variants > 1 and min(map(len, own)) >= _CHUNK // 2
     each = _point_bytes(problem)
-    size = _SMALL if len(unit) <= 4 * _SMALL else _chunk(each, shared or problem.num_variants == 1)
+    size = _SMALL if len(unit) <= 4 * _SMALL else _chunk(each)
     base, states = np.zeros((len(unit), problem.arrays.objective.shape[0])), np.zeros(len(unit), int)
     with jax.enable_x64(True):
         run = _batch(problem.static, (once and len(unit) * each < _WORTH_COMPILING) or size == _SMALL)
@@ -130,14 +129,14 @@ def _point_bytes(problem: Problem) -> float:
     return sum(np.asarray(leaf).nbytes for leaf in leaves) / problem.num_variants
 
 
-def _chunk(each: float, shared: bool) -> int:
+def _chunk(each: float) -> int:
     """Points of so many bytes that are evaluated at once: as many as fit the memory, a power of two.
 
-    >>> _chunk(1e3, True), _chunk(19e6, True), _chunk(19e6, False)
-    (4096, 512, 64)
+    >>> _chunk(1e3), _chunk(8e6), _chunk(19e6)
+    (512, 256, 64)
     """
     size = _CHUNK
-    while size > _SMALL and size * each * (_SHARED_PART if shared else 1.0) > _CHUNK_BYTES:
+    while size > _SMALL and size * each > _CHUNK_BYTES:
         size //= 2
     return size
 
