@@ -118,7 +118,7 @@ def page_text(found: dict[str, Any]) -> str:
         "- *Loads*: decoding alone, with every sequence at the same context; prompts and waiting requests are the [serving](serving.md) model's.",
         "- *Batch*: sequences of a step take turns at the chip's units: attention and normalisation bound it, which is why its curves are flat, and",
         "  more of them help (`pimjax size`). A GPU reads each weight once for all sequences.",
-        "- *Links*: both pay. The chip is laid out over dies and packages (`system: dies`, [](sized-chips.md)), GPUs send their sums.", "",
+        "- *Links*: several reticles of the chip are one chip here; GPUs pay for their sums.", "",
         "## Break-even", "",
         "Smallest batch from which on the GPUs are ahead of the chip; in brackets the batch from which on they are beyond both error bars.", "",
     ]  # fmt: skip
