@@ -207,3 +207,12 @@ def test_wrong_arguments_are_one_sentence() -> None:
         system.pass_flows(SHAPE, SystemSection().arrays(), local_sums="yes")
     with pytest.raises(ConfigError, match="numbers"):
         system.die_port(3)
+
+
+def test_no_area_has_no_way_and_no_slope() -> None:
+    """A layer without crossbars spreads over nothing: its derivative is 0 and not the root's infinite one."""
+    with jax.enable_x64(True):
+        for way in (lambda area: system.multicast_length_mm(4.0, area), lambda area: system.farthest(area, PITCH).hops):
+            assert float(way(jnp.float64(0.0))) == pytest.approx(0.0, abs=1e-12)
+            assert float(jax.grad(way)(jnp.float64(0.0))) == 0.0
+            assert float(jax.grad(way)(jnp.float64(4.0))) > 0.0

@@ -19,6 +19,7 @@ TREE, WAY = 0.76, 2 / 3
 #: Way to the farthest leaf of a tree over sqrt(area).
 FARTHEST = 1.0
 
+_NONE_MM2 = 1e-30
 _SIZE, _POSITIVE = checks.numbers(0), checks.numbers(0, above=True)
 
 
@@ -59,7 +60,7 @@ def multicast_length_mm(targets: ArrayLike, area_mm2: ArrayLike) -> AnyArray:
     (44.5, 19.5)
     """
     xp, targets, area = _real(targets, area_mm2)
-    side = xp.sqrt(area)
+    side = _root(xp, area)
     many = TREE * xp.sqrt(larger(targets, 1.0)) * side
     return where(targets > 1, many, WAY * larger(0.0, targets) * side)
 
@@ -117,7 +118,12 @@ def farthest(area_mm2: ArrayLike, pitch_mm: ArrayLike) -> Wire:
     29.29
     """
     xp, area = _real(area_mm2)
-    return along(FARTHEST * xp.sqrt(area), pitch_mm)
+    return along(FARTHEST * _root(xp, area), pitch_mm)
+
+
+def _root(xp: Any, area: AnyArray) -> AnyArray:
+    """The side of an area; of none the derivative is 0, where that of the root is infinite."""
+    return xp.sqrt(larger(area, _NONE_MM2))
 
 
 def _real(*values: ArrayLike) -> Any:
