@@ -7,17 +7,19 @@ function of `jax.numpy` by its name, is here. Everything is an ordinary array: n
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from pimjax.array_typing import Array, ArrayLike
+from pimjax.array_typing import Array, ArrayLike, HostArray
 
+_Result = TypeVar("_Result")
 _HOST = (float, int, bool, np.ndarray, np.generic)
 
 
@@ -82,13 +84,21 @@ def where(condition: Any, first: Any, second: Any) -> Any:
     return lax.select(chosen, *(_full(value, shape, arrays[0].dtype) for value in (first, second)))
 
 
-def _full(value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    """`value` as a JAX array of `shape`."""
+def _full(value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """`value` as an array of `shape` that JAX computes with."""
     if not on_device(value):
         if np.ndim(value) == 0:
-            return lax.full(shape, value, dtype)
+            return _constant(np.asarray(value, dtype).tobytes(), shape, dtype) if shape else lax.full((), value, dtype)
         value = jnp.asarray(value, dtype)
     return value if value.shape == shape else jnp.broadcast_to(value, shape)
+
+
+@functools.cache
+def _constant(value: bytes, shape: tuple[int, ...], dtype: Any) -> HostArray:
+    """A constant of `shape`, one object for all who read it: a compiled program then has it once."""
+    made = np.full(shape, np.frombuffer(value, dtype)[0], dtype)
+    made.setflags(write=False)
+    return made
 
 
 def spread(value: Any, shape: tuple[int, ...]) -> Any:
@@ -191,6 +201,25 @@ def apart(value: Any, one: Any) -> Any:
     2.0
     """
     return value / one if on_device(value) else value
+
+
+def subroutine(function: Callable[..., _Result]) -> Callable[..., _Result]:
+    """`function` of arrays as one function of a compiled program, which calls it wherever it is used.
+
+    What phases have in common is then traced once for each kind of arguments, not once for each use, and the program is
+    shorter by that. On the host it is the function itself.
+
+    >>> twice = subroutine(lambda value: value + value)
+    >>> twice(2.0), float(twice(jnp.ones(())))
+    (4.0, 2.0)
+    """
+    compiled = jax.jit(function)
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> _Result:
+        return (compiled if on_device(*jax.tree.leaves(arguments)) else function)(*arguments)
+
+    return call
 
 
 def blocks(values: Any, size: Any) -> Any:

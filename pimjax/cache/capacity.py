@@ -123,7 +123,12 @@ def largest_capacity(law: CapacityLaw) -> Array:
     >>> int(largest_capacity(capacity_law(16, 4, max_tokens=512)))
     128
     """
-    return capacity_at(law, law.max_tokens)
+    whole = namespace(*jax.tree.leaves(law))
+    prompt, longest = (
+        mean_capacity(whole.asarray(tokens, np.int32), law.num_experts, law.top_k)
+        for tokens in (law.prompt_tokens, law.max_tokens)
+    )
+    return where(law.rule == 1, prompt, longest)
 
 
 def list_length(num_experts: ArrayLike, top_k: ArrayLike, max_tokens: ArrayLike) -> int:

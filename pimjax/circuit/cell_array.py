@@ -8,6 +8,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
+from pimjax.arrays import like_host
 from pimjax.circuit.component import Component, component
 from pimjax.circuit.constants import Constants, Real, sourced, value
 
@@ -121,10 +122,13 @@ def sram_cell_area_um2(node_nm: Real) -> Real:
 
 def select_kind(kind: Real, choices: list[Real]) -> Real:
     """The entry of `choices` that the float index `kind` names (nearest integer); NaN when it names none."""
-    kind = jnp.asarray(kind)
-    conditions = [jnp.abs(kind - index) < 0.5 for index in range(len(choices))]
     dtype = jnp.result_type(*choices)  # weak Python floats give way to the arrays they stand beside
     entries = jnp.broadcast_arrays(*[jnp.asarray(choice, dtype) for choice in choices])
+    if like_host(kind) and np.ndim(kind) == 0:
+        distances = np.abs(np.asarray(kind, np.float64) - np.arange(len(choices)))
+        return entries[int(distances.argmin())] if distances.min() < 0.5 else jnp.full_like(entries[0], jnp.nan)
+    kind = jnp.asarray(kind)
+    conditions = [jnp.abs(kind - index) < 0.5 for index in range(len(choices))]
     return jnp.select(conditions, entries, jnp.nan)
 
 

@@ -7,8 +7,6 @@ delay, 1.5 x capacitance; flip-flop 6 x area, 3 x capacitance; a full adder is 3
 
 from __future__ import annotations
 
-import jax
-
 from pimjax.circuit.component import Component, component
 from pimjax.circuit.constants import Constants, Real, sourced, value
 from pimjax.circuit.scaling import digital_area_factor, digital_delay_factor
@@ -69,7 +67,7 @@ def full_adder(*, node_nm: Real, vdd_v: Real, constants: Constants | None = None
     """
     cells = NANDS_PER_ADDER + XORS_PER_ADDER * XOR2_AREA_AND_DELAY
     load = NANDS_PER_ADDER + XORS_PER_ADDER * XOR2_CAPACITANCE
-    area: jax.Array = cells * value(NAND2_AREA, constants) * 1e-6 * digital_area_factor(node_nm, GATE_NODE_NM)
+    area = cells * value(NAND2_AREA, constants) * 1e-6 * digital_area_factor(node_nm, GATE_NODE_NM)
     energy = load * value(ADDER_ACTIVITY, constants) * _capacitance_pj(vdd_v, node_nm, constants) * 1e-3
     delay = 2.0 * value(NAND2_DELAY, constants) * digital_delay_factor(node_nm, GATE_NODE_NM)
     return Component(area, energy, delay)

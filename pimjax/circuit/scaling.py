@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pimjax.arrays import namespace, on_device
 from pimjax.circuit.constants import Constants, Real, sourced, value
 
 NODES_NM = (7.0, 10.0, 14.0, 16.0, 20.0, 32.0, 45.0, 65.0, 90.0, 130.0)
@@ -45,12 +46,16 @@ ANALOG_AREA_EXPONENT = sourced(
 )
 
 
-def _interpolate(node_nm: Real, factors: jax.typing.ArrayLike, dtype: jax.typing.DTypeLike) -> jax.Array:
-    grid = jnp.asarray(np.log(np.asarray(NODES_NM)), dtype)
-    return jnp.exp(jnp.interp(jnp.log(jnp.asarray(node_nm, dtype)), grid, jnp.log(jnp.asarray(factors, dtype))))
+def _interpolate(node_nm: Real, factors: jax.typing.ArrayLike, dtype: jax.typing.DTypeLike) -> Real:
+    grid = np.log(np.asarray(NODES_NM))
+    logs = jnp.log(jnp.asarray(factors, dtype)) if on_device(factors) else np.log(np.asarray(factors))
+    if np.ndim(node_nm) == 0 and not on_device(node_nm, logs):  # the same at every call: no part of a compiled program
+        return float(np.exp(np.interp(np.log(node_nm), grid, logs)))
+    node = jnp.log(jnp.asarray(node_nm, dtype))
+    return jnp.exp(jnp.interp(node, jnp.asarray(grid, dtype), jnp.asarray(logs, dtype)))
 
 
-def digital_area_factor(node_nm: Real, from_nm: Real) -> jax.Array:
+def digital_area_factor(node_nm: Real, from_nm: Real) -> Real:
     """Factor on the area of digital logic from `from_nm` to `node_nm` [both nm].
 
     >>> float(digital_area_factor(14.0, 45.0))  # table: 0.17
@@ -61,15 +66,16 @@ def digital_area_factor(node_nm: Real, from_nm: Real) -> jax.Array:
     return _interpolate(from_nm, to_reference, dtype) / _interpolate(node_nm, to_reference, dtype)
 
 
-def energy_polynomial(node_nm: Real, vdd_v: Real) -> jax.Array:
+def energy_polynomial(node_nm: Real, vdd_v: Real) -> Real:
     """Relative switching energy e(V) of logic at `node_nm` [nm] and `vdd_v` [V]; only ratios have a meaning."""
     dtype = jnp.result_type(node_nm, vdd_v, 0.0)
-    vdd = jnp.asarray(vdd_v, dtype)
-    a, b, c = (jnp.asarray(column, dtype) for column in zip(*_ENERGY_POLYNOMIAL, strict=True))
+    whole = namespace(vdd_v)
+    vdd = whole.asarray(vdd_v, dtype if on_device(vdd_v) else float)
+    a, b, c = (whole.asarray(column, vdd.dtype) for column in zip(*_ENERGY_POLYNOMIAL, strict=True))
     return _interpolate(node_nm, a * vdd**2 + b * vdd + c, dtype)
 
 
-def digital_energy_factor(node_nm: Real, vdd_v: Real, *, from_nm: Real, from_vdd_v: Real) -> jax.Array:
+def digital_energy_factor(node_nm: Real, vdd_v: Real, *, from_nm: Real, from_vdd_v: Real) -> Real:
     """Factor on the energy of digital logic from (`from_nm`, `from_vdd_v`) to (`node_nm`, `vdd_v`).
 
     >>> float(digital_energy_factor(14.0, 0.8, from_nm=45.0, from_vdd_v=1.0)) < 0.15

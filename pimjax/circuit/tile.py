@@ -147,7 +147,10 @@ def _common_dtype(parameters: TileParameters) -> TileParameters:
     dtype = jnp.result_type(*jax.tree.leaves(parameters))
     if not jnp.issubdtype(dtype, jnp.floating):
         dtype = jnp.result_type(float)
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), parameters)
+    made = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), parameters)
+    # a kind that is known before tracing stays as it is: a program then has its formulas alone
+    kinds = {name: getattr(parameters, name) for name in ("cell_kind", "input_kind")}
+    return made.replace(**{name: kind for name, kind in kinds.items() if isinstance(kind, float)})
 
 
 def _group_mux(p: TileParameters, constants: Constants | None) -> Component:

@@ -84,7 +84,7 @@ def layer_dies(
     xp = namespace(groups, dense_mm2, group_mm2, usable_mm2, dies_per_package)
     groups, dense, group = fixed(groups), fixed(dense_mm2), larger(fixed(group_mm2), 1e-12)
     usable, size = fixed(usable_mm2), xp.floor(fixed(dies_per_package) + _EPSILON)
-    silicon = where(is_real, dense + groups * group, 0.0 * groups)
+    silicon = where(is_real, dense + groups * group, 0.0)
     ends = xp.cumsum(silicon)
     starts = ends - silicon
     home = xp.floor(starts / usable + _EPSILON)
@@ -97,16 +97,18 @@ def layer_dies(
     first = smaller(first, past)
 
     columns = xp.ceil(xp.sqrt(size) - _EPSILON)
-    die = home[:, None] + number[:, :-1]
-    package, column, row = _place(xp, die, size, columns)
-    at_package, at_column, at_row = package[:, :1], column[:, :1], row[:, :1]
     next_home = xp.concatenate([home[1:], home[-1:]])
-    to_package, to_column, to_row = _place(xp, next_home, size, columns)
-    same = to_package == package[:, 0]
+    die = xp.concatenate([home[:, None] + number[:, :-1], next_home[:, None]], 1)
+    place = _place(xp, die, size, columns)
+    (at_package, at_column, at_row), (package, column, row) = (
+        [each[:, cut] for each in place] for cut in (slice(1), slice(-1))
+    )
+    to_package, to_column, to_row = (each[:, -1] - each[:, 0] for each in place)
+    same = to_package == 0
     away = (package != at_package).astype(border.dtype)
     beyond = ((at_package[:, 0] + 1) * size * usable - (starts + dense)) / group
     later = xp.concatenate([is_real[1:], is_real[-1:]]) & is_real  # type: ignore[index]
-    moves = xp.abs(to_column - column[:, 0]) + xp.abs(to_row - row[:, 0])
+    moves = xp.abs(to_column) + xp.abs(to_row)
     return LayerDies(
         home=home,
         first=first,
@@ -115,9 +117,9 @@ def layer_dies(
         column=column - at_column,
         away=away,
         first_away=smaller(larger(xp.floor(beyond + _EPSILON), 0.0), groups),
-        move_hops=where(same & later, moves, 0.0 * moves),
-        move_away=where(same | ~later, 0.0 * moves, 0.0 * moves + 1.0),
-        reach=where(is_real, xp.ceil(ends / usable - _EPSILON) - home, 0.0 * home),
+        move_hops=where(same & later, moves, 0.0),
+        move_away=(later & ~same).astype(border.dtype),
+        reach=where(is_real, xp.ceil(ends / usable - _EPSILON) - home, 0.0),
     )
 
 

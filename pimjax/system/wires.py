@@ -59,6 +59,9 @@ def multicast_length_mm(targets: ArrayLike, area_mm2: ArrayLike) -> AnyArray:
     >>> round(float(multicast_length_mm(4, 858)), 1), round(float(multicast_length_mm(1, 858)), 1)
     (44.5, 19.5)
     """
+    if isinstance(targets, float) and targets == 1:
+        xp, area = _real(area_mm2)
+        return WAY * xp.sqrt(area)
     xp, targets, area = _real(targets, area_mm2)
     side = _root(xp, area)
     many = TREE * xp.sqrt(larger(targets, 1.0)) * side

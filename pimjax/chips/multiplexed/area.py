@@ -28,7 +28,19 @@ class Areas(NamedTuple):
     crossbars: AnyArray  # that the mapping needs
     groups: AnyArray  # [L]
     group_sets: AnyArray  # sets of one group of unsliced tiles: one for each position, or for both stages of an expert
-    peak_bytes: AnyArray  # buffers of the busiest layer
+    buffers: Buffers  # of the busiest layer
+
+
+class Buffers(NamedTuple):
+    """Buffers of the busiest layer [bytes]."""
+
+    inputs: AnyArray  # rows on their way into groups, open tokens, the window
+    row: AnyArray  # one result
+    most_waiting: AnyArray  # results that find a place
+
+    def peak_bytes(self, waiting_results: ArrayLike) -> AnyArray:
+        """The fullest they get, where at most `waiting_results` wait for their addition."""
+        return self.inputs + smaller(waiting_results, self.most_waiting) * self.row
 
 
 def areas(
@@ -37,11 +49,9 @@ def areas(
     shape: Geometry,
     tile: Core,
     run: Run,
-    waiting_results: ArrayLike,
     beside: DigitalParts | None = None,
 ) -> Areas:
-    """Every area. `waiting_results`: most results that wait for their addition (for the peak of the buffers); `beside`:
-    what lies on digital macros."""
+    """Every area. `beside`: what lies on digital macros."""
     hardware, model = point.hardware, point.model
     sizes = schedule.group_sizes  # [L, G]
     there = point.real((sizes > 0).astype(point.dtype)).sum(-1)  # [L] groups
@@ -69,7 +79,6 @@ def areas(
     central = open_tokens * model.d_model * 2 + window * row
     buffers = groups * (2 + slots) * row + central + hardware.sram_cache_bytes
     per_layer = there.max()
-    waiting = smaller(waiting_results, per_layer * used)
     parts = {
         "moe_crossbars": moe,
         "dense_crossbars": others.mm2,
@@ -78,10 +87,10 @@ def areas(
         "buffers": hardware.buffer_area_mm2_per_mb * (buffers * 1e-6),
         "memory_interface": memory_of(point).area_mm2,
     }
-    peak_bytes = (2 * per_layer + waiting) * row + central
+    held = Buffers(2 * per_layer * row + central, row, per_layer * used)
     needed = experts.crossbars + others.crossbars
     group_sets = _sets_of_group(point, shape)
-    return Areas(parts, moe, experts.peripherals_mm2, others.peripherals_mm2, needed, there, group_sets, peak_bytes)
+    return Areas(parts, moe, experts.peripherals_mm2, others.peripherals_mm2, needed, there, group_sets, held)
 
 
 class Tiles(NamedTuple):

@@ -160,7 +160,12 @@ def _digital_parameters(point: Point) -> TileParameters:
         vdd_v=hardware.supply_v,
         compute="digital",
     )
-    return point.real(parameters)
+    return _numbers(point, parameters)
+
+
+def _numbers(point: Point, parameters: TileParameters) -> TileParameters:
+    """The parameters in the design's numbers; the kinds of cell and input are known and stay as they are."""
+    return point.real(parameters).replace(cell_kind=parameters.cell_kind, input_kind=parameters.input_kind)
 
 
 def _parameters(point: Point) -> TileParameters:
@@ -179,4 +184,4 @@ def _parameters(point: Point) -> TileParameters:
         node_nm=hardware.node_nm,
         vdd_v=hardware.supply_v,
     )
-    return point.real(parameters)
+    return _numbers(point, parameters)

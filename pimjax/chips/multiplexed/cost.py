@@ -20,7 +20,7 @@ import numpy as np
 from pimjax import arrays, status
 from pimjax.array_typing import AnyArray, ArrayLike
 from pimjax.arrays import larger, namespace, where
-from pimjax.chips.multiplexed.area import areas
+from pimjax.chips.multiplexed.area import Areas
 from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.digital_parts import DigitalParts, products
 from pimjax.chips.multiplexed.durations import ACTIVATION_COMPONENTS, Durations
@@ -29,7 +29,6 @@ from pimjax.chips.multiplexed.geometry import Geometry
 from pimjax.chips.multiplexed.network import (
     Network,
     NetworkCost,
-    Wires,
     instant_messages_nj,
     network_cost,
     sizes_of,
@@ -74,11 +73,12 @@ class Chip(NamedTuple):
     shape: Geometry
     tile: Core
     time: Durations  # plain
+    timed: Durations  # the same with the components' shares, where they were asked for
     largest: AnyArray
     beside: DigitalParts | None  # what lies on digital macros
+    area: Areas
     state: States  # of a set of peripherals
     network: Network | None = None  # dies, wires and links around it
-    wires: Wires | None = None  # what they add to times
 
 
 def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost:
@@ -95,7 +95,7 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
     work = run_work(point, schedule, shape, run)
     uses = work.both + work.reads  # as if all lay on one kind of tile
     found, work = _energies(chip, run, work, times.latency)
-    area = areas(point, schedule, shape, tile, run, times.waiting_results, beside=chip.beside)
+    area = chip.area
     state, tiles, group_sets = chip.state, shape.sums(point, "tiles"), area.group_sets
     peripherals = area.expert_peripherals + area.dense_peripherals
     sets, active = area.groups.sum() * group_sets + shape.dense_tiles, uses * state.product_ns
@@ -110,12 +110,11 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
     parts = {**found.energy, "leakage_idle": powered, "leakage_gated": gated}
     busy, around = found.busy, None
     if chip.network is not None:
-        around = network_cost(point, chip.network, schedule, shape, tile, run, work)
+        around = network_cost(point, chip.network, schedule, shape, run, work)
         parts |= {"noc": around.noc_nj, "d2d": around.d2d_nj}
         busy = {**busy, "noc": around.noc_busy_ns, "d2d": around.d2d_busy_ns}
-        area.parts["d2d"] = chip.network.phy_mm2
     energy = _vector(COMPONENTS, parts)
-    component_area = _vector(COMPONENTS, area.parts)
+    component_area = _vector(COMPONENTS, _all_areas(chip))
     one_die = hardware.reticle_area_mm2
     is_alone = component_area.sum() > one_die
     if chip.network is not None:
@@ -157,7 +156,7 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
     return RunCost(
         latency_ns=times.latency,
         flops=flops,
-        peak_memory_bytes=area.peak_bytes,
+        peak_memory_bytes=area.buffers.peak_bytes(times.waiting_results),
         crossbars=needed,
         critical_ns=times.critical,
         busy_ns=busy_ns,
@@ -188,6 +187,11 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
         ),
         system=None if around is None else _system_cost(chip, work, around, component_area.sum()),
     )
+
+
+def _all_areas(chip: Chip) -> dict[str, AnyArray]:
+    """Areas by component [mm2], with what links between dies take."""
+    return chip.area.parts if chip.network is None else {**chip.area.parts, "d2d": chip.network.phy_mm2}
 
 
 def _system_cost(chip: Chip, work: Work, spent: NetworkCost, area: AnyArray) -> SystemCost:
@@ -235,7 +239,7 @@ def draw_of_run(chip: Chip, schedule: RunCounts, run: Run) -> Draw:
     energy, busy, uses = found.energy, found.busy, work.both + work.reads
     instant = 0.0
     if chip.network is not None:
-        around = network_cost(chip.point, chip.network, schedule, chip.shape, chip.tile, run, made)
+        around = network_cost(chip.point, chip.network, schedule, chip.shape, run, made)
         energy = {**energy, "noc": around.noc_nj, "d2d": around.d2d_nj}
         busy = {**busy, "noc": around.noc_busy_ns, "d2d": around.d2d_busy_ns}
         instant = instant_messages_nj(chip.network, around.counts, sizes_of(chip.point, chip.network))

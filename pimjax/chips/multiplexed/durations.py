@@ -47,9 +47,9 @@ class LinearTime(NamedTuple):
     chain: Any  # one strip's additions on a digital unit (0 if accumulated locally)
     strips: Any  # number of such chains
 
-    def later(self, wires: Any, linear: Linear) -> LinearTime:
-        """The same with what wires add to a token's way, where the layer is there."""
-        return self._replace(flight=self.flight + where(linear.tiles > 0, wires, 0.0))
+    def later(self, wires: Any) -> LinearTime:
+        """The same with what wires add to a token's way."""
+        return self._replace(flight=self.flight + wires)
 
 
 class Durations(NamedTuple):
@@ -208,9 +208,7 @@ def durations(
         }
         read = where(beside.has("embedding"), macro, read)
     if wires is not None:
-        times = {
-            name: time.later(part("noc", wires.linears[name]), getattr(shape, name)) for name, time in times.items()
-        }
+        times = {name: time.later(part("noc", wires.linears[name])) for name, time in times.items()}
     return Durations(
         mvm=mvm,
         mux=mux,

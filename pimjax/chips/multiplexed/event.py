@@ -134,7 +134,9 @@ class _Bench:
         self.schedule = inputs_from_routing(config, routing, fidelity="closed", capacity=capacity)
         self.run_work = run_of(self.point, self.schedule)
         with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
-            self.chip = chip_of(self.point, self.point.real(self.largest_group), self.schedule, self.run_work)
+            self.chip = chip_of(
+                self.point, self.point.real(self.largest_group), self.schedule, self.run_work, shares=True
+            )
         self.timed: TimedDesign = timed_design(self.chip)
         spread = CHIPS[config.chip_model].spread_of_layers(config, routing)
         self.links = None if spread is None else system_links(self.chip, spread[0], self.is_moe)

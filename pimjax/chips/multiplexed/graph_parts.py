@@ -14,7 +14,7 @@ import numpy as np
 
 from pimjax.array_typing import HostArray
 from pimjax.chips.multiplexed.cost import Chip
-from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, Durations, LinearTime, durations
+from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, Durations, LinearTime
 from pimjax.chips.multiplexed.geometry import LINEARS
 from pimjax.chips.parts.dual import Dual, chosen, value_of
 from pimjax.chips.run_cost import COMPONENTS
@@ -88,7 +88,7 @@ class TimedDesign(NamedTuple):
 
 
 def timed_design(chip: Chip) -> TimedDesign:
-    """Durations in float64 with their splits.
+    """Durations in float64 with their splits; the chip's times have the components' shares.
 
     Raises:
         CapacityError: a count of units that is no whole number (the event engine has whole units).
@@ -100,12 +100,7 @@ def timed_design(chip: Chip) -> TimedDesign:
             f"hardware.num_digital_units is {count}: the event engine has whole units only; use a whole number, or "
             "fidelity 'fluid' or 'closed'"
         )
-    with np.errstate(all="ignore"):  # formulas choose between branches of which one may divide by zero
-        found = durations(
-            point, chip.largest, shape=chip.shape, tile=chip.tile, beside=chip.beside, wires=chip.wires, shares=True
-        )
-    times = jax.tree.map(lambda time: _plain(value_of(time)), found, is_leaf=lambda leaf: isinstance(leaf, Dual))
-    return TimedDesign(times, _splits(found, np.shape(point.model.mixers)[0]))
+    return TimedDesign(jax.tree.map(_plain, chip.time), _splits(chip.timed, np.shape(point.model.mixers)[0]))
 
 
 def _plain(value: Any) -> Any:

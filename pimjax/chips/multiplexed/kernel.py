@@ -12,19 +12,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from pimjax import arrays, status
+from pimjax.chips.multiplexed.area import areas
 from pimjax.chips.multiplexed.core import core, other_tile
 from pimjax.chips.multiplexed.cost import Chip, Times, assemble, with_mean_products
 from pimjax.chips.multiplexed.digital_parts import digital_parts, unexpected
 from pimjax.chips.multiplexed.durations import FIRST_TIMED, LAST_TIMED, durations
 from pimjax.chips.multiplexed.fluid import ring_overflows
 from pimjax.chips.multiplexed.geometry import geometry
-from pimjax.chips.multiplexed.network import network_of, pass_links, wires_of
+from pimjax.chips.multiplexed.network import network_of, pass_links
 from pimjax.chips.multiplexed.power import states
 from pimjax.chips.multiplexed.run_time import nodes, run_times
 from pimjax.chips.multiplexed.work import Run, run_of
+from pimjax.chips.parts.dual import Dual, value_of
 from pimjax.chips.run_cost import COMPONENTS, RunCost
 from pimjax.config.build import Capacity, Design
 from pimjax.errors import ConfigError
@@ -66,26 +69,17 @@ def multiplexed_cost(
 
 def _cost(point: Point, schedule: RunCounts, capacity: Capacity, fidelity: str, critical: bool) -> RunCost:
     run = run_of(point, schedule)
-    chip = chip_of(point, arrays.larger(schedule.group_sizes.max(), 1.0), schedule, run, capacity)
-    chip = with_mean_products(chip, schedule, run)
     # a latency is homogeneous in the durations: its derivatives by the components' scales are their shares
-    time = chip.time
-    if critical:
-        time = durations(
-            point,
-            chip.largest,
-            shape=chip.shape,
-            tile=chip.tile,
-            beside=chip.beside,
-            wires=chip.wires,
-            shares=True,
-        )
+    chip = chip_of(point, arrays.larger(schedule.group_sizes.max(), 1.0), schedule, run, capacity, shares=critical)
+    chip = with_mean_products(chip, schedule, run)
     links = None
     if chip.network is not None:
         points = 1 if run.mean is None else 1 + np.shape(schedule.lengths)[0]
         links = pass_links(point, chip.network, schedule, (points, np.shape(schedule.is_moe)[-1]))
     at = nodes(point, schedule, run)
-    times = run_times(point, schedule, run, at, time, state=chip.state, fidelity=fidelity, shares=critical, links=links)
+    times = run_times(
+        point, schedule, run, at, chip.timed, state=chip.state, fidelity=fidelity, shares=critical, links=links
+    )
     latency: Any = times.latency
     if critical:
         latency = times.latency.value
@@ -117,12 +111,17 @@ def _cost(point: Point, schedule: RunCounts, capacity: Capacity, fidelity: str, 
     )
 
 
-def chip_of(point: Point, largest: Any, schedule: RunCounts, run: Run, capacity: Capacity | None = None) -> Chip:
+def chip_of(
+    point: Point, largest: Any, schedule: RunCounts, run: Run, capacity: Capacity | None = None, *, shares: bool
+) -> Chip:
     """The chip of a design whose largest group has `largest` members, with the system that a run has around it; `capacity`
-    None: of a design whose numbers are known."""
+    None: of a design whose numbers are known. `shares`: its times with those of the components."""
     shape, tile = geometry(point), core(point, None if capacity is None else capacity.tile_kinds)
     beside = digital_parts(point, None if capacity is None else capacity.digital_parts)
-    network = network_of(point, schedule, shape, tile, run, beside)
-    wires = None if network is None else wires_of(point, network, shape, tile)
-    time = durations(point, largest, shape=shape, tile=tile, beside=beside, wires=wires)
-    return Chip(point, shape, tile, time, largest, beside, states(point, shape, tile), network, wires)
+    area = areas(point, schedule, shape, tile, run, beside)
+    network = network_of(point, schedule, shape, tile, run, area)
+    wires = None if network is None else network.wires
+    timed = durations(point, largest, shape=shape, tile=tile, beside=beside, wires=wires, shares=shares)
+    time = jax.tree.map(value_of, timed, is_leaf=lambda leaf: isinstance(leaf, Dual))
+    state = states(point, shape, tile)
+    return Chip(point, shape, tile, time, timed, largest, beside, area, state, network)

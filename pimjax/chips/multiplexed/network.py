@@ -20,16 +20,15 @@ import numpy as np
 from pimjax import arrays
 from pimjax.array_typing import AnyArray
 from pimjax.arrays import larger, smaller, where
-from pimjax.chips.multiplexed.area import areas
+from pimjax.chips.multiplexed.area import Areas
 from pimjax.chips.multiplexed.core import Core
-from pimjax.chips.multiplexed.digital_parts import DigitalParts
 from pimjax.chips.multiplexed.geometry import LINEARS, Geometry, Sums
 from pimjax.chips.multiplexed.work import Run, Work
 from pimjax.config.system import CHIP_NUMBERS, ChipSystem
 from pimjax.runs.mixers import over_blocks
 from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
-from pimjax.system.dies import die_port, die_yield, usable_die_area_mm2
+from pimjax.system.dies import die_port, die_yield
 from pimjax.system.flows import FlowCounts, PassShape, load_ns, pass_fill_ns, pass_flows
 from pimjax.system.layer_dies import LayerDies, layer_dies
 from pimjax.system.layer_links import LinkTimes, Messages, link_times, messages, move_times
@@ -52,6 +51,14 @@ _COSTS = (
 )
 
 
+class Wires(NamedTuple):
+    """What wires add to times [ns]."""
+
+    fill: AnyArray  # of an expert's pass
+    load: AnyArray  # a load takes no less
+    linears: dict[str, AnyArray]  # of each linear layer outside the experts, 0 where there is none; `[M]` of mixers
+
+
 class Network(NamedTuple):
     """The system of one design and run; float scalars but where axes are given."""
 
@@ -62,10 +69,9 @@ class Network(NamedTuple):
     packages: AnyArray
     phy_mm2: AnyArray  # of all links between dies
     die_yield: AnyArray  # 1 without a system
-    pitch_mm: AnyArray
-    die_mm2: AnyArray  # silicon between two points of a die
-    layer_mm2: AnyArray  # of a layer's groups on one die
-    group_mm2: AnyArray
+    passes: PassShape  # an expert's pass whose token reaches one group
+    linears: LinearShape  # all linear layers outside the experts in one, `[N]`
+    wires: Wires
     layers: LayerDies  # [L], [L, D]
     overflow: AnyArray  # bool, a layer reaches over more dies than the counts were made for
     prompt: Messages  # [L] of one pass
@@ -78,10 +84,8 @@ class Network(NamedTuple):
         return where(self.is_there, 1.0, 0.0 * self.dies)
 
 
-def network_of(
-    point: Point, schedule: RunCounts, shape: Geometry, tile: Core, run: Run, beside: DigitalParts | None = None
-) -> Network | None:
-    """The system around a chip; None where the counts have none. `beside`: what lies on digital macros."""
+def network_of(point: Point, schedule: RunCounts, shape: Geometry, tile: Core, run: Run, area: Areas) -> Network | None:
+    """The system around a chip of these areas; None where the counts have none."""
     if schedule.die_places is None or schedule.prompt.reach is None:
         return None
     is_there = schedule.die_places.max() > 0
@@ -90,7 +94,6 @@ def network_of(
     free |= {name: where(is_there, getattr(given, name), _FREE) for name in _BANDWIDTHS}
     numbers = given._replace(**free)
     port = die_port(numbers)
-    area = areas(point, schedule, shape, tile, run, np.inf, beside=beside)
     total = sum(area.parts.values())
     # every die is alike: it has a port for each of the most neighbours that a die of a package has
     xp = arrays.namespace(total)
@@ -99,9 +102,9 @@ def network_of(
     rows = xp.ceil(size / columns)
     ports = smaller(larger(columns - 1, 0.0), 2.0) + smaller(larger(rows - 1, 0.0), 2.0)
     single = total <= numbers.die_area_mm2
-    usable = where(single, numbers.die_area_mm2, larger(usable_die_area_mm2(ports, numbers), 1e-3))
+    usable = where(single, numbers.die_area_mm2, larger(numbers.die_area_mm2 - ports * port.phy_area_mm2, 1e-3))
     count = larger(arrays.whole_up(total / usable), 1.0)
-    groups = point.real((schedule.group_sizes > 0).astype(point.dtype)).sum(-1)  # [L]
+    groups = area.groups
     each = area.moe / larger(groups.sum(), 1.0)
     layers = layer_dies(
         groups,
@@ -116,7 +119,15 @@ def network_of(
     if not isinstance(run.steps, int):  # sequences that recompute what is not stored run one after the other
         step = step / where(point.dense_all & ~point.experts_all, larger(run.batch, 1.0), 1.0)
     again = schedule.recomputed.reach
-    die = smaller(total, usable)
+    die = smaller(total, usable)  # silicon between two points of a die
+    passes = _pass_shape(
+        point,
+        shape,
+        area_mm2=smaller(groups.max() * each, die),
+        group_area_mm2=smaller(each, die),
+        pitch_mm=xp.sqrt(tile.area_mm2),
+    )
+    linears = _linear_shapes(point, shape, tile, die)
     return Network(
         is_there=is_there,
         numbers=numbers,
@@ -125,10 +136,9 @@ def network_of(
         packages=arrays.whole_up(count / numbers.dies_per_package),
         phy_mm2=where(is_there & ~single, count * ports * port.phy_area_mm2, 0.0),
         die_yield=where(is_there, die_yield(numbers.die_area_mm2, numbers), 1.0),
-        pitch_mm=xp.sqrt(tile.area_mm2),
-        die_mm2=die,
-        layer_mm2=smaller(groups.max() * each, die),
-        group_mm2=smaller(each, die),
+        passes=passes,
+        linears=linears,
+        wires=_wires_of(passes, linears, numbers, shape),
         layers=layers,
         overflow=is_there & (layers.reach.max() > np.shape(schedule.die_places)[-1]),
         prompt=messages(schedule.prompt.reach, layers),
@@ -151,21 +161,6 @@ def sizes_of(point: Point, network: Network) -> Sizes:
 
 
 # --- time -----------------------------------------------------------------------------------------------------------
-
-
-class Wires(NamedTuple):
-    """What wires add to times [ns]."""
-
-    fill: AnyArray  # of an expert's pass
-    load: AnyArray  # a load takes no less
-    linears: dict[str, AnyArray]  # of each linear layer outside the experts; `[M]` of mixers
-
-
-def wires_of(point: Point, network: Network, shape: Geometry, tile: Core) -> Wires:
-    """Times of the wires of one die."""
-    made = _pass_shape(point, network, shape, 1.0, 1.0)
-    fills = linear_fill_ns(_linear_shapes(point, network, shape, tile), network.numbers)
-    return Wires(pass_fill_ns(made, network.numbers), load_ns(made, network.numbers), _by_name(shape, fills))
 
 
 class PassLinks(NamedTuple):
@@ -219,7 +214,7 @@ class NetworkCost(NamedTuple):
 
 
 def network_cost(
-    point: Point, network: Network, schedule: RunCounts, shape: Geometry, tile: Core, run: Run, work: Work
+    point: Point, network: Network, schedule: RunCounts, shape: Geometry, run: Run, work: Work
 ) -> NetworkCost:
     """Energy, busy times and crossings of a run."""
     numbers, sizes, there = network.numbers, sizes_of(point, network), network.is_there_real
@@ -251,15 +246,17 @@ def network_cost(
         die_moves=moves.sum(),
         package_moves=moves_away.sum(),
     )
-    reached = work.passes / larger(work.loads, 1.0)
-    made = _pass_shape(point, network, shape, reached, work.passes / larger(tokens, 1.0))
+    made = network.passes._replace(
+        targets=work.passes / larger(work.loads, 1.0), groups_per_token=work.passes / larger(tokens, 1.0)
+    )
     flows = pass_flows(made, numbers, local_sums=point.local, inline=point.inline)
     by_resource: dict[str, Any] = {"die network": 0.0, "group wires": 0.0, "die link": 0.0, "package link": 0.0}
     for flow in flows:
         by_resource[flow.resource] = by_resource[flow.resource] + flow.energy_nj * getattr(counts, flow.per)
-    linears = _linear_energy(point, network, shape, tile).times(work.uses)
+    linears = _linear_energy(point, network, shape).times(work.uses)
     lookups = where(point.looks_up, work.tokens * sizes.token, 0.0)
-    memory = memory_flow(8 * (work.kv_bytes + work.go_bytes + lookups), network.die_mm2, network.pitch_mm, numbers)
+    moved = 8 * (work.kv_bytes + work.go_bytes + lookups)
+    memory = memory_flow(moved, network.linears.area_mm2, network.passes.pitch_mm, numbers)
     die_ns, package_ns = (
         [size / bandwidth for size in sizes]
         for bandwidth in (network.port_gb_per_s, numbers.package_link_bandwidth_gb_per_s)
@@ -267,11 +264,10 @@ def network_cost(
     busy = (
         die_hops * sum(die_ns) + away * 2 * sum(package_ns) + moves * die_ns[1] + moves_away * 2 * package_ns[1]
     ).sum()
-    fill = pass_fill_ns(made, numbers)
     return NetworkCost(
         noc_nj=by_resource["die network"] + by_resource["group wires"] + linears + memory.energy_nj,
         d2d_nj=by_resource["die link"] + by_resource["package link"],
-        noc_busy_ns=work.passes * fill,
+        noc_busy_ns=work.passes * network.wires.fill,
         d2d_busy_ns=busy,
         crossings=over_run("crossings").sum(),
         busiest_ns=_busiest_link(network, over_run("busiest"), away, one_each, moves_away, die_ns, package_ns),
@@ -326,7 +322,14 @@ def _unrouted(point: Point, schedule: RunCounts, run: Run) -> AnyArray:
 # --- shapes ---------------------------------------------------------------------------------------------------------
 
 
-def _pass_shape(point: Point, network: Network, shape: Geometry, targets: Any, groups_per_token: Any) -> PassShape:
+def _wires_of(passes: PassShape, linears: LinearShape, numbers: Any, shape: Geometry) -> Wires:
+    """Times of the wires of one die."""
+    fills = where(linears.crossbars > 0, linear_fill_ns(linears, numbers), 0.0)
+    return Wires(pass_fill_ns(passes, numbers), load_ns(passes, numbers), _by_name(shape, fills))
+
+
+def _pass_shape(point: Point, shape: Geometry, **silicon: AnyArray) -> PassShape:
+    """A pass whose token reaches one group; `silicon`: areas and pitch."""
     up, down, model = shape.expert_up, shape.expert_down, point.model
     return PassShape(
         width=model.d_model,
@@ -340,15 +343,13 @@ def _pass_shape(point: Point, network: Network, shape: Geometry, targets: Any, g
         down_crossbars=down.tiles,
         gated=where(point.activation_is[-1], 1.0, 0.0 * model.d_ff),
         activation_bits=8.0 * point.workload.activation_bytes,
-        targets=targets,
-        groups_per_token=groups_per_token,
-        area_mm2=network.layer_mm2,
-        group_area_mm2=network.group_mm2,
-        pitch_mm=network.pitch_mm,
+        targets=1.0,
+        groups_per_token=1.0,
+        **silicon,
     )
 
 
-def _linear_shapes(point: Point, network: Network, shape: Geometry, tile: Core) -> LinearShape:
+def _linear_shapes(point: Point, shape: Geometry, tile: Core, die_mm2: AnyArray) -> LinearShape:
     """All linear layers outside the experts in one: `[N]`, those of mixers for each kind of them."""
     hardware = point.hardware
 
@@ -369,7 +370,7 @@ def _linear_shapes(point: Point, network: Network, shape: Geometry, tile: Core) 
         columns=hardware.crossbar_cols,
         activation_bits=8.0 * point.workload.activation_bytes,
         core_area_mm2=tile.area_mm2,
-        area_mm2=network.die_mm2,
+        area_mm2=die_mm2,
     )
 
 
@@ -385,9 +386,9 @@ def _by_name(shape: Geometry, values: Any) -> dict[str, Any]:
     return found
 
 
-def _linear_energy(point: Point, network: Network, shape: Geometry, tile: Core) -> Sums:
+def _linear_energy(point: Point, network: Network, shape: Geometry) -> Sums:
     """Energy of one token's flows through each kind of linear layer [nJ]."""
-    flows = linear_flows(_linear_shapes(point, network, shape, tile), network.numbers, local_sums=point.local)
+    flows = linear_flows(network.linears, network.numbers, local_sums=point.local)
     each = _by_name(shape, sum(flow.energy_nj for flow in flows))
     return Sums(
         mixers=over_blocks(point, each["qkv"] + each["expand"] + each["output"]),

@@ -17,6 +17,7 @@ from pimjax.chips.multiplexed.phases import (
     Crew,
     Phases,
     Stream,
+    attended,
     delayed,
     dense_phase,
     either,
@@ -86,17 +87,18 @@ def pass_times(passes: Passes, experts: ExpertTimes) -> PassTimes:
     start = embedding_phase(phases, crew, passes.rows)
     go_read = late_read = None
     if decode is None:
-        attended = Stream(passes.attention, passes.attention)
+        done = Stream(passes.attention, passes.attention)
     else:
         is_ahead = decode.ahead > 0
-        attended = _attention(passes, decode, where(is_ahead, 0.0, decode.read), where(is_ahead, 0.0, decode.wait))
+        done = _attention(passes, decode, where(is_ahead, 0.0, decode.read), where(is_ahead, 0.0, decode.wait))
         go_read = (where(decode.is_stored, 0.0, decode.go_read), where(decode.is_stored, 0.0, decode.go_wait))
         late_read = where(decode.is_stored, decode.go_wait, 0.0)
 
-    attended = _once(passes, attended)
+    done = _once(passes, done)
+    tokens = attended(phases, crew, done)
 
     def gate(other: Any) -> tuple[Stream, Stream]:
-        normed, gated = gate_phase(phases, crew, attended, go_read, other)
+        normed, gated = gate_phase(phases, crew, tokens, go_read, other)
         return normed, gated if late_read is None else delayed(gated, late_read)
 
     # alone, and with the work of the experts of earlier tokens
@@ -109,17 +111,17 @@ def pass_times(passes: Passes, experts: ExpertTimes) -> PassTimes:
 
     dense = through_units(crew, dense_phase(phases, crew, normed), phases.residual + after.norm)
     if passes.feeds is not None:
-        dense = either(passes.feeds, dense, mixer_phase(phases, crew, attended, after.norm, after.work))
-    done = _once(passes, either(passes.is_moe, delayed(experts.normed, ready), dense))
-    end = done.last + phases.tail
+        dense = either(passes.feeds, dense, mixer_phase(phases, crew, tokens, after.norm, after.work))
+    fed = _once(passes, either(passes.is_moe, delayed(experts.normed, ready), dense))
+    end = fed.last + phases.tail
     if decode is not None:
-        heads = larger(done.last, done.first + phases.head_issue * crew.behind) + phases.tail - phases.norm
+        heads = larger(fed.last, fed.first + phases.head_issue * crew.behind) + phases.tail - phases.norm
         end = where(decode.is_staggered, heads, end)
-    moved = done if passes.links is None else _moved(passes, passes.links, done, ready)
+    moved = fed if passes.links is None else _moved(passes, passes.links, fed, ready)
     layers = where(passes.is_last, end, project(phases.next_projection, crew, moved).last)
     if decode is not None:
         exposed = _exposed_reads(passes, decode, start.last - phases.embed * crew.count, layers)
-        waits = _attention(passes, decode, exposed, exposed).last - attended.last
+        waits = _attention(passes, decode, exposed, exposed).last - done.last
         layers = layers + where(decode.ahead > 0, waits, 0.0)
     return PassTimes(
         edges=start.last,

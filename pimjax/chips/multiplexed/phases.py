@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pimjax import arrays
 from pimjax.array_typing import Array
-from pimjax.arrays import whole_down, whole_up
+from pimjax.arrays import subroutine, whole_down, whole_up
 from pimjax.chips.multiplexed.durations import Durations
 from pimjax.chips.parts.dual import chosen, larger, spread, where
 
@@ -181,6 +181,7 @@ def crew_of(count: Array, units: Array) -> Crew:
     )
 
 
+@subroutine
 def last_start(crew: Crew, arrivals: Stream, service: Any) -> Any:
     """When the last token starts its service on one of the units, first come first served.
 
@@ -199,6 +200,7 @@ def through_units(crew: Crew, arrivals: Stream, service: Any, extra: Any = None)
     return Stream(arrivals.first + service, start + service)
 
 
+@subroutine
 def in_turn(crew: Crew, arrivals: Stream, issue: Any, span: Any) -> Stream:
     """Every token takes `span`; the next one follows `issue` later, or when it arrives."""
     return Stream(arrivals.first + span, larger(arrivals.last, arrivals.first + issue * crew.behind) + span)
@@ -236,38 +238,53 @@ def embedding_phase(phases: Phases, crew: Crew, rows: Array) -> Stream:
     return project(phases.projection, crew, either(phases.is_digital, fluid, queued))
 
 
+class Attended(NamedTuple):
+    """Tokens after attention."""
+
+    done: Stream
+    projected: Stream  # through the output's crossbars, which are no digital units
+
+
+def attended(phases: Phases, crew: Crew, done: Stream) -> Attended:
+    """Tokens whose attention is done, and on from there through the output projection."""
+    return Attended(done, in_turn(crew, done, phases.output.issue, phases.output.flight))
+
+
+def _beyond_output(phases: Phases, crew: Crew, tokens: Attended, service: Any, queued: Stream, work: Any) -> Stream:
+    """Attention to the end of a `service` on the units: `queued`, or where partial sums crowd the units at the pace of all
+    `work` of a token on them."""
+    output = phases.output
+    issue = larger(output.issue, (output.work + service + work) / crew.units)
+    return either(phases.is_digital, in_turn(crew, tokens.done, issue, output.span + service), queued)
+
+
 def gate_phase(
-    phases: Phases, crew: Crew, attended: Stream, go_read: tuple[Any, Any] | None, other: Any
+    phases: Phases, crew: Crew, tokens: Attended, go_read: tuple[Any, Any] | None, other: Any
 ) -> tuple[Stream, Stream]:
     """Attention to the norm before the feed-forward part, and to the gate.
 
     Args:
         phases, crew: the pass.
-        attended: tokens after attention.
+        tokens: after attention.
         go_read: gate-output read of each token, one after the other: time on the channels, time until it is there;
             None: none.
         other: further unit time per token that comes before later tokens' gates; None: none.
     """
-    service, output, router = phases.before_gate, phases.output, phases.router
+    service, router = phases.before_gate, phases.router
     extra = phases.gate if other is None else phases.gate + other
-    arrived = in_turn(crew, attended, output.issue, output.flight)
-    queued = through_units(crew, arrived, service, extra)
-    work = output.work + service + router.work + extra
-    crowded = in_turn(crew, attended, larger(output.issue, work / crew.units), output.span + service)
-    normed = either(phases.is_digital, crowded, queued)
+    queued = through_units(crew, tokens.projected, service, extra)
+    normed = _beyond_output(phases, crew, tokens, service, queued, router.work + extra)
     routed = in_turn(crew, normed, router.issue, router.span)
     if go_read is not None:  # one channel
         routed = in_turn(crew, routed, *go_read)
     return normed, delayed(routed, phases.gate)
 
 
-def mixer_phase(phases: Phases, crew: Crew, attended: Stream, norm: Any, work: Any) -> Stream:
+def mixer_phase(phases: Phases, crew: Crew, tokens: Attended, norm: Any, work: Any) -> Stream:
     """Attention to the next layer's norm (`norm`) where nothing feeds forward; `work`: partial sums after it."""
-    output, service = phases.output, phases.residual + norm
-    queued = through_units(crew, in_turn(crew, attended, output.issue, output.flight), service)
-    each = output.work + service + work
-    crowded = in_turn(crew, attended, larger(output.issue, each / crew.units), output.span + service)
-    return either(phases.is_digital, crowded, queued)
+    service = phases.residual + norm
+    queued = through_units(crew, tokens.projected, service)
+    return _beyond_output(phases, crew, tokens, service, queued, work)
 
 
 def dense_phase(phases: Phases, crew: Crew, normed: Stream) -> Stream:
