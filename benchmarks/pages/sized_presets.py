@@ -31,9 +31,11 @@ MODELS = {
 RUN = {"workload.generated_tokens": 64, "workload.kv_cache": True, "system": "dies"}
 """What a chip is sized for: the preset's prompt of 128 tokens and 64 tokens decoded after it, keys and values kept, with the
 dies that it fills and everything between them."""
-AIR, COLD_PLATE = 80.0, 30.0
-"""Thermal resistances of docs/power.md [K mm2/W]: a chip that gets too hot in air has a cold plate. It changes no other number."""
-COOLING = "hardware.cooling_k_mm2_per_w"
+INLINE = {"plan.combine": "inline"}
+"""Where digital units bound over half of the run and more of them do not help, because a token's sums follow each other: outputs of
+experts are added on their way back."""
+AIR, COLD_PLATE = {"hardware.cooling_k_mm2_per_w": 80.0}, {"hardware.cooling_k_mm2_per_w": 30.0}
+"""Thermal resistances of docs/power.md: a chip that gets too hot in air has a cold plate. It changes no other number."""
 PAGE = DOCS / "sized-chips.md"
 TARGET = RESULTS / "sized_presets.json"
 SECTIONS = ("hardware", "plan")
@@ -45,41 +47,45 @@ WANTED = (
 
 def command(row: dict[str, Any]) -> str:
     """The command that sizes a preset."""
-    given = RUN if row["cooling_k_mm2_per_w"] == AIR else {**RUN, COOLING: f"{row['cooling_k_mm2_per_w']:g}"}
-    settings = " ".join(f"--set {key}={str(value).lower()}" for key, value in given.items())
-    return f"pimjax size {row['model']} {settings}"
+    given = " ".join(f"--set {key}={_plain(value).lower()}" for key, value in {**RUN, **row["given"]}.items())
+    return f"pimjax size {row['model']} {given}"
 
 
 def sized(model: str) -> dict[str, Any]:
     """One row: what was chosen, and what the chip then does."""
     from pimjax.tuning import size
 
-    found = size(model, settings=RUN)
+    for given in ({"plan.combine": "digital"}, INLINE):
+        found = size(model, settings={**RUN, **given})
+        if found.is_balanced:
+            break
     chosen = {
         "model": model,
         "date": datetime.date.today().isoformat(),
         "settings": found.settings,
+        "given": given if given == INLINE else {},
         "listed": found.chips,
         "by_fluid": found.refined,
     }
-    return {**chosen, **measured(model, found.settings)}
+    return {**chosen, **measured(chosen)}
 
 
-def measured(model: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """What the chip with these settings does on the run."""
+def measured(row: dict[str, Any]) -> dict[str, Any]:
+    """What the chip of a row does on the run, and how it has to be cooled."""
     import pimjax
     from pimjax import status
     from pimjax.chips import CHIPS
     from pimjax.estimation.balance import parts
 
+    given = {key: value for key, value in row["given"].items() if key not in COLD_PLATE}
     for cooling in (AIR, COLD_PLATE):
-        config = pimjax.load_config(model, {**RUN, **settings, COOLING: cooling})
+        config = pimjax.load_config(row["model"], {**RUN, **row["settings"], **given, **cooling})
         result = pimjax.estimate(config, fidelity="fluid")
         if not int(result.status) & status.TOO_HOT:
             break
     numbers, shares = result.to_dict(), parts(result, CHIPS[config.chip_model])
     return {
-        "cooling_k_mm2_per_w": cooling,
+        "given": given if cooling == AIR else {**given, **cooling},
         **{key: numbers[key] for key in WANTED},
         "joule_per_token": numbers["power_w"] / numbers["tokens_per_s"],
         "status": numbers["status_text"],
@@ -91,9 +97,7 @@ def measured(model: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 def preset_text(row: dict[str, Any]) -> str:
     """The YAML file of one preset."""
-    settings = {**row["settings"]}
-    if row["cooling_k_mm2_per_w"] != AIR:
-        settings[COOLING] = row["cooling_k_mm2_per_w"]
+    settings = {**row["settings"], **row["given"]}
     memory = {"preset": settings.pop("memory", "hbm3"), "channels": settings.pop("hardware.memory_channels", 1.0)}
     parts: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for key, value in settings.items():
@@ -136,8 +140,8 @@ def page(rows: list[dict[str, Any]]) -> str:
         "",
         "## What was chosen",
         "",
-        "| preset | experts that share peripherals | digital units | attention units | accumulator lanes | memory | crossbars | area [mm2] | made for good dies [mm2] |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| preset | experts that share peripherals | digital units | attention units | accumulator lanes | experts' outputs are added | memory | crossbars | area [mm2] | made for good dies [mm2] |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         chosen = row["settings"]
@@ -145,6 +149,7 @@ def page(rows: list[dict[str, Any]]) -> str:
             f"`{row['model']}`",
             f"{chosen.get('plan.group_size', 1)}",
             *(f"{chosen[f'hardware.{name}']:g}" for name in ("num_digital_units", "num_attention_units", "accumulator_lanes")),
+            "in return links" if INLINE.items() <= row["given"].items() else "by digital units",
             f"{chosen['hardware.memory_channels']:g} x {chosen['memory']}",
             *(f"{row[name]:,.0f}" for name in ("crossbars", "area_mm2", "silicon_area_mm2")),
         )  # fmt: skip
@@ -161,7 +166,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         cells = (
             f"`{row['model']}`",
             *(f"{row[name]:,.0f}" for name in ("dies", "packages", "power_w", "peak_power_w")),
-            "air" if row["cooling_k_mm2_per_w"] == AIR else "cold plate",
+            "cold plate" if COLD_PLATE.keys() <= row["given"].keys() else "air",
             *(f"{row[name]:,.0f}" for name in ("junction_c", "tokens_per_s")),
             f"{1e3 * row['joule_per_token']:.3g}",
             f"{row['utilisation']:.2%}",
@@ -170,8 +175,9 @@ def page(rows: list[dict[str, Any]]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        "Mean power is the energy of the run over its time, one request in flight; peak power and junction are upper bounds: what could be busy at once, kept up for ever "
-        "([](power.md)). Families of units are those of `pimjax estimate --explain`; links are those between dies and packages and the wires of dies.",
+        "Tokens/s are the 64 tokens over the whole run, its prompt included. Mean power is the energy of the run over its time, one request in flight; peak power and junction "
+        "are upper bounds: what could be busy at once, kept up for ever, with the power of every memory stack on one die ([](power.md)): few stacks suffice, but they are cheap beside "
+        "the crossbars, and `latency x area` takes many. Families of units are those of `pimjax estimate --explain`; links are those between dies and packages and the wires of dies.",
         "",
         _rule(rows),
         "",
@@ -208,7 +214,14 @@ def _rule(rows: list[dict[str, Any]]) -> str:
     """Whether any chip leaves a cheap part to bound it."""
     broken = [f"`{row['model']}`" for row in rows if not row["is_balanced"]]
     rule = "No units below 1 % of the area should bound more than half of a run: "
-    return rule + ("none of these chips breaks the rule." if not broken else f"{', '.join(broken)} break it.")
+    inline = [f"`{row['model']}`" for row in rows if INLINE.items() <= row["given"].items()]
+    how = (
+        f" A token's additions and normalisations follow each other, so that more digital units do not shorten them: of {', '.join(inline)} they would bound over half, and the outputs "
+        "of its experts are added on their way back instead."
+        if inline
+        else ""
+    )
+    return rule + ("none of these chips breaks the rule." if not broken else f"{', '.join(broken)} break it.") + how
 
 
 def main() -> None:
@@ -221,7 +234,7 @@ def main() -> None:
     rows = {row["model"]: row for row in json.loads(TARGET.read_text())["rows"]} if TARGET.exists() else {}
     for model in () if options.check else options.models or MODELS:
         kept = options.estimate and rows[model]
-        rows[model] = {**kept, **measured(model, kept["settings"])} if kept else sized(model)
+        rows[model] = {**kept, **measured(kept)} if kept else sized(model)
         print(model, rows[model]["settings"], flush=True)
         write(
             TARGET,

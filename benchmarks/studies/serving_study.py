@@ -96,7 +96,7 @@ def capacity_row(
     """The largest rate within the limits, and what the chip does there."""
     server = Server(max_num_seqs=most, max_num_batched_tokens=2048, kv_tokens=kv_tokens(config), async_scheduling=True)
     slo = {"ttft_slo_ns": limits[0], "tpot_slo_ns": limits[1]}
-    found = slo_capacity(requests, server, table, **slo, low_per_s=1e-2, high_per_s=100.0, rounds=3, points=8)
+    found = slo_capacity(requests, server, table, **slo, low_per_s=1e-2, high_per_s=400.0, rounds=3, points=8)
     rate = float(found.rate_per_s[0])
     row: dict[str, Any] = {"capacity_per_s": rate, "kv_tokens": server.kv_tokens}
     if rate > 0:
