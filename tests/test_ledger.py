@@ -44,6 +44,13 @@ _DIES = {
     "system": "dies", "system.die_area_mm2": 25, "system.dies_per_package": 2, "system.die_link_bandwidth_gb_per_s_per_mm": 2,
     "system.package_link_bandwidth_gb_per_s": 5, "system.injection_bandwidth_gb_per_s": 8, "system.die_link_latency_ns": 40,
 }  # fmt: skip
+#: a chip that holds half of the experts
+_SWAP = {
+    "system.residency": "swap",
+    "system.resident_experts": 2,
+    "workload.prompt_tokens": 20,
+    "workload.kv_cache": True,
+}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "authors": ("paper_reference", _BASE),
     "authors, caches": ("paper_reference", {**_BASE, "workload.kv_cache": True, "workload.go_cache": "authors"}),
@@ -99,6 +106,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             **_PHYSICAL, **_DIES, "system.die_area_mm2": 9, "plan.tile": "parametric", "numerics.weight_encoding": "sliced",
             "numerics.cell_bits": 4, "plan.combine": "inline",
         },
+    ),
+    "swapped": ("paper_crossbars", {**_PHYSICAL, **_SWAP, "numerics.weight_encoding": "sliced", "numerics.cell_bits": 4}),
+    "swapped, slow memory": ("paper_crossbars", {**_PHYSICAL, **_SWAP, "memory.bandwidth_gb_per_s": 1e-3}),
+    "swapped, macros": ("paper_crossbars", {**_PHYSICAL, "system": "dies", **_SWAP, "plan.tile": "digital_sram"}),
+    "swapped, fast memory": (
+        "paper_crossbars",
+        {**_PHYSICAL, **_SWAP, "plan.expert_tile": "digital", "memory.bandwidth_gb_per_s": 1e5},
     ),
     "dense": ("paper_multiplexed", {**_BASE, "model.num_experts": 0, "plan.group_size": 1}),
 }  # fmt: skip
@@ -221,6 +235,10 @@ def test_every_declared_number_acts_somewhere(chip: str) -> None:
         ("paper_multiplexed", {"numerics.weight_bits": 6}, "set numerics.weight_encoding: sliced"),
         ("paper_multiplexed", {"numerics.stuck_fraction": 0.1}, "accuracy"),
         ("paper_multiplexed", {"plan.grouping": "balanced", "plan.group_size": 1}, "set plan.group_size: 2 or more"),
+        ("paper_crossbars", {"system.resident_experts": 8}, "set system.residency: swap"),
+        ("paper_crossbars", {"system.pcm_endurance_cycles": 1e8}, "set system.residency: swap"),
+        ("paper_reference", {"system.residency": "swap"}, "chip_model: multiplexed reads it"),
+        ("h100", {"system.residency": "swap"}, "chip_model: multiplexed reads it"),
         ("paper_reference", {"plan.group_size": 4}, "chip_model: multiplexed reads it"),
         ("paper_reference", {"plan.policy": "packed"}, "chip_model: multiplexed reads it"),
         ("paper_reference", {"hardware.sram_cache_bytes": 4}, "chip_model: multiplexed reads it"),

@@ -70,6 +70,7 @@ class Chip:
             tokens one after the other. Only for chips whose latency is the sum of their components' busy times.
         plain_layers_only: whether it knows attention of one kind of head, full or windowed, with two norms in each
             layer, and no more (see :mod:`pimjax.config.uncosted`); models with anything else are refused.
+        swaps_experts: whether it may hold a part of a layer's experts (`system.residency: swap`).
     """
 
     name: ClassVar[str]
@@ -83,6 +84,7 @@ class Chip:
     input_fields: ClassVar[tuple[str, ...]] = ()
     sequence_components: ClassVar[tuple[str, ...] | None] = None
     plain_layers_only: ClassVar[bool] = True
+    swaps_experts: ClassVar[bool] = False
 
     # --- what a run needs ---------------------------------------------------------------------------------------
 

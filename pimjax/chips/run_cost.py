@@ -30,6 +30,7 @@ COMPONENTS = (
     "sram",  # accesses to on-chip caches
     "noc",  # wires and routers of dies
     "d2d",  # links between dies and packages; the silicon of their PHYs
+    "expert_swap",  # experts fetched from the memory and written over others
     "leakage_idle",  # of peripherals that are powered: working, idle, or waking up
     "leakage_gated",  # of peripherals that are switched off
     "moe_crossbars",  # areas from here on
@@ -106,3 +107,5 @@ class RunCost:
     hot_area_mm2: Any  # [] dies over which that power is spread
     status: Any  # [] int32 bits of pimjax.status
     system: SystemCost | None = None  # dies and packages; None: the chip was given none
+    expert_hit_rate: Any = None  # [] visits of experts that were on the chip; None: all are
+    lifetime_years: Any = None  # [] until devices are worn by writing experts; None: none are written

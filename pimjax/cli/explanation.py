@@ -36,7 +36,9 @@ def show_explanation(report: dict[str, Any]) -> None:
     if "digital_tile" in report:
         _show_tile(report["digital_tile"], sources, "digital macro")
     if "weights" in report:
-        _show_weights(report["weights"])
+        _show_weights(report["weights"], outside="residency" not in report)
+    if "residency" in report:
+        _show_residency(report["residency"])
     if "tiers" in report:
         _show_tiers(report["tiers"])
     if "heat" in report:
@@ -130,7 +132,16 @@ def _show_tile(tile: dict[str, Any], sources: _Sources, name: str = "crossbar co
         stdout.note(sentence, "outside its range")
 
 
-def _show_weights(weights: dict[str, Any]) -> None:
+def _show_residency(found: dict[str, Any]) -> None:
+    years = found["lifetime_years"]
+    wear = "and nothing wears" if years is None else f"and its devices last {shown(years)} years of such runs"
+    stdout.print(
+        f"\nThe chip holds {found['resident_experts']} of {found['experts']} experts of each layer ({found['replacement']}): "
+        f"{found['expert_hit_rate']:.1%} of the visits find theirs, {wear}"
+    )
+
+
+def _show_weights(weights: dict[str, Any], *, outside: bool = True) -> None:
     stdout.print()
     names = {
         "crossbar": "one crossbar",
@@ -142,7 +153,8 @@ def _show_weights(weights: dict[str, Any]) -> None:
         (names[key], row["crossbars"], with_unit(row["time_ns"], "ns"), with_unit(row["energy_nj"], "nJ"))
         for key, row in weights.items()
     ]
-    stdout.print(table("Writing weights (outside the run)", ("what", "crossbars", "time", "energy"), rows))
+    title = "Writing weights (outside the run)" if outside else "Writing weights"
+    stdout.print(table(title, ("what", "crossbars", "time", "energy"), rows))
 
 
 def _range(bounds: Any) -> str:

@@ -5,71 +5,37 @@ Every number carries unit, source and range. A number of a link that is null is 
 
 A configuration keeps the choices as its section `system` (:class:`SystemChoices`) and the numbers beside the chip's, as those
 of the memory: `system.die_area_mm2` is another spelling of `hardware.system_die_area_mm2`. So they are swept, tuned and
-differentiated like every number of a chip. Numbers of `residency` are not the chip's yet: they stay in
-:class:`SystemSection` alone.
+differentiated like every number of a chip. How many experts of a layer the chip holds is a choice: it decides what a run's
+tokens find where, and so the counts of its schedule.
 """
 
 from __future__ import annotations
 
 import collections
 import functools
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from flax import struct
 from pydantic import field_validator, model_validator
 
 from pimjax.config.base import Section, number, option
+from pimjax.config.die_links import DIE_LINKS, HOT_INTERCONNECTS, DieLink, link_numbers
 
 NONE = "assumption without a published source"
-HOT_INTERCONNECTS = "UCIe at Hot Interconnects 2025 (convergedigest.com), arXiv 2510.06513"
 ISAAC = "ISAAC router, 20.74 pJ per 256 bits at 32 nm (Accelergy library, isaac_router.csv)"
 #: One exposure field: no die is larger.
 RETICLE_MM2 = 858.0
 
 
-class DieLink(NamedTuple):
-    """A kind of link between dies.
-
-    Attributes:
-        bandwidth_gb_per_s_per_mm: each way, per mm of die edge; of bonds: per mm2 of bonded area.
-        energy_pj_per_bit: both PHYs together.
-        latency_ns: one way, through both PHYs.
-        phy_depth_mm: from the edge inwards; of bonds 1: their area is the bonded area.
-        by_area: whether the bandwidth is one per mm2 (bonds) and no edge is used.
-        source: where the numbers come from.
-    """
-
-    bandwidth_gb_per_s_per_mm: float
-    energy_pj_per_bit: float
-    latency_ns: float
-    phy_depth_mm: float
-    by_area: bool
-    source: str
-
-
-#: Bandwidths are published for both directions together: half of them each way.
-DIE_LINKS: dict[str, DieLink] = {
-    "ucie_standard": DieLink(
-        224 / 2, 0.55, 1.0, 1.8, False,
-        f"{HOT_INTERCONNECTS}: 224 GB/s per mm both ways, 0.5-0.6 pJ/bit, about 2 ns there and back; depth from the "
-        "specification's 125 GB/s per mm2",
-    ),
-    "ucie_advanced": DieLink(
-        1316 / 2, 0.275, 1.0, 0.98, False,
-        f"{HOT_INTERCONNECTS}: 1.3 TB/s per mm both ways (64 lanes x 32 GT/s in 0.389 mm: 658 GB/s per mm and direction), "
-        "0.25-0.3 pJ/bit; depth from the specification's 1.35 TB/s per mm2",
-    ),
-    "bonded_3d": DieLink(
-        4000 / 2, 0.05, 1.0, 1.0, True,
-        f"{HOT_INTERCONNECTS}: about 4 TB/s per mm2 both ways and 0.05 pJ/bit at 9 um bonds",
-    ),
-}  # fmt: skip
 PLACEMENTS = ("contiguous", "coactivation")
 NETWORKS = ("none", "dies")
 #: How `system_*` numbers of a hardware section begin.
 PREFIX = "system_"
-_RESIDENCY = ("resident_experts", "sram_row_write_ns", "sram_write_energy_pj_per_bit", "pcm_endurance_cycles")
+#: Numbers of the section that are choices of a configuration.
+_CHOSEN = ("resident_experts",)
+RESIDENCIES = ("all", "swap")
+REPLACEMENTS = ("lru", "lfu")
 
 
 def _network() -> Any:
@@ -94,6 +60,20 @@ def _die_link() -> Any:
     )
 
 
+def _residency() -> Any:
+    return option(
+        "all",
+        about="all: every expert has its crossbars; swap: crossbars are a cache of experts, and one that is not there is "
+        "fetched from the memory and written over another",
+    )
+
+
+def _replacement() -> Any:
+    return option(
+        "lru", about="Which expert leaves (swap): lru (least recently used) or lfu (least often since it came)"
+    )
+
+
 Placement = Literal["contiguous", "coactivation"] | tuple[int, ...]
 
 
@@ -103,6 +83,11 @@ class SystemChoices(Section):
     network: Literal["none", "dies"] = _network()
     placement: Placement = _placement()
     die_link: Literal["ucie_standard", "ucie_advanced", "bonded_3d"] = _die_link()
+    residency: Literal["all", "swap"] = _residency()
+    resident_experts: int | None = option(
+        None, about="Experts of each layer that the chip holds (swap): as many places; null: all", ge=1, le=65_536
+    )
+    replacement: Literal["lru", "lfu"] = _replacement()
 
     @field_validator("placement", mode="before")
     @classmethod
@@ -203,13 +188,11 @@ class SystemSection(Section):
     )
 
     # --- weights that do not fit ------------------------------------------------------------------------------------
-    residency: Literal["all", "swap"] = option(
-        "all", about="all: every expert has its crossbars; swap: crossbars are a cache of experts"
-    )
+    residency: Literal["all", "swap"] = _residency()
     resident_experts: float | None = number(
         None, chosen=True, whole=True, unit="experts", about="Experts of each layer that the chip holds (swap); null: all", source="a choice", ge=1
     )  # fmt: skip
-    replacement: Literal["lru", "lfu"] = option("lru", about="Which expert leaves (swap): lru or lfu")
+    replacement: Literal["lru", "lfu"] = _replacement()
     sram_row_write_ns: float = number(
         1.0, unit="ns", about="Writing one row of a digital SRAM macro", spread=(0.5, 2), source="one cycle at 1 GHz", assumed=True, gt=0
     )  # fmt: skip
@@ -307,7 +290,7 @@ def _chip_numbers() -> dict[str, tuple[Any, Any]]:
     of_the_kind = link_numbers(link)
     for name, info in SystemSection.model_fields.items():
         facts: Any = info.json_schema_extra
-        if not isinstance(facts, dict) or "unit" not in facts or name in _RESIDENCY:
+        if not isinstance(facts, dict) or "unit" not in facts or name in _CHOSEN:
             continue
         about = (info.description or "").removesuffix(f" [{facts['unit']}]").replace("; null: of the kind", "")
         bounds = {
@@ -340,21 +323,6 @@ def _chip_numbers() -> dict[str, tuple[Any, Any]]:
     return made
 
 
-def link_numbers(link: DieLink) -> dict[str, float]:
-    """A kind's numbers by the section's names.
-
-    >>> link_numbers(DIE_LINKS["bonded_3d"])["die_link_by_area"]
-    1.0
-    """
-    return {
-        "die_link_bandwidth_gb_per_s_per_mm": link.bandwidth_gb_per_s_per_mm,
-        "die_link_energy_pj_per_bit": link.energy_pj_per_bit,
-        "die_link_latency_ns": link.latency_ns,
-        "die_link_phy_depth_mm": link.phy_depth_mm,
-        "die_link_by_area": float(link.by_area),
-    }
-
-
 #: Fields of a chip's hardware section that are numbers of the system, with their facts.
 CHIP_NUMBERS: dict[str, tuple[Any, Any]] = _chip_numbers()
 #: The same names without the prefix.
@@ -382,6 +350,8 @@ __all__ = [
     "NETWORKS",
     "PLACEMENTS",
     "PREFIX",
+    "REPLACEMENTS",
+    "RESIDENCIES",
     "RETICLE_MM2",
     "SYSTEM_NUMBERS",
     "ChipSystem",

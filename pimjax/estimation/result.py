@@ -45,6 +45,8 @@ SCALARS = (
     "die_crossings_per_token",
     "link_busy_share",
     "network_energy_nj",
+    "expert_hit_rate",
+    "lifetime_years",
     "pipeline_interval_ns",
     "peak_memory_bytes",
 )
@@ -54,7 +56,14 @@ ACCURACY = ("sqnr_db", "digital_sqnr_db", "perplexity", "exact_perplexity")
 
 #: Scalars that may be no number, or are finite where others are: a peak memory is NaN where the authors' scratchpad cannot be
 #: followed, which spoils nothing else.
-_NOT_SUMMED = ("peak_memory_bytes", "dynamic_energy_nj", "static_energy_nj", "power_density_w_per_mm2", "junction_c")
+_NOT_SUMMED = (
+    "peak_memory_bytes",
+    "lifetime_years",
+    "dynamic_energy_nj",
+    "static_energy_nj",
+    "power_density_w_per_mm2",
+    "junction_c",
+)
 
 #: Fields with an axis of names -> which of the names
 NAMED = {
@@ -104,6 +113,8 @@ class Estimate:
     die_crossings_per_token: Any  # [] dies other than its layers' homes that a token goes to, all layers together
     link_busy_share: Any  # [] busy time of the busiest link between dies over the latency
     network_energy_nj: Any  # [] wires of dies and links between them
+    expert_hit_rate: Any  # [] visits of experts that were on the chip; 1 where it holds them all
+    lifetime_years: Any  # [] until its devices are worn by writing experts; infinite where nothing wears
     pipeline_interval_ns: Any  # [] slowest layer, unit, memory or link: one request in flight per layer
     peak_memory_bytes: Any  # [] exact in event, an upper bound otherwise
     critical_ns: Any  # [C] share of the latency, sums to latency_ns
@@ -180,6 +191,9 @@ def from_run_cost(cost: RunCost, hardware: Any, chip: Chip) -> Estimate:
             "link_busy_share": _ratio(system.busiest_link_ns, cost.latency_ns),
             "network_energy_nj": system.network_energy_nj,
         }
+    hits, years = cost.expert_hit_rate, cost.lifetime_years
+    around |= {"expert_hit_rate": 1.0 + none if hits is None else hits}
+    around |= {"lifetime_years": np.inf + none if years is None else years}
     power = _ratio(energy, cost.latency_ns)
     static = (cost.component_energy_nj * np.asarray(chip.static_components, cost.component_energy_nj.dtype)).sum()
     peak = arrays.larger(cost.peak_power_w, power)

@@ -37,6 +37,8 @@ MEASURES: dict[str, Measure] = {
     "moe_gops_per_w_per_mm2": Measure("efficiency over the MoE area", "GOPS/W/mm2", True),
     "crossbars": Measure("crossbars", ""),
     "dies": Measure("reticles", ""),
+    "expert_hit_rate": Measure("visits that find their expert on the chip", "", True),
+    "lifetime_years": Measure("lifetime", "years", True),
     "peak_memory_bytes": Measure("peak memory", "B"),
 }
 

@@ -71,6 +71,11 @@ def _cards(facts: dict[str, Any], report: dict[str, Any]) -> list[dict[str, str]
     if facts["moe_latency_ns"]:
         value, unit = quantity(facts["moe_latency_ns"], "ns")
         rows.append(("Expert phases", value, unit, f"on {number(facts['moe_area_mm2'])} mm2 of MoE crossbars"))
+    hits = facts["expert_hit_rate"]
+    if hits is not None and hits < 1:
+        years = facts["lifetime_years"]
+        wear = "nothing wears" if years is None else f"devices last {number(years)} years"
+        rows.append(("Experts on the chip", number(100 * hits), "% of visits", wear))
     return [dict(zip(("label", "value", "unit", "note"), row, strict=True)) for row in rows]
 
 

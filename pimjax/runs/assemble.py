@@ -23,7 +23,7 @@ from pimjax.runs.counts import PassCounts, no_counts
 from pimjax.runs.passes import LENGTH_SAMPLES, RunPasses, sample_lengths
 from pimjax.runs.reach import LEAD_LINES, reach_of
 from pimjax.runs.routing import RunRouting
-from pimjax.runs.run_counts import PassWindows, RunCounts, SlotProfile, TokenSteps
+from pimjax.runs.run_counts import PassWindows, RunCounts, SlotProfile, SwapCounts, TokenSteps
 from pimjax.schedule.counts import GAP_BINS, PROFILE_ROWS, TAIL_SLOTS
 from pimjax.schedule.load_matrix import host_loads
 
@@ -109,7 +109,13 @@ def inputs_from_counts(
         recomputed=recomputed,
         digital_sizes=None if frame.digital is None else frame.group_sizes(frame.digital),
         die_places=places,
+        swaps=frame.swaps(),
     )
+
+
+def swap_counts(config: Config, routing: RunRouting, capacity: Capacity) -> SwapCounts | None:
+    """Experts that a run writes; None where its chip holds them all."""
+    return _Frame(config, routing, capacity).swaps()
 
 
 class _Frame:
@@ -136,6 +142,20 @@ class _Frame:
         if len(values):
             out[self.is_moe] = values
         return out
+
+    def swaps(self) -> SwapCounts | None:
+        """Experts that are written."""
+        writes, workload = self.routing.writes, self.config.workload
+        if writes is None:
+            return None
+        batch, steps = writes.batch, workload.generated_tokens - 1
+        first, end = 0 if workload.prefill else batch, batch * (1 + steps)
+        return SwapCounts(
+            prompt=self.spread(writes.of_turns(0, batch) / batch),
+            step=self.spread(writes.of_turns(batch, end) / max(steps, 1)),
+            most=np.float64(writes.most_of_a_place(first, end)),
+            left_out=np.float64(writes.experts - writes.places),
+        )
 
     def group_sizes(self, counted: HostArray | None = None) -> HostArray:
         """float [L, G]: members of each group; `counted` bool [MoE layers, members]: of these only."""

@@ -20,7 +20,7 @@ from pimjax.config.build import Capacity, capacity_of
 from pimjax.config.config import Config
 from pimjax.errors import CapacityError, ConfigError
 from pimjax.progress import part, report
-from pimjax.runs.assemble import inputs_from_counts, shares_links
+from pimjax.runs.assemble import inputs_from_counts, shares_links, swap_counts
 from pimjax.runs.cache_flags import cache_use
 from pimjax.runs.count_many import Pass, can_count, count_passes
 from pimjax.runs.counts import PassCounts, count_pass
@@ -183,16 +183,22 @@ def inputs_of_parts(
     first = config.workload.num_prompt_tokens + 1
     pieces = list(zip(parts[2:], itertools.pairwise(edges), strict=True))
     for index, (piece_config, (begin, end)) in enumerate(pieces):
+        writes = None if routing.writes is None else routing.writes.with_steps(int(begin), int(end))
+        own = dataclasses.replace(
+            routing,
+            steps=routing.steps[:, :, begin:end],
+            taken=routing.taken[:, :, begin:end],
+            config=piece_config,
+            writes=writes,
+        )
         if recomputes:
             weights = sample_weights(whole.lengths, np.arange(first + begin, first + end))
-            made.append(dataclasses.replace(whole, weights=weights))
+            swaps = swap_counts(piece_config, own, capacity)
+            made.append(dataclasses.replace(whole, weights=weights, swaps=swaps))
             continue
-        own = dataclasses.replace(
-            routing, steps=routing.steps[:, :, begin:end], taken=routing.taken[:, :, begin:end], config=piece_config
-        )
         with part(0.9 + 0.1 * index / len(pieces), 0.9 + 0.1 * (index + 1) / len(pieces)):
             piece = inputs_from_routing(piece_config, own, fidelity="closed", capacity=capacity)
-        names = ("step", "token_steps", "taken", "lengths", "weights")
+        names = ("step", "token_steps", "taken", "lengths", "weights", "swaps")
         made.append(dataclasses.replace(whole, **{name: getattr(piece, name) for name in names}))
     return made
 

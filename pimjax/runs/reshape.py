@@ -12,7 +12,7 @@ import numpy as np
 from pimjax import checks
 from pimjax.errors import ConfigError, shown
 from pimjax.runs.reach import LEAD_LINES
-from pimjax.runs.run_counts import PassWindows, RunCounts
+from pimjax.runs.run_counts import PassWindows, RunCounts, SwapCounts
 
 
 def trimmed(counts: RunCounts, layers: int | None) -> RunCounts:
@@ -26,7 +26,7 @@ def trimmed(counts: RunCounts, layers: int | None) -> RunCounts:
     def windows(part: PassWindows, axis: int = 0) -> PassWindows:
         return dataclasses.replace(cut(dataclasses.replace(part, tokens=None), axis), tokens=part.tokens)
 
-    steps = counts.token_steps
+    steps, swaps = counts.token_steps, counts.swaps
     return dataclasses.replace(
         counts,
         **{
@@ -38,13 +38,15 @@ def trimmed(counts: RunCounts, layers: int | None) -> RunCounts:
         step=windows(counts.step),
         token_steps=dataclasses.replace(steps, share=cut(steps.share), begins=cut(steps.begins)),
         recomputed=windows(counts.recomputed, 1),
+        swaps=None if swaps is None else dataclasses.replace(swaps, prompt=cut(swaps.prompt), step=cut(swaps.step)),
     )
 
 
 @checks.checked(ConfigError, runs=checks.each(checks.instance(RunCounts, "RunCounts"), "RunCounts of schedule_inputs"))
 def alike(runs: Sequence[RunCounts]) -> list[RunCounts]:
     """Counts with the same leaves: where some have shared return links, all count slots by (loads, busy groups); where
-    some have layers without a feed-forward part, all say which layers have one.
+    some have layers without a feed-forward part, all say which layers have one; where some write experts, the others write
+    none.
 
     Without shared links a slot takes as long however many groups are busy: all slots stand at 0 busy groups.
     """
@@ -55,7 +57,7 @@ def alike(runs: Sequence[RunCounts]) -> list[RunCounts]:
             else dataclasses.replace(one, has_feed_forward=np.ones(np.shape(one.is_moe), bool))
             for one in runs
         ]
-    runs = _same_reach(runs)
+    runs = _same_swaps(_same_reach(runs))
     if all(one.prompt.busy_hist is None for one in runs):
         return list(runs)
 
@@ -68,6 +70,17 @@ def alike(runs: Sequence[RunCounts]) -> list[RunCounts]:
         return dataclasses.replace(windows, busy_hist=joint)
 
     return [dataclasses.replace(one, prompt=counted(one.prompt), step=counted(one.step)) for one in runs]
+
+
+def _same_swaps(runs: Sequence[RunCounts]) -> list[RunCounts]:
+    if all(one.swaps is None for one in runs):
+        return list(runs)
+
+    def none(one: RunCounts) -> SwapCounts:
+        layers, scalar = np.zeros_like(one.prompt.passes), np.zeros_like(one.prompt.tokens)
+        return SwapCounts(layers, layers, scalar, scalar)
+
+    return [one if one.swaps is not None else dataclasses.replace(one, swaps=none(one)) for one in runs]
 
 
 def _same_reach(runs: Sequence[RunCounts]) -> list[RunCounts]:

@@ -11,6 +11,8 @@ Decisions where the definitions leave room:
   law; without, the trace's choices are taken as they are.
 - *Groups* are made per layer, from the loads of all requests of the trace.
 - *Copies* go one by one to the expert with the largest load per copy.
+- *A chip that holds a part of the experts* is visited by its places (:mod:`pimjax.runs.residency`); their groups are made from
+  how often the requests of the trace, each beginning anew, visit each place.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from pimjax.cache.capacity import CapacityLaw, capacity_at, capacity_law, larges
 from pimjax.config.config import Config
 from pimjax.errors import ConfigError, TraceError
 from pimjax.runs.expert_choice import admissions
+from pimjax.runs.residency import ExpertWrites, chosen_places, loads_of_places, resident_experts, swapped
 from pimjax.schedule import deal_copies, group_experts
 from pimjax.trace.belonging import fit_trace
 from pimjax.trace.expert_admissions import chosen_sets
@@ -33,7 +36,7 @@ from pimjax.trace.routing import RoutingTrace
 
 @dataclass(frozen=True)
 class RunRouting:
-    """Routing of one run; `L` counts MoE layers, `E` experts with their copies.
+    """Routing of one run; `L` counts MoE layers, `E` experts with their copies, or the places for them.
 
     Attributes:
         group_of_expert: int32 `[L, E]`.
@@ -44,6 +47,7 @@ class RunRouting:
         scores: float32 `[B, L, P+N-1, E]` or None: gate scores for recomputing prefixes (expert choice).
         copy_of: int `[L, E]`, expert behind each member.
         config: the configuration.
+        writes: experts that are written over others; None: all are there.
     """
 
     group_of_expert: HostArray
@@ -54,6 +58,7 @@ class RunRouting:
     scores: HostArray | None
     copy_of: HostArray
     config: Config = field(repr=False)
+    writes: ExpertWrites | None = None
 
     @property
     def num_layers(self) -> int:
@@ -62,6 +67,8 @@ class RunRouting:
 
     def prefix(self, sequence: int, length: int) -> HostArray:
         """bool `[L, length, E]`: experts of all tokens when a sequence is recomputed at `length` tokens."""
+        if self.writes is not None and (sequence, length) in self.writes.prefixes:
+            return chosen_places(self.writes.prefixes[sequence, length], self.writes.places)
         if self.scores is not None:
             chosen = _chosen_sets(self.config, self.scores[sequence], length)
             return np.stack([_deal(layer, copies) for layer, copies in zip(chosen, self.copy_of, strict=True)])
@@ -94,7 +101,9 @@ def run_routing(config: Config, trace: RoutingTrace) -> RunRouting:
     length = workload.num_prompt_tokens + workload.generated_tokens - 1
     layers = np.arange(model.num_moe_layers)
     choices, scores = _sequences(trace, workload.batch_size, length, layers)
-    loads = _loads(trace, layers)
+    loads, places = _loads(trace, layers), resident_experts(config)
+    if places is not None:
+        loads = loads_of_places(_requests(trace, layers), places, config.system.replacement)
     copy_of = _copies(loads.sum(axis=0), config.plan.copies)
     groups, num_groups = _groups(config, loads, copy_of)
     prompt = choices[:, :, : workload.num_prompt_tokens]
@@ -106,16 +115,23 @@ def run_routing(config: Config, trace: RoutingTrace) -> RunRouting:
             steps, taken = _admissions(config, scores)
         else:
             taken = np.broadcast_to(_mean_taken(config), steps.shape[:3]).copy()
-    return RunRouting(
+    made = RunRouting(
         group_of_expert=groups,
         num_groups=num_groups,
-        prompt=_deal_all(prompt, copy_of),
-        steps=_deal_all(steps, copy_of),
+        prompt=_deal_all(prompt, copy_of) if places is None else prompt,
+        steps=_deal_all(steps, copy_of) if places is None else steps,
         taken=taken,
         scores=scores if model.routing == "expert_choice" else None,
         copy_of=copy_of,
         config=config,
     )
+    return made if places is None else swapped(config, made)
+
+
+def _requests(trace: RoutingTrace, layers: HostArray) -> list[HostArray]:
+    """Choices of every request, bool `[L, T, E]` each."""
+    singles = [trace.request(index) for index in range(trace.num_requests)] if trace.is_stacked else [trace]
+    return [np.asarray(one.choices, bool)[layers][:, : int(np.asarray(one.num_tokens))] for one in singles]
 
 
 def _sequences(trace: RoutingTrace, batch: int, length: int, layers: HostArray) -> tuple[HostArray, HostArray | None]:

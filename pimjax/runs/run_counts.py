@@ -63,6 +63,16 @@ class TokenSteps:
 
 
 @struct.dataclass
+class SwapCounts:
+    """Experts that a run writes over others, where its chip holds a part of them."""
+
+    prompt: Any  # [L] of one prefill: the mean over the sequences
+    step: Any  # [L] of one decode step, all sequences: the mean over the steps
+    most: Any  # [] writes of the place that is written most, in the whole run
+    left_out: Any  # [] experts of a layer without a place
+
+
+@struct.dataclass
 class RunCounts:
     """Routing of one run as counts; made by :func:`pimjax.runs.inputs.schedule_inputs`."""
 
@@ -80,3 +90,4 @@ class RunCounts:
     recomputed: PassWindows  # [K, ...] decode passes that recompute the whole prefix
     digital_sizes: Any = None  # [L, G] members of each group on digital macros; None: there are no macros
     die_places: Any = None  # [D] dies that a layer may reach over: 1 with a system, 0 without; None: no run has one
+    swaps: SwapCounts | None = None  # None: chips hold every expert

@@ -92,6 +92,11 @@ class ChipSteps:
                 "model.routing is 'expert_choice': its experts choose among the tokens of one whole sequence, which a step of "
                 "several requests does not have; serve a token-choice model"
             )
+        if config.system.residency != "all" and config.model.num_experts:
+            raise ServingError(
+                "system.residency is 'swap': which experts a step finds on the chip depends on all requests before it, which "
+                "tables of steps do not know; serve a chip that holds them all (system.residency: all)"
+            )
         self.chip = CHIPS[config.chip_model]
         self.chip.check_core(config)
         self.one_pass = self.chip.sequence_components is not None

@@ -110,3 +110,27 @@ def residency(accesses, capacity, policy):
             del held[victim]
         held[expert] = 1
     return hits
+
+
+def swapped_experts(tokens, places, replacement):
+    """Experts that each token has written, of places that hold the first experts at the start: a list in the order of use."""
+    held = list(reversed(range(places)))  # the least recent first
+    uses = dict.fromkeys(held, 0)
+    missing = []
+    for token in tokens:
+        row = []
+        for expert in token:
+            if expert not in held:
+                free = [one for one in held if one not in token]
+                if replacement == "lfu":
+                    fewest = min(uses[one] for one in free)
+                    free = [one for one in free if uses[one] == fewest]
+                held.remove(free[0])
+                held.append(expert)
+                uses[expert] = 0
+                row.append(expert)
+            held.remove(expert)
+            held.append(expert)
+            uses[expert] += 1
+        missing.append(row)
+    return missing

@@ -14,6 +14,7 @@ from pimjax.chips.sizes import Sized
 from pimjax.config.build import Capacity, Design
 from pimjax.config.config import Config
 from pimjax.config.digital_map import check_digital_parts, has_digital_parts
+from pimjax.config.residency import check_residency
 from pimjax.errors import ConfigError
 from pimjax.runs.routing import RunRouting
 from pimjax.trace.routing import RoutingTrace
@@ -38,10 +39,12 @@ class MultiplexedChip(Chip):
     event_options = frozenset({"timeline"})
     input_fields = ("out_links",)
     plain_layers_only = False
+    swaps_experts = True
 
     def check(self, config: Config) -> None:
         """A calibrated core has the size it was measured at; a read has one phase or four."""
         check_digital_parts(config)
+        check_residency(config)
         hardware = hardware_of(config)
         if hardware.read_phases not in (1, 4):
             raise ConfigError(

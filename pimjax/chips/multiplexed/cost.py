@@ -41,6 +41,7 @@ from pimjax.chips.multiplexed.power import (
     leakage_nj,
     waiting_ns,
 )
+from pimjax.chips.multiplexed.swapping import Swapping
 from pimjax.chips.multiplexed.work import Run, Work, run_work
 from pimjax.chips.parts.memory import memory_of
 from pimjax.chips.run_cost import COMPONENTS, OP_KINDS, RunCost, SystemCost
@@ -57,7 +58,7 @@ class Times(NamedTuple):
     critical: AnyArray  # [C] ns
     moe: AnyArray  # [] ns, expert phases
     last_pass: AnyArray  # [L] ns
-    slowest_layer: AnyArray  # [] ns, time the run spends in its slowest layer
+    slowest_layer: AnyArray  # [] ns, time the run spends in its slowest layer; [L] of each, before it is known which
     waiting_results: ArrayLike  # [] most results that wait for their addition
     waiting: (
         ArrayLike  # [3, K] pauses that a fast model knows, or [] time that sets of peripherals wait powered, all sets
@@ -79,6 +80,21 @@ class Chip(NamedTuple):
     area: Areas
     state: States  # of a set of peripherals
     network: Network | None = None  # dies, wires and links around it
+    swaps: Swapping | None = None  # experts that are written; None: all are there
+
+    def standing_still(self, times: Times) -> Times:
+        """Times of a run that also writes experts, everything else standing still meanwhile; `slowest_layer` [L] becomes
+        that of the slowest layer."""
+        if self.swaps is None:
+            return times._replace(slowest_layer=times.slowest_layer.max())
+        stalls = self.swaps.layers_ns
+        whole = stalls.sum()
+        return times._replace(
+            latency=times.latency + whole,
+            critical=times.critical + self.swaps.critical_ns(whole),
+            moe=times.moe + whole,
+            slowest_layer=(times.slowest_layer + stalls).max(),
+        )
 
 
 def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost:
@@ -109,8 +125,16 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
     powered, gated = leakage_nj(state, peripherals / sets, active_ns=active, idle_ns=idle_ns, waiting_ns=waiting)
     parts = {**found.energy, "leakage_idle": powered, "leakage_gated": gated}
     busy, around = found.busy, None
+    swaps = chip.swaps
+    if swaps is not None:
+        parts["expert_swap"] = swaps.writes * swaps.each.energy_nj
+        busy = {**busy, "expert_swap": swaps.layers_ns.sum()}
+    fetch_nj: Any = 0.0
     if chip.network is not None:
         around = network_cost(point, chip.network, schedule, shape, run, work)
+        if swaps is not None:
+            fetch_nj = swaps.way_nj(chip.network)
+            around = around._replace(noc_nj=around.noc_nj + fetch_nj)
         parts |= {"noc": around.noc_nj, "d2d": around.d2d_nj}
         busy = {**busy, "noc": around.noc_busy_ns, "d2d": around.d2d_busy_ns}
     energy = _vector(COMPONENTS, parts)
@@ -121,8 +145,8 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
         is_alone = is_alone & ~chip.network.is_there
         one_die = where(chip.network.is_there, chip.network.numbers.die_area_mm2, one_die)
     busy_ns = _table(COMPONENTS, busy)
-    draw = draw_of(point, energy, busy_ns, uses)
     links_nj = 0.0 if around is None else around.d2d_nj
+    draw = draw_of(point, energy, busy_ns, uses, fetch_nj)
     together, cores = busy_at_once_w(
         point,
         shape,
@@ -136,6 +160,9 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
         links_nj=links_nj,
     )
     peak: Any = together if times.peak_w is None else times.peak_w
+    held = (1 - run.sram) * run.held
+    if swaps is not None:
+        peak, held = larger(peak, swaps.power_w), held + swaps.held_bytes
     static = (found.energy["passive"] + powered + gated) / times.latency
     of_set = (area.parts["moe_crossbars"] + area.parts["dense_crossbars"]) / sets
     needed, impossible = area.crossbars, tile.impossible
@@ -145,7 +172,7 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
     shared = (
         found.units_busy / hardware.num_digital_units,
         work.attention_time,
-        found.dram_busy,
+        found.dram_busy if swaps is None else found.dram_busy + swaps.writes * swaps.each.fetch_ns,
     )
     interval = times.slowest_layer
     for taken in (*shared, *(() if around is None else (around.busiest_ns,))):
@@ -165,7 +192,9 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
         op_counts=_table(OP_KINDS, _counts(point, run, work)),
         moe_latency_ns=times.moe,
         # peripherals are powered during these phases
-        moe_energy_nj=found.experts + state.idle_w * area.expert_peripherals * times.moe,
+        moe_energy_nj=found.experts
+        + parts.get("expert_swap", 0.0)
+        + state.idle_w * area.expert_peripherals * times.moe,
         moe_flops=moe_flops,
         moe_area_mm2=area.moe,
         moe_last_pass_ns=times.last_pass,
@@ -177,8 +206,7 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
         status=status.bits(
             times.status,
             {
-                status.DOES_NOT_FIT: (needed > hardware.tiles)
-                | ((1 - run.sram) * run.held > memory_of(point).capacity_bytes),
+                status.DOES_NOT_FIT: (needed > hardware.tiles) | (held > memory_of(point).capacity_bytes),
                 status.MULTI_DIE: is_alone,
                 status.NON_FINITE: ~namespace(times.latency).isfinite(times.latency),
                 status.IMPOSSIBLE: impossible,
@@ -186,6 +214,8 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
             },
         ),
         system=None if around is None else _system_cost(chip, work, around, component_area.sum()),
+        expert_hit_rate=None if swaps is None else 1 - swaps.writes / larger(work.passes, 1.0),
+        lifetime_years=None if swaps is None else swaps.lifetime_years(point, times.latency),
     )
 
 
@@ -227,7 +257,17 @@ def _energies(chip: Chip, run: Run, work: Work, latency: AnyArray) -> tuple[Ener
         made = products(chip.point, chip.shape, work, chip.beside)
         work = work._replace(both=made.both.total, reads=made.reads.total)
     found = energy_and_busy(
-        chip.point, chip.shape, chip.tile, chip.time, run, work, latency, chip.largest, beside=chip.beside, made=made
+        chip.point,
+        chip.shape,
+        chip.tile,
+        chip.time,
+        run,
+        work,
+        latency,
+        chip.largest,
+        beside=chip.beside,
+        made=made,
+        holds_weights=False if chip.swaps is None else chip.swaps.spills,
     )
     return found, work
 

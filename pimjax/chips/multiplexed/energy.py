@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pimjax.array_typing import AnyArray
 from pimjax.arrays import where
@@ -37,9 +37,10 @@ def energy_and_busy(
     largest: AnyArray,
     beside: DigitalParts | None = None,
     made: Products | None = None,
+    holds_weights: Any = False,
 ) -> EnergyAndBusy:
     """Energy and busy time per component. `largest`: members of the largest group; `made`: products on each kind of tile,
-    where parts lie on digital macros."""
+    where parts lie on digital macros; `holds_weights`: the memory holds experts that are not on the chip."""
     hardware, model, workload = point.hardware, point.model, point.workload
     local = point.local
     # one product; with the authors' scale 0.2 + 0.8/g
@@ -68,7 +69,7 @@ def energy_and_busy(
         hardware.num_digital_units * hardware.digital_unit_area_mm2
         + hardware.num_attention_units * hardware.attention_unit_area_mm2
     )
-    idle_memory = where(memory_is_idle(point, run.sram), memory.idle_w, 0.0)
+    idle_memory = where(memory_is_idle(point, run.sram) | holds_weights, memory.idle_w, 0.0)
     passive = hardware.unit_power_w * units / hardware.unit_power_area_mm2 + idle_memory
     products, links = work.both + work.reads, 2 * work.both + work.reads + work.sequences
     strips_local, strips_units = where(local, work.strips, 0.0), where(local, 0.0, work.strips)

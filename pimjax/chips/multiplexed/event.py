@@ -19,6 +19,7 @@ from pimjax.chips.multiplexed.graph_parts import KINDS, TimedDesign, timed_desig
 from pimjax.chips.multiplexed.hardware import hardware_of
 from pimjax.chips.multiplexed.kernel import chip_of
 from pimjax.chips.multiplexed.power_event import PowerMeter
+from pimjax.chips.multiplexed.swapping import pass_stalls_ns, standing_still
 from pimjax.chips.multiplexed.work import run_of
 from pimjax.chips.parts.memory import memory_of
 from pimjax.chips.run_cost import COMPONENTS, RunCost
@@ -46,7 +47,7 @@ class PassResult:
 
     Attributes:
         name: "prefill 0", "decode 33", ...
-        log: every job.
+        log: every job; of a pass that writes experts as if it did not stand still for them.
         latency_ns: end of the last job that is not a posted write.
         sampled_ns: end of the last sampling: the tokens are out.
         layer_ns: `[L]` time between the ends of consecutive layers.
@@ -107,14 +108,13 @@ def simulate(config: Config, trace: RoutingTrace, *, keep_logs: bool = False) ->
     routing = run_routing(config, trace)
     design, capacity = build(config)
     bench = _Bench(config, design, routing, capacity)
-    results = []
-    leftover = 0.0
-    for name, work in bench.passes():
-        result = bench.run(name, dataclasses.replace(work, leftover_ns=leftover))
+    results, leftover = [], 0.0
+    for index, (name, work) in enumerate(bench.passes()):
+        stalls_ns = pass_stalls_ns(bench.chip.swaps, routing, bench.is_moe, index)
+        result = bench.run(name, dataclasses.replace(work, leftover_ns=leftover), stalls_ns)
         leftover = result.leftover_ns
         if results and not keep_logs:
-            # pyrefly: ignore[bad-argument-type]
-            result = dataclasses.replace(result, log=None)
+            result = dataclasses.replace(result, log=None)  # pyrefly: ignore[bad-argument-type]
         results.append(result)
     bench.meter.finish()
     return _collect(bench, results, capacity)
@@ -289,7 +289,7 @@ class _Bench:
 
     # --- running ------------------------------------------------------------------------------------------------
 
-    def run(self, name: str, work: PassWork) -> PassResult:
+    def run(self, name: str, work: PassWork, stalls_ns: HostArray | None = None) -> PassResult:
         """Run one pass; repeats it until every token's results are added in the order in which they arrive.
 
         An execution is right up to the first result that arrives out of the assumed order, so each round is right for
@@ -301,8 +301,8 @@ class _Bench:
             order = _arrival_order(graph, log)
             if all(np.array_equal(order[layer], graph.moe[layer].order) for layer in order):
                 result = _measure(name, graph, log, self.timed, self.layers)
-                self.meter.add(graph, log, result.latency_ns)
-                return result
+                self.meter.add(graph, log, result.latency_ns, stalls_ns)
+                return result if stalls_ns is None else standing_still(result, stalls_ns)
             work = dataclasses.replace(work, order=order)
         raise PimjaxError(f"{name}: the order of arrivals did not settle in {_MOST_ROUNDS} rounds")
 

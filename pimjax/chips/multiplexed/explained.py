@@ -20,6 +20,7 @@ from pimjax.config.build import build
 from pimjax.config.config import Config
 from pimjax.config.digital_map import digital_experts, has_digital_parts
 from pimjax.runs.point import Point
+from pimjax.runs.residency import resident_experts
 
 CORE_FIELDS = ("mvm_latency_ns", "mvm_energy_nj", "core_area_mm2", "shareable_fraction")
 """Numbers of the hardware section that a parametric core replaces."""
@@ -39,6 +40,7 @@ def counted(config: Config, result: Any) -> dict[str, Counted]:
     hardware = hardware_of(config)
     busy = {name: float(np.asarray(result.busy_ns)[index]) for name, index in COMPONENT_INDEX.items()}
     per_expert, moe = tiles(config)
+    passes = float(np.asarray(result.op_counts)[OP_INDEX["expert_pass"]])
     bandwidth = hardware.memory_bandwidth_gb_per_s * hardware.memory_channels
     buffers = float(np.asarray(result.component_area_mm2)[COMPONENT_INDEX["buffers"]])
     cycle = hardware.crossbar_cols / (hardware.accumulator_lanes * hardware.accumulator_frequency_ghz)
@@ -50,7 +52,8 @@ def counted(config: Config, result: Any) -> dict[str, Counted]:
         "leakage_idle": float(np.asarray(result.latency_ns)),
         "leakage_gated": float(np.asarray(result.latency_ns)),
         "local_accumulation": busy["local_accumulation"] / cycle,
-        "sharing_mux": float(np.asarray(result.op_counts)[OP_INDEX["expert_pass"]]) * per_expert,
+        "sharing_mux": passes * per_expert,
+        "expert_swap": round(passes * (1 - float(np.asarray(result.expert_hit_rate)))),
         "scheduler": _over(busy["scheduler"], hardware.scheduler_ns_per_token),
         "moe_crossbars": moe,
         "dense_crossbars": float(np.asarray(result.crossbars)) - moe,
@@ -70,9 +73,32 @@ def details(config: Config, result: Any) -> dict[str, Any]:
         "heat": full_die(config),
         "weights": weight_writing(config, float(np.asarray(result.crossbars)), per_expert),
         **_stacked(config, per_expert),
+        **_swapped(config, result),
         "not_modelled": [
-            sentence for sentence in NOT_MODELLED if config.system.network == "none" or "interconnect" not in sentence
+            sentence
+            for sentence in NOT_MODELLED
+            if not (
+                (config.system.network != "none" and "interconnect" in sentence)
+                or (config.system.residency != "all" and "resident" in sentence)
+            )
         ],
+    }
+
+
+def _swapped(config: Config, result: Any) -> dict[str, Any]:
+    """Where experts are swapped: how many are on the chip, how often they were there, and how long its devices last."""
+    places = resident_experts(config)
+    if places is None:
+        return {}
+    years = float(np.asarray(result.lifetime_years))
+    return {
+        "residency": {
+            "resident_experts": places,
+            "experts": config.model.num_experts,
+            "replacement": config.system.replacement,
+            "expert_hit_rate": float(np.asarray(result.expert_hit_rate)),
+            "lifetime_years": years if np.isfinite(years) else None,
+        }
     }
 
 
@@ -81,7 +107,7 @@ def _stacked(config: Config, per_expert: float) -> dict[str, Any]:
     tiers = int(hardware_of(config).tiers)
     if tiers < 2 or not config.model.num_experts:
         return {}
-    plan, members = config.plan, config.model.num_experts + config.plan.copies
+    plan, members = config.plan, resident_experts(config) or config.model.num_experts + config.plan.copies
     groups = np.asarray(plan.group_of_expert or [expert // plan.group_size for expert in range(members)])
     sizes = np.ones(members, int) if plan.share == "none" else np.bincount(groups)
     each = config.model.num_moe_layers * per_expert
@@ -114,8 +140,11 @@ def tiles(config: Config) -> tuple[float, float]:
         design = build(config)[0]
         shape, slices = geometry(design), float(np.asarray(Point(design).slices))
     per_expert = float(np.asarray(shape.expert_tiles))
-    saved = float(digital_experts(config).sum()) * per_expert * (1 - 1 / slices)  # macros hold all bits in one place
-    return per_expert, float(np.asarray(shape.moe_tiles)) - saved
+    digital = digital_experts(config)
+    saved = float(digital.sum()) * per_expert * (1 - 1 / slices)  # macros hold all bits in one place
+    places = resident_experts(config)
+    held = 1.0 if places is None else places / config.model.num_experts
+    return per_expert, held * (float(np.asarray(shape.moe_tiles)) - saved)
 
 
 def tile_rows(config: Config) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from pimjax.chips.multiplexed.geometry import geometry
 from pimjax.chips.multiplexed.network import network_of, pass_links
 from pimjax.chips.multiplexed.power import states
 from pimjax.chips.multiplexed.run_time import nodes, run_times
+from pimjax.chips.multiplexed.swapping import swapping
 from pimjax.chips.multiplexed.work import Run, run_of
 from pimjax.chips.parts.dual import Dual, value_of
 from pimjax.chips.run_cost import COMPONENTS, RunCost
@@ -93,22 +94,18 @@ def _cost(point: Point, schedule: RunCounts, capacity: Capacity, fidelity: str, 
     }
     if fidelity == "fluid":
         flags[status.RING_OVERFLOW] = ring_overflows(chip.time)
-    return assemble(
-        chip,
-        schedule,
-        run,
-        Times(
-            latency=arrays.apart(latency, point.one),
-            critical=shares,
-            moe=arrays.apart(times.moe, point.one),
-            last_pass=times.last_pass,
-            slowest_layer=arrays.apart(times.slowest_layer, point.one),
-            waiting_results=np.inf,
-            waiting=times.pauses,
-            peak_w=None,
-            status=status.bits(np.int32(status.OK), flags),
-        ),
+    found = Times(
+        latency=arrays.apart(latency, point.one),
+        critical=shares,
+        moe=arrays.apart(times.moe, point.one),
+        last_pass=times.last_pass,
+        slowest_layer=arrays.apart(times.layers, point.one),
+        waiting_results=np.inf,
+        waiting=times.pauses,
+        peak_w=None,
+        status=status.bits(np.int32(status.OK), flags),
     )
+    return assemble(chip, schedule, run, chip.standing_still(found))
 
 
 def chip_of(
@@ -124,4 +121,5 @@ def chip_of(
     timed = durations(point, largest, shape=shape, tile=tile, beside=beside, wires=wires, shares=shares)
     time = jax.tree.map(value_of, timed, is_leaf=lambda leaf: isinstance(leaf, Dual))
     state = states(point, shape, tile)
-    return Chip(point, shape, tile, time, timed, largest, beside, area, state, network)
+    swaps = swapping(point, schedule, shape, run, beside)
+    return Chip(point, shape, tile, time, timed, largest, beside, area, state, network, swaps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pimjax.chips.ledger import HEAT, ComponentSpec, Condition, Read, Reader, reads, setting
 from pimjax.chips.multiplexed.ledger_network import network_components, network_readers, system_reads
+from pimjax.chips.multiplexed.ledger_swapping import SWAPS, swap_component, swap_readers
 from pimjax.config.digital_map import has_digital_parts
 
 # --- conditions -----------------------------------------------------------------------------------------------------
@@ -32,9 +33,7 @@ FITTED = setting("plan.attention", "fit")
 RELU, GELU, SWIGLU = (setting("model.activation", kind) for kind in ("relu", "gelu", "swiglu"))
 KV = setting("workload.kv_cache", True)
 GO = setting("workload.go_cache", "full", "threshold")
-CACHED = Condition(
-    "workload.kv_cache", "true", lambda config: config.workload.kv_cache or config.workload.go_cache != "none"
-)
+CACHED = Condition("workload.kv_cache", "true", lambda run: run.workload.kv_cache or run.workload.go_cache != "none")
 PREFETCH = setting("plan.dram_overlap", "prefetch")
 ALWAYS = setting("plan.memory_idle", "always")
 EXPERTS = Condition("model.num_experts", "1 or more", lambda config: config.model.num_experts > 0)
@@ -43,7 +42,6 @@ SHARING = Condition("plan.share", "position or pair", lambda config: config.plan
 STACKED = Condition("hardware.tiers", "2 or more", lambda config: getattr(config.hardware, "tiers", 1) > 1)
 PACKED = setting("plan.policy", "packed")
 NO_MAP = Condition("plan.group_of_expert", "null", lambda config: config.plan.group_of_expert is None)
-CORE_GIVEN = (CALIBRATED,)
 GATES = Condition(
     "hardware.gated_power_w_per_mm2",
     "less than hardware.idle_power_w_per_mm2",
@@ -102,7 +100,7 @@ COMPONENTS = (
         "passive power of units and of the memory",
         energy=reads("unit_power_w unit_power_area_mm2") + _UNIT_AREAS
         + _given(reads("memory_idle_w memory_channels") + _ON_CHIP, CACHED)
-        + reads("memory_idle_w memory_channels", ALWAYS)
+        + reads("memory_idle_w memory_channels", ALWAYS) + reads("memory_idle_w memory_channels", SWAPS)
         + reads("plan.memory_idle"),
         by_run_time=True,
         counted="ns of the run",
@@ -283,7 +281,8 @@ COMPONENTS = (
         energy=_given(reads("sram_energy_pj_per_byte") + _ON_CHIP, CACHED),
         counted="bytes of SRAM",
     ),
-    *network_components(_SILICON),
+    *network_components(_SILICON, reads("numerics.weight_bits", IN_SRAM), SWAPS),
+    swap_component(_BLOCKS, _MEMORY_TIME, _MEMORY_ENERGY),
     ComponentSpec(
         "leakage_idle",
         "powered peripherals",
@@ -381,7 +380,11 @@ READERS = (
         reads("plan.dram_overlap", KV) + reads("plan.dram_overlap", LOOKUP) + reads("kv_prefetch_bytes", KV, PREFETCH),
     ),
     Reader("waits for the memory", reads("memory_latency_ns", CACHED) + reads("memory_latency_ns", LOOKUP)),
-    Reader("whether the model fits", reads("tiles") + reads("memory_capacity_gb", CACHED)),
+    Reader(
+        "whether the model fits",
+        reads("tiles") + reads("memory_capacity_gb", CACHED) + reads("memory_capacity_gb numerics.weight_bits", SWAPS),
+    ),
+    *swap_readers(EXPERTS),
     *network_readers(_SILICON, _LOADS, EXPERTS),
     Reader("heat", reads(HEAT)),
     Reader("waking up", reads("wake_latency_ns", GATES, EXPERTS)),

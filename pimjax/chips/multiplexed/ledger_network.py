@@ -26,11 +26,14 @@ def _without(items: tuple[Read, ...], names: str) -> tuple[Read, ...]:
     return tuple(item.given(DIES) for item in items if item.key not in left)
 
 
-def network_components(silicon: tuple[Read, ...]) -> tuple[ComponentSpec, ...]:
-    """Wires and links. `silicon`: reads that decide how large layers, groups and dies are."""
-    distances = _without(
-        silicon, f"{_SLIGHT} num_digital_units digital_unit_area_mm2 attention_unit_area_mm2 memory_phy_area_mm2"
-    )
+def network_components(
+    silicon: tuple[Read, ...], bits: tuple[Read, ...], swaps: Condition
+) -> tuple[ComponentSpec, ...]:
+    """Wires and links. `silicon`: reads that decide how large layers, groups and dies are; `bits`: how large macros are;
+    `swaps`: experts are fetched from the memory, across a die."""
+    others = "num_digital_units digital_unit_area_mm2 attention_unit_area_mm2 memory_phy_area_mm2"
+    distances = _without(silicon, f"{_SLIGHT} {others}") + _without(bits, "")
+    fetched = reads(others, DIES, swaps)
     borders = _without(silicon, f"{_SLIGHT} adc_bits numerics.weight_bits numerics.cell_bits shareable_fraction")
     no_bonds = _without(_DIE_SIZE, "system_bond_area_mm2")
     return (
@@ -42,7 +45,8 @@ def network_components(silicon: tuple[Read, ...]) -> tuple[ComponentSpec, ...]:
             time=system_reads("wire_latency_ns_per_mm router_latency_ns") + no_bonds + distances,
             energy=system_reads("wire_energy_pj_per_bit_mm router_energy_pj_per_bit accumulator_bits result_bits")
             + _DIE_SIZE
-            + distances,
+            + distances
+            + fetched,
             counted="bits",
         ),
         ComponentSpec(

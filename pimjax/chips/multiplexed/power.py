@@ -40,7 +40,7 @@ TOKEN_PAUSES = ("first linears", "behind attention", "attention's output")
 STATIC = ("passive", "leakage_idle", "leakage_gated")
 ON_UNITS = ("digital_add", "layer_norm", "router", *ACTIVATION_COMPONENTS)
 IN_MEMORY = ("dram_kv", "dram_go", "embedding")
-OWN = ("digital_add", "layer_norm", "router", *IN_MEMORY, "mha_comp", "d2d")
+OWN = ("digital_add", "layer_norm", "router", *IN_MEMORY, "mha_comp", "d2d", "expert_swap")
 
 
 class States(NamedTuple):
@@ -137,13 +137,14 @@ def _along(names: tuple[str, ...]) -> np.ndarray:
     return np.isin(COMPONENTS, names).astype(np.float64)
 
 
-def draw_of(point: Point, energy_nj: Any, busy_ns: Any, products: Any) -> Draw:
+def draw_of(point: Point, energy_nj: Any, busy_ns: Any, products: Any, apart_nj: Any = 0.0) -> Draw:
     """Powers of operations, so that all of a run together draw its dynamic energy.
 
     Args:
         point: the design.
         energy_nj, busy_ns: `[C]` of the run.
         products: on crossbars.
+        apart_nj: of the energy, what is drawn while everything else stands still (experts on their way over a die).
     """
     mine = _along(OWN) > 0
     acts = _along(ACTIVATION_COMPONENTS) > 0  # units' work, or beside the converters
@@ -151,7 +152,7 @@ def draw_of(point: Point, energy_nj: Any, busy_ns: Any, products: Any) -> Draw:
     own = where(runs, energy_nj, 0.0)
     power = own / where(runs, busy_ns, 1.0)
     dynamic = energy_nj * (1.0 - _along(STATIC)).astype(point.dtype)
-    return Draw(power, (dynamic - own).sum() / products)
+    return Draw(power, ((dynamic - own).sum() - apart_nj) / products)
 
 
 def busy_at_once_w(

@@ -60,11 +60,12 @@ class PowerMeter:
         self._last: dict[str, HostArray] = {}
         self._weight: dict[str, HostArray] = {}
 
-    def add(self, graph: PassGraph, log: EventLog, latency_ns: float) -> None:
-        """The next pass of the run, and how long it takes of it."""
+    def add(self, graph: PassGraph, log: EventLog, latency_ns: float, stalls_ns: HostArray | None = None) -> None:
+        """The next pass of the run, how long it takes of it, and for how long all stands still before each layer's experts
+        begin (None: never)."""
         self._draws(graph, log, latency_ns)
-        self._pauses(graph, log)
-        self.elapsed_ns += latency_ns
+        self._pauses(graph, log.start_ns if stalls_ns is None else _later(graph, log.start_ns, stalls_ns))
+        self.elapsed_ns += latency_ns + (0.0 if stalls_ns is None else float(stalls_ns.sum()))
 
     def finish(self) -> None:
         """The run is over: the pauses around it count as one."""
@@ -100,20 +101,21 @@ class PowerMeter:
 
     # --- pauses -------------------------------------------------------------------------------------------------
 
-    def _pauses(self, graph: PassGraph, log: EventLog) -> None:
+    def _pauses(self, graph: PassGraph, begun: HostArray) -> None:
+        """`begun` [jobs]: when each began."""
         jobs = graph.jobs
         linear = np.flatnonzero(self.crossbars[jobs.kind] > 0)
         read = jobs.kind[linear] == _EMBEDDING  # of another word's crossbars every time
         self.waiting_ns += self.crossbars[_EMBEDDING] * read.sum() * self.shortest_ns
         linear = linear[~read & ~np.isin(jobs.kind[linear], _PASS_KINDS)]
         weight = self.crossbars[jobs.kind[linear]]
-        self._uses("dense", jobs.resource[linear], log.start_ns[linear], weight, self.hold_ns, jobs.num_resources)
+        self._uses("dense", jobs.resource[linear], begun[linear], weight, self.hold_ns, jobs.num_resources)
         groups = next(group.count for group in jobs.resources if group.name == "group")
         first = _first_of(jobs.resources, "group")
         units, starts = [], []
         for layer, moe in graph.moe.items():
             units.append(layer * groups + jobs.resource[moe.begins] - first)
-            starts.append(log.start_ns[moe.begins])
+            starts.append(begun[moe.begins])
         if units:
             unit, start = np.concatenate(units), np.concatenate(starts)
             size = (max(graph.moe) + 1) * groups
@@ -138,6 +140,15 @@ class PowerMeter:
         self._weight[name][unit] = weight
         closes = np.append(opens[1:], True)
         last[unit[closes]] = start[closes] + hold
+
+
+def _later(graph: PassGraph, start: HostArray, stalls_ns: HostArray) -> HostArray:
+    """When jobs begin if all stands still for a while as the first expert of each layer would begin."""
+    layers = [layer for layer, moe in graph.moe.items() if len(moe.begins)]
+    at = np.array([start[graph.moe[layer].begins].min() for layer in layers])
+    order = np.argsort(at)
+    waited = np.append(0.0, np.cumsum(stalls_ns[np.array(layers, int)][order]))
+    return start + waited[np.searchsorted(at[order], start, side="right")]
 
 
 def _first_of(resources: Any, name: str) -> int:

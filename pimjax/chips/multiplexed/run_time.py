@@ -34,7 +34,7 @@ from pimjax.chips.multiplexed.pass_time import Decode, Passes, pass_times, work_
 from pimjax.chips.multiplexed.phases import Phases, crew_of, phases_of
 from pimjax.chips.multiplexed.power import TOKEN_PAUSES, States
 from pimjax.chips.multiplexed.work import Run
-from pimjax.chips.parts.dual import Dual, join, larger, largest, pick, total, value_of, where
+from pimjax.chips.parts.dual import Dual, join, larger, pick, total, value_of, where
 from pimjax.chips.parts.memory import memory_of
 from pimjax.runs.mixers import of_layers
 from pimjax.runs.point import Point
@@ -48,7 +48,7 @@ class RunTimes(NamedTuple):
     latency: Any
     moe: Any  # expert phases
     last_pass: Any  # [L] of the first pass
-    slowest_layer: Any
+    layers: Any  # [L] time the run spends in each
     pauses: AnyArray  # [3, K], see :data:`.power.PAUSES`
 
 
@@ -202,7 +202,7 @@ def run_times(
         latency=total(edges * at.weights, -1) + total(layers, -1) + waits,
         moe=existing(over_points(value_of(found.moe))).sum(-1),
         last_pass=arrays.where(run.real & schedule.is_moe, first_pass, 0.0),
-        slowest_layer=largest(value_of(layers), -1),
+        layers=value_of(layers),
         pauses=_pauses(state, run, at, counts, phases, experts, passes, value_of(slots_ns)),
     )
 

@@ -132,6 +132,8 @@ def _show(out: dict[str, Any], plain: dict[str, str]) -> None:
     ]  # fmt: skip
     if out["moe_latency_ns"]:
         rows.append(("expert phases", f"{with_unit(out['moe_latency_ns'], 'ns')} on {shown(out['moe_area_mm2'])} mm2"))
+    if (out["expert_hit_rate"] or 0.0) < 1:
+        rows.append(("experts", _residency(out)))
     if "sqnr_db" in out:
         rows.append(("accuracy", _accuracy(out)))
     titles = (
@@ -158,6 +160,17 @@ def _power(out: dict[str, Any]) -> str:
         return f"{shown(mean)} W"
     density, junction = shown(out["power_density_w_per_mm2"]), shown(out["junction_c"])
     return f"{shown(mean)} W, at its peak {shown(peak)} W and {density} W/mm2, where a die would be at {junction} C"
+
+
+def _residency(out: dict[str, Any]) -> str:
+    """How often experts were on the chip, and how long its devices last.
+
+    >>> _residency({"expert_hit_rate": 0.9, "lifetime_years": 0.25}), _residency({"expert_hit_rate": 0.9, "lifetime_years": None})
+    ('90.0% of the visits find them on the chip; devices last 0.25 years', '90.0% of the visits find them on the chip; nothing wears')
+    """
+    years = out["lifetime_years"]
+    wear = "nothing wears" if years is None else f"devices last {shown(years)} years"
+    return f"{out['expert_hit_rate'] or 0.0:.1%} of the visits find them on the chip; {wear}"
 
 
 def _share(part: float | None, whole: float | None) -> str:
