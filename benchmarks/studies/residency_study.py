@@ -1,7 +1,10 @@
-"""GPT-OSS-20B on chips that hold a part of its experts: hit rates, stalls, energy and wear, exact on real traces.
+"""GPT-OSS-20B on chips that hold a part of its experts, analog and digital: hits, speed, energy, silicon and wear on real traces.
 
 python benchmarks/studies/residency_study.py            # writes results/residency_study.json
-python benchmarks/studies/residency_study.py --quick    # two requests, writes nothing
+python benchmarks/studies/residency_study.py --quick    # one request, writes nothing
+
+Every row is a configuration (`system.residency: swap`), estimated in closed form for each request: the prefill of a prompt,
+and the decoding of what follows with the experts that the prompt left on the chip.
 """
 
 from __future__ import annotations
@@ -17,70 +20,57 @@ import numpy as np
 
 from benchmarks.lib.harness import write_json
 from benchmarks.lib.paths import need_decode_traces
-from pimjax import estimate, load_config
-from pimjax.cache.hierarchy import POLICIES
-from pimjax.circuit import crossbar_write
-from pimjax.config.system import SystemSection
-from pimjax.system import expert_accesses, lifetime_years, residency_curve, swap_cost, weights_fit
-from pimjax.trace import load_traces
+from pimjax import Config, Estimate, RoutingTrace, estimate, load_config, load_traces
+from pimjax.config.system import REPLACEMENTS
 
-EXPERTS, WIDTH, CROSSBARS, ROWS = 32, 2880, 3 * 12 * 12, 256
+PRESET, EXPERTS, PROMPT, GENERATED, REQUESTS = "gpt_oss_20b", 32, 128, 384, 8
 PARTS = (1, 2, 4, 8)
-EXPERT_BYTES = 3.0 * WIDTH * WIDTH  # one byte a weight
-#: One HBM3 stack: GB/s, pJ per bit with its PHY [U], and the two sizes that are made.
-BANDWIDTH, ENERGY, CAPACITIES_GB = 819.0, 5.0, (16.0, 24.0)
+TILES = {"analog": {}, "digital": {"plan.expert_tile": "digital"}}
+#: Groups that the smallest chip can have too.
+COMMON = {"plan.group_size": 4, "workload.kv_cache": True, "workload.prompt_tokens": PROMPT}
+PREFILL = {"workload.generated_tokens": 1}
+DECODE = {"workload.generated_tokens": GENERATED, "workload.prefill": False}
 
 
-def base_ms() -> float:
-    """One decoded token of a chip that holds everything, its caches in the memory of this study [ms]; closed."""
-
-    def milliseconds(steps: int) -> float:
-        lengths = {"workload.prompt_tokens": 128, "workload.generated_tokens": steps, "workload.kv_cache": True}
-        config = load_config("gpt_oss_20b", {**lengths, "memory.bandwidth_gb_per_s": BANDWIDTH})
-        return float(estimate(config, fidelity="closed").latency_ns) * 1e-6
-
-    return (milliseconds(64) - milliseconds(32)) / 32
+def configuration(tile: str, replacement: str, held: int, phase: dict[str, Any]) -> Config:
+    """One chip and phase."""
+    swap = {"system.residency": "swap", "system.resident_experts": held, "system.replacement": replacement}
+    return load_config(PRESET, {**COMMON, **TILES[tile], **(swap if held < EXPERTS else {}), **phase})
 
 
-def rows(accesses: np.ndarray, tokens: int, base: float) -> list[dict[str, Any]]:
-    """One row per policy, capacity and tile."""
-    numbers = SystemSection().arrays()
-    memory = {"bandwidth_gb_per_s": BANDWIDTH, "energy_pj_per_bit": ENERGY, "numbers": numbers}
-    expert = {"expert_bytes": EXPERT_BYTES, "crossbars": float(CROSSBARS), "rows": float(ROWS)}
-    cost = {
-        "pcm": swap_cost("pcm", **expert, **memory, pcm_write=crossbar_write()),
-        "sram": swap_cost("sram", **expert, **memory),
+def mean(results: list[Estimate], name: str) -> float:
+    """Of all requests."""
+    return float(np.mean([float(getattr(result, name)) for result in results]))
+
+
+def row(tile: str, replacement: str, held: int, requests: list[RoutingTrace]) -> dict[str, Any]:
+    """One chip."""
+    first, rest = (
+        [estimate(configuration(tile, replacement, held, phase), request, fidelity="closed") for request in requests]
+        for phase in (PREFILL, DECODE)
+    )
+    swap = [float(result.component_energy_nj[result.components.index("expert_swap")]) for result in rest]
+    hits = [float(result.expert_hit_rate) for result in rest]
+    # devices live as long as the run that wears them least evenly says, on average over the requests
+    years = [1 / float(result.lifetime_years) for result in rest]
+    return {
+        "tile": tile,
+        "replacement": replacement,
+        "resident_experts": held,
+        "hit_rate": float(np.mean(hits)),
+        "hit_rate_least": min(hits),
+        "hit_rate_most": max(hits),
+        "prefill_ms": mean(first, "latency_ns") * 1e-6,
+        "prefill_hit_rate": mean(first, "expert_hit_rate"),
+        "tokens_per_s": 1e9 * GENERATED / mean(rest, "latency_ns"),
+        "energy_mj_per_token": mean(rest, "energy_nj") / GENERATED * 1e-6,
+        "swap_energy_share": sum(swap) / sum(float(result.energy_nj) for result in rest),
+        "area_mm2": mean(rest, "area_mm2"),
+        "dies": mean(rest, "dies"),
+        "packages": mean(rest, "packages"),
+        "lifetime_years": 1 / float(np.mean(years)) if any(years) else None,
+        "status": sorted({sentence for result in rest for sentence in result.to_dict()["status_text"]}),
     }
-    capacities = np.array([EXPERTS // part for part in PARTS])
-    found = []
-    for policy in POLICIES:
-        curve = residency_curve(accesses, capacities, policy)
-        hits, asked, writes = (np.asarray(each, np.int64) for each in (curve.hits, curve.accesses, curve.writes))
-        for index, capacity in enumerate(capacities):
-            # what fills an empty place was loaded before the run began
-            swaps = (asked - hits)[:, index] - (writes[:, index] > 0).sum(axis=-1)
-            rate = 1 - swaps / asked[:, index]
-            misses = float(swaps.sum()) / tokens
-            row = {
-                "policy": policy,
-                "resident_experts": int(capacity),
-                "hit_rate": float(1 - swaps.sum() / asked[:, index].sum()),
-                "hit_rate_worst_layer": float(rate.min()),
-                "hit_rate_best_layer": float(rate.max()),
-                "misses_per_token": misses,
-            }
-            for tile, one in cost.items():
-                stall_ns = misses * float(one.time_ns)
-                row[f"{tile}_stall_ms_per_token"] = stall_ns * 1e-6
-                row[f"{tile}_tokens_per_s"] = 1e3 / (base + stall_ns * 1e-6)
-                row[f"{tile}_energy_mj_per_token"] = misses * float(one.energy_nj) * 1e-6
-            seconds = tokens / row["pcm_tokens_per_s"]
-            places = {"even_wear": swaps.sum() / (len(swaps) * capacity), "most_written": writes[:, index].max() - 1}
-            for name, place in places.items():
-                years = lifetime_years(float(place) / seconds, float(cost["pcm"].cycles), numbers)
-                row[f"pcm_lifetime_years_{name}"] = float(years) if place else None
-            found.append(row)
-    return found
 
 
 def main() -> None:
@@ -89,29 +79,39 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     trace = load_traces(need_decode_traces())
-    accesses = expert_accesses(trace)  # [R, L, A]
+    chosen = np.linspace(0, trace.num_requests - 1, 1 if arguments.quick else REQUESTS).round().astype(int)
+    requests = [trace.request(int(index)) for index in chosen]
+    rows = []
+    for tile in TILES:
+        for replacement in REPLACEMENTS:
+            for part in PARTS:
+                if part == 1 and replacement != REPLACEMENTS[0]:
+                    continue  # nothing leaves
+                rows.append(row(tile, replacement, EXPERTS // part, requests))
+                print(rows[-1], flush=True)
     if arguments.quick:
-        accesses = accesses[:2]
-    requests, layers, length = accesses.shape
-    # one request after the other on one chip, which keeps what it holds
-    stream = accesses.transpose(1, 0, 2).reshape(layers, -1)
-    base = base_ms()
-    table = rows(stream, requests * length // 4, base)
-    for row in table:
-        print({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}, flush=True)
+        return
+    whole = configuration("analog", "lru", EXPERTS, DECODE)
+    hardware: Any = whole.hardware
+    size = 3.0 * whole.model.d_model * whole.model.d_ff * whole.numerics.weight_bits / 8
     document = {
-        "requests": requests,
-        "tokens": requests * length // 4,
-        "layers": layers,
-        "base_ms_per_token": base,
-        "expert_bytes": EXPERT_BYTES,
-        "all_experts_gb": EXPERTS * layers * EXPERT_BYTES * 1e-9,
-        "memory": {"bandwidth_gb_per_s": BANDWIDTH, "energy_pj_per_bit": ENERGY},
-        "fits": {f"{size:g} GB": bool(weights_fit(EXPERTS * layers, EXPERT_BYTES, size)) for size in CAPACITIES_GB},
-        "rows": table,
+        "preset": PRESET,
+        "set": COMMON,
+        "requests": [int(index) for index in chosen],
+        "prompt_tokens": PROMPT,
+        "generated_tokens": GENERATED,
+        "expert_bytes": size,
+        "all_experts_gb": EXPERTS * whole.model.num_moe_layers * size * 1e-9,
+        "memory": {
+            "preset": whole.memory,
+            "channels": hardware.memory_channels,
+            "bandwidth_gb_per_s": hardware.memory_channels * hardware.memory_bandwidth_gb_per_s,
+            "capacity_gb": hardware.memory_channels * hardware.memory_capacity_gb,
+            "energy_pj_per_bit": hardware.memory_energy_pj_per_bit,
+        },
+        "rows": rows,
     }
-    if not arguments.quick:
-        print(f"wrote {write_json('residency_study', document)}")
+    print(f"wrote {write_json('residency_study', document)}")
 
 
 if __name__ == "__main__":
