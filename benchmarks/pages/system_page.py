@@ -31,7 +31,7 @@ free. `pimjax.system` prices them: pure functions on the numbers of `pimjax.conf
 The multiplexed chip reads them with `system: dies` (or a mapping of the keys below); `system: none`, the default, is the chip
 with free wires. Dies, packages and the silicon of links then count in the area, flows in the energy (components `noc`, `d2d`),
 wires and links in the latency at every fidelity. The flows of linear layers outside the experts, and what memory and units
-exchange, are in `pimjax/system/linear_flows.py`. Weights that do not fit (`residency`) are called from Python.
+exchange, are in `pimjax/system/linear_flows.py`. Weights that do not fit: `system.residency: swap`, below.
 """
 
 
@@ -180,44 +180,57 @@ def placement() -> list[str]:
 
 
 def residency() -> list[str]:
-    """Expert caches."""
+    """Chips that hold a part of their experts."""
     found = document("residency_study")
+    memory, requests = found["memory"], len(found["requests"])
     lines = [
         "## Weights that do not fit",
         "",
-        f"GPT-OSS-20B decoding {found['tokens']:,} tokens of {found['requests']} requests, one after the other, on chips that hold a part of each "
-        f"layer's experts. A miss is {found['expert_bytes'] * 1e-6:.1f} MB from one HBM3 stack (819 GB/s, 5 pJ/bit [U]) and writing its crossbars: "
-        "8.3 ms on PCM, under the fetch on SRAM. A token of a chip that holds all takes "
-        f"{found['base_ms_per_token']:.2f} ms. All experts are {found['all_experts_gb']:.1f} GB: "
-        + ", ".join(f"{size}: {'they fit' if fits else 'they do not fit'}" for size, fits in found["fits"].items())
-        + ".",
+        "With `system.residency: swap` a layer has crossbars for `system.resident_experts` experts: a cache, whose *places* share",
+        "peripherals, lie on dies and leak as the experts of a chip that holds them all. Which tokens find their experts is exact on the",
+        "run's trace, from the prompt through every decode step (`pimjax/runs/residency.py`); the places hold the first experts at the",
+        "start, loaded before the run, so that `resident_experts` = all is `residency: all` to the digit. An expert that is missing is",
+        "fetched from the memory and written over another, the longer of both counts, one expert after the other, while everything else",
+        "stands still: an upper bound, and the same at every fidelity. The component is `expert_swap`; `expert_hit_rate` and",
+        "`lifetime_years` (of the place that a run writes most) are beside it. The memory must hold all experts. `pimjax serve` and",
+        "expert choice refuse it; bytes on their way cost wires of a die, but the die's own network does not slow them.",
         "",
-        "| policy | experts held | hits (worst, best layer) | misses per token | PCM: tokens/s, mJ per token, years | SRAM: tokens/s, mJ per token |",
-        "|---|---|---|---|---|---|",
+        f"`{found['preset']}` in groups of {found['set']['plan.group_size']} decoding {found['generated_tokens']} tokens after a prompt of "
+        f"{found['prompt_tokens']}, mean of {requests} recorded requests, closed form. A miss is {found['expert_bytes'] * 1e-6:.1f} MB from "
+        f"{memory['channels']:.0f} channels of {memory['preset']} ({memory['bandwidth_gb_per_s']:,.0f} GB/s, {memory['energy_pj_per_bit']:g} pJ/bit), "
+        f"which hold {memory['capacity_gb']:,.0f} GB ({found['all_experts_gb']:.1f} GB are experts), and writing its crossbars: 8.3 ms on PCM, 256 ns on SRAM "
+        "macros. Analog: all crossbars are; digital: the experts are SRAM macros.",
+        "",
+        "| experts | policy | held | hits (least, most) | tokens/s | mJ per token (swapping) | prompt [ms] | mm2, dies | lifetime [years] |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in found["rows"]:
+        policy = row["replacement"].upper() if row["hit_rate"] < 1 else "-"
         lines.append(
-            f"| {row['policy'].upper()} | {row['resident_experts']} of 32 | {100 * row['hit_rate']:.1f} % "
-            f"({100 * row['hit_rate_worst_layer']:.0f}, {100 * row['hit_rate_best_layer']:.0f}) | {row['misses_per_token']:.2f} | "
-            f"{row['pcm_tokens_per_s']:.1f}, {row['pcm_energy_mj_per_token']:.1f}, {_years(row['pcm_lifetime_years_even_wear'])} | "
-            f"{row['sram_tokens_per_s']:,.0f}, {row['sram_energy_mj_per_token']:.2f} |"
+            f"| {row['tile']} | {policy} | {row['resident_experts']} of 32 | {100 * row['hit_rate']:.1f} % "
+            f"({100 * row['hit_rate_least']:.0f}, {100 * row['hit_rate_most']:.0f}) | {row['tokens_per_s']:,.{1 if row['tokens_per_s'] < 100 else 0}f} | "
+            f"{row['energy_mj_per_token']:,.{1 if row['energy_mj_per_token'] < 100 else 0}f} ({100 * row['swap_energy_share']:.0f} %) | "
+            f"{row['prefill_ms']:,.{1 if row['prefill_ms'] < 100 else 0}f} | {row['area_mm2']:,.0f}, {row['dies']:.0f} | {_years(row['lifetime_years'])} |"
         )
+    analog, digital = (
+        next(row for row in found["rows"] if row["tile"] == tile and row["resident_experts"] == 16)
+        for tile in ("analog", "digital")
+    )
+    whole = {row["tile"]: row for row in found["rows"] if row["resident_experts"] == 32}
     lines += [
         "",
-        "Years: until every device of a place has seen 1e7 cycles [U: 1e6 to 1e8] with ten of them per write, if wear is even over the "
-        "places; the place that is written most lasts "
-        + ", ".join(
-            _years(row["pcm_lifetime_years_most_written"])
-            for row in found["rows"]
-            if row["policy"] == "lru" and row["misses_per_token"]
-        )
-        + " (LRU; 16, 8, 4 experts). What the chip holds first is loaded before the run and counts as no miss.",
+        f"Half of the experts on PCM decode {whole['analog']['tokens_per_s'] / analog['tokens_per_s']:,.0f} times slower than all of them and wear out in "
+        f"{365.25 * analog['lifetime_years']:.1f} days of such decoding (1e7 cycles, ten per write; 1e6 to 1e8 are published): analog chips must hold their "
+        f"model. Half on SRAM macros decode {whole['digital']['tokens_per_s'] / digital['tokens_per_s']:.1f} times slower on "
+        f"{100 * digital['dies'] / whole['digital']['dies']:.0f} % of the dies, without wear, for {digital['energy_mj_per_token'] / whole['digital']['energy_mj_per_token']:.0f} "
+        "times the energy. A prompt is worse off than decoding: its tokens come one after the other, and fetch an expert again that left between "
+        "them.",
     ]
     return lines
 
 
 def _years(years: float | None) -> str:
-    return "no wear" if years is None else f"{years:.3f}"
+    return "no wear" if years is None else f"{years:.3g}"
 
 
 def numbers() -> list[str]:
