@@ -116,9 +116,10 @@ def page_text(found: dict[str, Any]) -> str:
         "- *Numbers*: the chip stores weights as its crossbars do and keys in 8 bits; a GPU has the published format of the weights and 16-bit keys. This",
         "  leans to the chip; nothing here says what it costs in accuracy.",
         "- *Loads*: decoding alone, with every sequence at the same context; prompts and waiting requests are the [serving](serving.md) model's.",
-        "- *Batch*: sequences of a step take turns at the chip's units: attention and normalisation bound it, which is why its curves are flat, and",
-        "  more of them help (`pimjax size`). A GPU reads each weight once for all sequences.",
-        "- *Links*: several reticles of the chip are one chip here; GPUs pay for their sums.", "",
+        "- *Batch*: sequences of a step take turns at the chip's units. It was sized for one request of 192 tokens: with many requests at a longer context its",
+        "  attention units bound most of a step, which is why its curves are flat, and more of them help (`pimjax size`). A GPU reads each weight once for all",
+        "  sequences.",
+        "- *Links*: both pay. The chip is laid out over dies and packages (`system: dies`, [](sized-chips.md)), GPUs send their sums.", "",
         "## Break-even", "",
         "Smallest batch from which on the GPUs are ahead of the chip; in brackets the batch from which on they are beyond both error bars.", "",
     ]  # fmt: skip
