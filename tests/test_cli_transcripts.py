@@ -49,6 +49,11 @@ hardware: {mvm_latency_ns: {value: 150, source: "a\\nmodel: {num_experts: 1}"}}
 CASES: dict[str, list[str]] = {
     "estimate": ["estimate", "estimate --set workload.batch_size=8 --set workload.generated_tokens=4 --fidelity closed"],
     "estimate_explain": ["estimate paper_reference --explain", "estimate paper_reference --trace token_choice"],
+    "residency": [
+        "estimate paper_crossbars --set system.residency=swap --set system.resident_experts=8 --fidelity closed --explain",
+        "estimate paper_crossbars --set system.residency=swap --set system.resident_experts=2",
+        "estimate paper_crossbars --set system.resident_experts=8 --fidelity closed",
+    ],
     "generate": [
         "generate --prompt 16 --tokens 8 --batch-sizes 1,2 --gpu h100",
         "generate paper_reference --prompt 16 --tokens 8",

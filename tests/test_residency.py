@@ -454,6 +454,16 @@ def _explained() -> dict[str, Any]:
     return explain(config, pimjax.estimate(config, fidelity="closed"))
 
 
+def test_sizing_names_groups_that_the_chip_has_places_for() -> None:
+    from pimjax.chips.multiplexed.sizes import sizes_of
+
+    groups = {
+        size: next(one.choices for one in sizes_of(config_of(held(size))) if one.key == "plan.group_size")
+        for size in (4, 6, 8)
+    }
+    assert groups == {4: (1, 2, 4), 6: (1, 2), 8: (1, 2, 4, 8)}
+
+
 def test_explanations_name_the_writes() -> None:
     report = _explained()
     [row] = [row for row in report["latency_ns"] if row["component"] == "expert_swap"]

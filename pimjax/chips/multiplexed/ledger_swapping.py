@@ -32,7 +32,7 @@ def swap_component(
     return ComponentSpec(
         "expert_swap",
         "fetching and writing experts",
-        "memory",
+        "crossbars",
         "experts that are not on the chip: more of them on it (system.resident_experts), or tiles that are written faster, help",
         time=passes
         + reads("program_pulse_mvms mvm_latency_ns crossbar_rows", SWAPS, _ANALOG)
