@@ -50,7 +50,8 @@ MEANING: dict[int, tuple[str, str, bool]] = {
     ),
     IMPOSSIBLE: (
         "impossible",
-        "a component's area, energy or latency is zero, negative or beyond a physical limit: see estimate --explain",
+        "a component's area, energy or latency is zero, negative or beyond a physical limit, or links between dies take all "
+        "of their area: see estimate --explain",
         True,
     ),
     TOO_HOT: (

@@ -139,11 +139,12 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
         busy = {**busy, "noc": around.noc_busy_ns, "d2d": around.d2d_busy_ns}
     energy = _vector(COMPONENTS, parts)
     component_area = _vector(COMPONENTS, _all_areas(chip))
-    one_die = hardware.reticle_area_mm2
+    one_die, impossible = hardware.reticle_area_mm2, tile.impossible
     is_alone = component_area.sum() > one_die
     if chip.network is not None:
         is_alone = is_alone & ~chip.network.is_there
         one_die = where(chip.network.is_there, chip.network.numbers.die_area_mm2, one_die)
+        impossible = namespace(times.latency).logical_or(impossible, chip.network.full)
     busy_ns = _table(COMPONENTS, busy)
     links_nj = 0.0 if around is None else around.d2d_nj
     draw = draw_of(point, energy, busy_ns, uses, fetch_nj)
@@ -165,7 +166,7 @@ def assemble(chip: Chip, schedule: RunCounts, run: Run, times: Times) -> RunCost
         peak, held = larger(peak, swaps.power_w), held + swaps.held_bytes
     static = (found.energy["passive"] + powered + gated) / times.latency
     of_set = (area.parts["moe_crossbars"] + area.parts["dense_crossbars"]) / sets
-    needed, impossible = area.crossbars, tile.impossible
+    needed = area.crossbars
     if chip.beside is not None:
         impossible = namespace(times.latency).logical_or(impossible, chip.beside.core.impossible)
     flops, moe_flops = _flops(point, shape, run, work)

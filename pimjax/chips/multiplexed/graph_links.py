@@ -20,6 +20,7 @@ from pimjax.chips.multiplexed.graph_parts import Bench
 from pimjax.chips.multiplexed.network import INSTANT_NS, sizes_of
 from pimjax.chips.multiplexed.power import link_powers_w
 from pimjax.config.system import SystemSection
+from pimjax.errors import ConfigError
 from pimjax.system.links import NO_LINK, make_links
 
 
@@ -68,6 +69,11 @@ def system_links(chip: Chip, place: HostArray, is_moe: HostArray) -> SystemLinks
     if network is None or float(network.dies) <= 1:
         return None
     numbers = network.numbers
+    if bool(network.full):
+        raise ConfigError(
+            f"system.die_area_mm2 is {float(numbers.die_area_mm2):g}: the links to a die's neighbours take all of it; use "
+            "larger dies, a smaller system.die_edge_share or system.bond_area_mm2, or system.dies_per_package: 1"
+        )
     first, past = np.asarray(network.layers.first), np.asarray(network.layers.past)
     holds, moe = [], 0
     for index, has_experts in enumerate(is_moe):

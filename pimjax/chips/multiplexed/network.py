@@ -74,6 +74,7 @@ class Network(NamedTuple):
     wires: Wires
     layers: LayerDies  # [L], [L, D]
     overflow: AnyArray  # bool, a layer reaches over more dies than the counts were made for
+    full: AnyArray  # bool, links to their neighbours take all area of dies
     prompt: Messages  # [L] of one pass
     step: Messages  # [L]
     recomputed: Messages | None  # [K, L]; None: no run recomputes its experts
@@ -102,7 +103,8 @@ def network_of(point: Point, schedule: RunCounts, shape: Geometry, tile: Core, r
     rows = xp.ceil(size / columns)
     ports = smaller(larger(columns - 1, 0.0), 2.0) + smaller(larger(rows - 1, 0.0), 2.0)
     single = total <= numbers.die_area_mm2
-    usable = where(single, numbers.die_area_mm2, larger(numbers.die_area_mm2 - ports * port.phy_area_mm2, 1e-3))
+    left = numbers.die_area_mm2 - ports * port.phy_area_mm2
+    usable = where(single, numbers.die_area_mm2, larger(left, 1e-3))
     count = larger(arrays.whole_up(total / usable), 1.0)
     groups = area.groups
     each = area.moe / larger(groups.sum(), 1.0)
@@ -141,6 +143,7 @@ def network_of(point: Point, schedule: RunCounts, shape: Geometry, tile: Core, r
         wires=_wires_of(passes, linears, numbers, shape),
         layers=layers,
         overflow=is_there & (layers.reach.max() > np.shape(schedule.die_places)[-1]),
+        full=is_there & ~single & (left <= 0),
         prompt=messages(schedule.prompt.reach, layers),
         step=messages(step, layers, larger(where(point.dense_all, 1.0, run.batch), 1.0)),
         recomputed=None if again is None else messages(again, layers),
