@@ -49,6 +49,8 @@ HEADLINES: tuple[Headline, ...] = (
     Headline("link_error", "fluid.mean_percent", "fluid against exact, links of an expert phase, 300 random systems: mean error", "%"),
     Headline("link_error", "closed.mean_percent", "closed against exact, links of an expert phase: mean error", "%"),
     Headline("placement_study", "dies=7.crossings_saved_percent.mean", "co-activated experts on one die: crossings saved on unseen requests, GPT-OSS-20B, 7 dies a layer", "%"),
+    Headline("sized_presets", "rows.0.dies", "dies of the chip sized for GPT-OSS-20B", "dies"),
+    Headline("sized_presets", "rows.0.tokens_per_s", "one request on it: 64 tokens after a prompt of 128", "tokens/s"),
     Headline("residency_study", "rows.1.hit_rate", "GPT-OSS-20B with half of its experts on the chip, LRU: hits", "%", 100),
     Headline("cache_bookkeeping", "rows.0.sequence_steps_per_s", "expert-choice cache decisions, 1,024 sequences at once", "per second"),
     Headline("crossbar_speed", "analog.ratio_to_products", "analog crossbar product against a plain matrix product", "x"),

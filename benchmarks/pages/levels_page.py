@@ -47,7 +47,7 @@ def page_text() -> str:
         _conclusion(found["rows"][0]),
         "",
         "A prompt of 128 tokens and 64 tokens after it, dies and packages of `system: dies`, fluid model; written by `python benchmarks/pages/levels_page.py` from "
-        "`python benchmarks/studies/levels_study.py`. A level's shares are of what it adds; area and mean power of one hold what is inside it.",
+        "`python benchmarks/studies/levels_study.py`. A level's shares are of what it adds; area and mean power of one hold what is inside it. Shares of the mean power are those of the energy.",
         "",
         "![Shares of area, energy and latency by level](images/from-crossbar-to-rack.png)",
         "",
@@ -60,16 +60,17 @@ def page_text() -> str:
             f"good dies), {row['power_w']:,.1f} W in the mean, {row['peak_power_w']:,.0f} W at most, junction {row['junction_c']:.0f} C; a token goes to "
             f"{row['die_crossings_per_token']:.0f} other dies.",
             "",
-            "| level | what it adds | how many | area of one [mm2] | mean power of one [W] | of the area | of the energy per token | of the latency |",
+            "| level | what it adds | how many | area of one [mm2] | mean power of one [W] | of the area | energy per token [mJ] | latency [us] |",
             "|---|---|---|---|---|---|---|---|",
         ]
         for level in row["levels"]:
             lines.append(
                 f"| {level['level']} | {MEANING[level['level']]} | {level['count']:,.0f} | {_area(level['area_mm2_of_one'])} | {level['mean_power_w_of_one']:.2g} | "
-                f"{level['area_share']:.1%} | {level['energy_share']:.1%} | {level['latency_share']:.1%} |"
+                f"{level['area_share']:.1%} | {1e3 * row['joule_per_token'] * level['energy_share']:.3f} ({level['energy_share']:.1%}) | "
+                f"{1e-3 * row['latency_ns'] * level['latency_share']:,.0f} ({level['latency_share']:.1%}) |"
             )
         lines += [
-            f"| pod | all packages of one copy of the model | 1 | {row['area_mm2']:,.0f} | {row['power_w']:,.3g} | 100 % | 100 % | 100 % |",
+            f"| pod | all packages of one copy of the model | 1 | {row['area_mm2']:,.0f} | {row['power_w']:,.3g} | 100 % | {1e3 * row['joule_per_token']:.3f} | {1e-3 * row['latency_ns']:,.0f} |",
             "",
             "Bound by " + ", ".join(f"{one['what']} ({one['share']:.0%})" for one in row["bound_by"]) + ".",
             "",

@@ -24,7 +24,7 @@ _LEVEL_OF_COMPONENT = {
     "tier_linear": "crossbar", "moe_crossbars": "crossbar", "dense_crossbars": "crossbar", "leakage_idle": "crossbar",
     "leakage_gated": "crossbar", "sharing_mux": "group", "local_accumulation": "group", "input_load": "group",
     "communication": "group", "d2d": "package", "dram_kv": "package", "dram_go": "package", "embedding": "package",
-    "memory_interface": "package",
+    "memory_interface": "package", "expert_swap": "package",
 }  # fmt: skip
 """Components that are not of the die: everything else is."""
 
