@@ -29,7 +29,6 @@ from pimjax.chips.multiplexed.geometry import Geometry
 from pimjax.chips.multiplexed.network import (
     Network,
     NetworkCost,
-    instant_messages_nj,
     network_cost,
     sizes_of,
 )
@@ -38,6 +37,7 @@ from pimjax.chips.multiplexed.power import (
     States,
     busy_at_once_w,
     draw_of,
+    instant_messages_nj,
     leakage_nj,
     waiting_ns,
 )

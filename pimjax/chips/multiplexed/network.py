@@ -278,24 +278,6 @@ def network_cost(
     )
 
 
-def instant_messages_nj(network: Network, counts: FlowCounts, sizes: Sizes) -> float:
-    """Energy of messages that take no time worth counting (:data:`INSTANT_NS`). Host."""
-    numbers, found = network.numbers, 0.0
-    for bandwidth, per_bit, sent, moved in (
-        (network.port_gb_per_s, numbers.die_link_energy_pj_per_bit, counts.die_crossings, counts.die_moves),
-        (
-            numbers.package_link_bandwidth_gb_per_s,
-            numbers.package_link_energy_pj_per_bit,
-            counts.package_crossings,
-            counts.package_moves,
-        ),
-    ):
-        for size, count in ((sizes.token, sent), (sizes.result, sent + moved)):
-            if size <= INSTANT_NS * bandwidth:
-                found += 8e-3 * float(per_bit * size * count)
-    return found
-
-
 def _busiest_link(
     network: Network, busiest: Any, away: Any, moves: Any, moves_away: Any, die_ns: Any, package_ns: Any
 ) -> AnyArray:

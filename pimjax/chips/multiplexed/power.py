@@ -23,12 +23,13 @@ from pimjax.arrays import larger, smaller, where
 from pimjax.chips.multiplexed.core import Core
 from pimjax.chips.multiplexed.durations import ACTIVATION_COMPONENTS
 from pimjax.chips.multiplexed.geometry import Geometry, Sums
-from pimjax.chips.multiplexed.network import Network
+from pimjax.chips.multiplexed.network import INSTANT_NS, Network, Sizes
 from pimjax.chips.multiplexed.work import Run
 from pimjax.chips.run_cost import COMPONENTS
 from pimjax.runs.mixers import over_blocks
 from pimjax.runs.point import Point
 from pimjax.runs.run_counts import RunCounts
+from pimjax.system.flows import FlowCounts
 
 #: Peak power is the largest mean over this time [ns].
 PEAK_WINDOW_NS = 1000.0
@@ -215,6 +216,24 @@ def link_powers_w(network: Network) -> tuple[Any, Any]:
     die = network.port_gb_per_s * numbers.die_link_energy_pj_per_bit
     package = numbers.package_link_bandwidth_gb_per_s * numbers.package_link_energy_pj_per_bit
     return 8e-3 * die, 8e-3 * package
+
+
+def instant_messages_nj(network: Network, counts: FlowCounts, sizes: Sizes) -> float:
+    """Energy of messages that take no time worth counting (:data:`INSTANT_NS`). Host."""
+    numbers, found = network.numbers, 0.0
+    for bandwidth, per_bit, sent, moved in (
+        (network.port_gb_per_s, numbers.die_link_energy_pj_per_bit, counts.die_crossings, counts.die_moves),
+        (
+            numbers.package_link_bandwidth_gb_per_s,
+            numbers.package_link_energy_pj_per_bit,
+            counts.package_crossings,
+            counts.package_moves,
+        ),
+    ):
+        for size, count in ((sizes.token, sent), (sizes.result, sent + moved)):
+            if size <= INSTANT_NS * bandwidth:
+                found += 8e-3 * float(per_bit * size * count)
+    return found
 
 
 def largest(values: Any) -> Any:
