@@ -20,6 +20,7 @@ from pimjax.chips.run_cost import COMPONENT_INDEX
 from pimjax.errors import CapacityError, ConfigError, ServingError, TraceError
 from pimjax.runs.residency import expert_places, resident_experts
 from pimjax.runs.routing import run_routing
+from pimjax.system import residency_curve
 from pimjax.trace.routing import RoutingTrace
 
 SMALL = {
@@ -83,6 +84,15 @@ def test_more_places_never_write_more_under_lru(tokens) -> None:
     writes = [len(expert_places(np.array(tokens), places)[1]) for places in range(3, 8)]
     assert writes == sorted(writes, reverse=True)
     assert writes[-1] == 0  # all of them
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 6), min_size=30, max_size=30), st.integers(1, 7))
+def test_tokens_of_one_expert_are_a_stream_through_the_hierarchys_scan(stream, places) -> None:
+    loaded = list(reversed(range(places)))  # the first experts, the last of them least recently used
+    filled = [-1] * (7 - places)
+    curve = residency_curve(np.array([[*filled, *loaded, *stream]]), [places])
+    assert len(expert_places(np.array(stream)[:, None], places)[1]) == len(stream) - int(curve.hits[0, 0])
 
 
 def test_a_token_needs_its_experts_together() -> None:

@@ -98,6 +98,7 @@ def main() -> None:
         "preset": PRESET,
         "set": COMMON,
         "requests": [int(index) for index in chosen],
+        "layers": whole.model.num_moe_layers,
         "prompt_tokens": PROMPT,
         "generated_tokens": GENERATED,
         "expert_bytes": size,

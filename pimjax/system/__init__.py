@@ -16,8 +16,9 @@ every formula here takes as `numbers`. How a chip uses the package:
 * **time**: `load_ns` joins the time of a load (the larger counts), `pass_fill_ns` the latency of a pass, not its slot. The
   links: resources of the chip's own event graph, `layer_links.link_times` in its kernels; `simulate_phase`, `fluid_phase`
   and `closed_phase` are one expert phase alone.
-* **residency**: `expert_accesses` and `residency_curve` give misses per token, `swap_cost` what one costs, `lifetime_years`
-  what the devices survive; `weights_fit` is the status.
+* **residency**: which experts a run's tokens find is followed on the host (`pimjax.runs.residency`, a token's experts
+  together); `swap_cost` is what a miss costs. Beside that, for streams of single accesses on a device: `residency_curve`, with
+  `expert_accesses`, `lifetime_years` and `weights_fit`.
 
 One die gives the wires alone; energies and latencies of 0, and bandwidths without limit, give the chip without a network.
 """

@@ -1,8 +1,10 @@
 """Weights that do not fit: the crossbars of a layer are a cache of its experts.
 
-A chip that holds R of a layer's E experts writes an expert over another when a token needs one that is not there. Hits are
-exact on a trace: the accesses of the tokens, in the order of their ranks, run through the replacement of
-`pimjax.cache.hierarchy`, one lane per layer and capacity. A miss costs the fetch or the writing, whichever takes longer.
+A chip that holds R of a layer's E experts writes an expert over another when a token needs one that is not there. A miss
+costs the fetch or the writing, whichever takes longer. Runs of configurations (`system.residency: swap`) follow their tokens in
+:mod:`pimjax.runs.residency`, where a token's experts are looked up together; here streams of single accesses, in the order of
+ranks, run through the replacement of `pimjax.cache.hierarchy`, one lane per layer and capacity, from an empty cache. Of tokens
+with one expert each both are the same.
 """
 
 from __future__ import annotations
