@@ -36,8 +36,7 @@ from pimjax.system.linear_flows import LinearShape, linear_fill_ns, linear_flows
 
 _OF_MIXERS = LINEARS[:3]
 _FREE = 1e30  # GB/s of what costs nothing
-#: A shorter message takes no time, and must not decide who is first.
-INSTANT_NS = 1e-3
+INSTANT_NS = 1e-3  # a shorter message takes no time, and must not decide who is first
 _BANDWIDTHS = ("injection_bandwidth_gb_per_s", "package_link_bandwidth_gb_per_s")
 _COSTS = (
     "wire_energy_pj_per_bit_mm",
@@ -103,10 +102,9 @@ def network_of(point: Point, schedule: RunCounts, shape: Geometry, tile: Core, r
     rows = xp.ceil(size / columns)
     ports = smaller(larger(columns - 1, 0.0), 2.0) + smaller(larger(rows - 1, 0.0), 2.0)
     single = total <= numbers.die_area_mm2
-    left = numbers.die_area_mm2 - ports * port.phy_area_mm2
+    groups, left = area.groups, numbers.die_area_mm2 - ports * port.phy_area_mm2
     usable = where(single, numbers.die_area_mm2, larger(left, 1e-3))
     count = larger(arrays.whole_up(total / usable), 1.0)
-    groups = area.groups
     each = area.moe / larger(groups.sum(), 1.0)
     layers = layer_dies(
         groups,
