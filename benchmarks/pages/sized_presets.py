@@ -17,6 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.lib.harness import environment
 from benchmarks.lib.paths import DOCS, RESULTS, ROOT
 from benchmarks.lib.results import write
 
@@ -239,7 +240,7 @@ def main() -> None:
         write(
             TARGET,
             {
-                "command": "python benchmarks/pages/sized_presets.py",
+                "environment": {**environment(), "command": "python benchmarks/pages/sized_presets.py"},
                 "rows": [rows[one] for one in MODELS if one in rows],
             },
         )
