@@ -40,7 +40,7 @@ MEANING: dict[int, tuple[str, str, bool]] = {
     ),
     MULTI_DIE: (
         "multi_die",
-        "the area exceeds one reticle: the chip is several dies, whose interconnect is not modelled (system: dies models it)",
+        "the area exceeds one reticle: the chip is several dies, and what joins them costs nothing",
         False,
     ),
     CAPACITY_EXCEEDED: (

@@ -47,7 +47,11 @@ hardware: {mvm_latency_ns: {value: 150, source: "a\\nmodel: {num_experts: 1}"}}
 
 #: name of the transcript -> commands, run one after the other in one folder
 CASES: dict[str, list[str]] = {
-    "estimate": ["estimate", "estimate --set workload.batch_size=8 --set workload.generated_tokens=4 --fidelity closed"],
+    "estimate": [
+        "estimate",
+        "estimate --set workload.batch_size=8 --set workload.generated_tokens=4 --fidelity closed",
+        "estimate paper_crossbars --fidelity closed",
+    ],
     "estimate_explain": ["estimate paper_reference --explain", "estimate paper_reference --trace token_choice"],
     "residency": [
         "estimate paper_crossbars --set system.residency=swap --set system.resident_experts=8 --fidelity closed --explain",

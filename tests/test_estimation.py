@@ -46,7 +46,7 @@ def figure(golden_folder) -> pimjax.RoutingTrace:
 
 
 def _figure_chip(policy: str, **more: object) -> pimjax.Config:
-    keys = {"model.num_experts": 8, "plan.policy": policy, "plan.grouping": "uniform", **more}
+    keys = {"model.num_experts": 8, "plan.policy": policy, "plan.grouping": "uniform", "system": "none", **more}
     return pimjax.load_config("paper_multiplexed", keys)
 
 

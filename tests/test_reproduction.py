@@ -136,18 +136,38 @@ def test_the_last_line_of_the_caches_is_the_default_chip() -> None:
     assert cache_gains(CACHES[-1]) == pytest.approx(expected, rel=1e-12)
 
 
-def test_sharing_gains_are_a_range() -> None:
-    """4.262 = 2.07 by the schedule x 2.06 by sharing; 0.73 and 0.67 by sharing with half as much shared and many units."""
+#: Line of the sharing's ablation -> what sharing alone gives without wires, as the specification has it, and with them.
+SHARING_ALONE = {
+    "the default: 32 tokens": (2.06, 1.94),
+    "s = 0.4 and 64 units": (0.73, 0.74),
+    "s = 0.4, 64 units, 128 tokens": (0.67, 0.68),
+}
+
+
+@pytest.mark.parametrize(("place", "network"), [(0, "none"), (1, "dies")])
+def test_sharing_gains_are_a_range(place, network) -> None:
+    """Without wires 4.262 = 2.07 by the schedule x 2.06 by sharing; 0.73 and 0.67 by sharing with half as much shared and
+    many units. Wires slow the plan without sharing and without schedule most, and so change which of the two gives more."""
     lines = {line.name: line for line in SHARING}
     found = {
         name: sharing_line(
-            lines[name], {chip: moe_run(chip, lines[name].set) for chip in (UNSHARED, SCHEDULED, SHARED)}
+            lines[name],
+            {chip: moe_run(chip, {"system": network, **lines[name].set}) for chip in (UNSHARED, SCHEDULED, SHARED)},
         )
-        for name in ("the default: 32 tokens", "s = 0.4 and 64 units", "s = 0.4, 64 units, 128 tokens")
+        for name in SHARING_ALONE
     }
-    assert [round(line["sharing_alone"], 2) for line in found.values()] == [2.06, 0.73, 0.67]
+    assert [round(line["sharing_alone"], 2) for line in found.values()] == [
+        two[place] for two in SHARING_ALONE.values()
+    ]
     first = next(iter(found.values()))
-    assert (round(first["value"], 3), round(first["schedule_alone"], 2)) == (4.262, 2.07)
+    expected = [(4.262, 2.07), (4.313, 2.22)][place]
+    assert (round(first["value"], 3), round(first["schedule_alone"], 2)) == expected
+
+
+def test_wires_are_a_line_of_every_claim() -> None:
+    for lines in (CACHES, SHARING, EFFICIENCY):
+        (free,) = (line for line in lines if line.set == {"system": "none"})
+        assert pimjax.load_config(free.preset).system.network == "dies"
 
 
 def test_efficiencies_on_the_authors_memory() -> None:
@@ -163,7 +183,7 @@ def test_every_claim_has_its_lines(monkeypatch) -> None:
     found = ablations(_moe(shared=5.0), {CHIP: 1.0, "chip_gops_per_w": 2.0})
     assert {name: len(lines) for name, lines in found.items()} == dict.fromkeys(NAMES, 2)
     assert found["area_efficiency"][0]["value"] == 2.5
-    assert found["area_efficiency"][1]["set"] == {"hardware.shareable_fraction": 0.4}
+    assert found["area_efficiency"][1]["set"] == {"system": "none"}
     assert found["generation_speedup"][1]["value"] != found["generation_energy_saving"][1]["value"]
     assert found["gops_per_w_per_mm2"][0].keys() == {"assumption", "preset", "set", CHIP}
     assert finite(found)

@@ -30,7 +30,7 @@ S2O and S4O are the paper's chips (arXiv 2602.10254): groups of 2 and 4 experts 
 to groups by load, tokens rescheduled. `pimjax tune` may move nine hardware numbers, the group size (2 or 4) and the policy
 (`reschedule` or `packed`). The crossbar is computed from circuit parameters (`plan.tile: parametric`, equal to the measured HERMES
 core at its own parameters), and its product keeps at least 30 dB of signal over quantisation noise, so that ADC bits
-cannot simply be given away. The memory is the authors' LPDDR4 channel with their accounting, not the default: what is compared are
+cannot simply be given away. The memory is the authors' LPDDR4 channel with their accounting, and wires cost nothing (`system: none`), unlike the default: what is compared are
 their chips. The same command makes every number here: `python benchmarks/studies/tune_case_study.py`.
 
 ![Tuned chips over published ones](images/tune_case_study.png)

@@ -4,7 +4,7 @@ Each problem is drawn from its seed: three to five numbers with a few legal leve
 choices (3 to 8 combinations), an objective, and limits on two other measures that a part of the points keeps. Its
 optimum is known by evaluating every legal point. `pimjax.tune` runs with its default settings; a gradient counts as 4
 evaluations. Goal, set before: within 1 % of the optimum in at least four of five problems, with evaluations of at most
-5 % of the legal points, and never a chip that breaks a limit.
+5 % of the legal points, and never a chip that breaks a limit. Without wires (`system: none`): what is judged is the search.
 
     python benchmarks/studies/tune_choices.py                    # writes results/tune_choices.json
     python benchmarks/studies/tune_choices.py --seeds 7 8 9      # other problems, writes nothing
@@ -97,7 +97,12 @@ def draw(seed: int) -> dict[str, Any]:
         limits = [(str(name), float(generator.uniform(0.25, 0.6))) for name in chosen]
     return {
         "base": "paper_multiplexed",
-        "set": {"plan.tile": "parametric", "workload.trace.kind": "zipf", "workload.trace.tokens": 32},
+        "set": {
+            "plan.tile": "parametric",
+            "system": "none",
+            "workload.trace.kind": "zipf",
+            "workload.trace.tokens": 32,
+        },
         "parameters": {
             **{name: {"kind": "levels", **item} for name, item in numbers.items()},
             **{name: {"kind": "categorical", "choices": values} for name, values in choices.items()},

@@ -2,8 +2,8 @@
 
 Eight tokens after a prompt of 32 under expert choice, the paper's crossbars (one layer, d = 4096), exactly: with no
 cache (every step recomputes the prefix) and with KV and gate-output cache, in each memory. Per decode step: time,
-energy, and what the critical path consists of. The first memory is the default, the second the authors' channel with
-their accounting (`paper_crossbars`), to which single changes are made then.
+energy, and what the critical path consists of. The first memory is the default's, whose wires are counted, the second the
+same without wires; then the authors' channel with their accounting (`paper_crossbars`), to which single changes are made.
 
     python benchmarks/studies/worth_generation.py
     python benchmarks/studies/worth_generation.py --quick     # the default memory alone
@@ -28,7 +28,8 @@ from pimjax.reproduction.lines import PROMPT_TOKENS
 
 STEPS = 7
 MEMORIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "HBM3, one stack, streaming (default)": ("paper_multiplexed", {}),
+    "HBM3, one stack, streaming, wires (default)": ("paper_multiplexed", {}),
+    "same, wires and links free": ("paper_multiplexed", {"system": "none"}),
     "LPDDR4, one channel (the authors')": ("paper_crossbars", {}),
     "same, prefetch of 1 MiB": (
         "paper_crossbars",
@@ -39,7 +40,8 @@ MEMORIES: dict[str, tuple[str, dict[str, Any]]] = {
     "same, 10.7 GB/s": ("paper_crossbars", {"memory.bandwidth_gb_per_s": 10.664}),
     "same, 44.8 GB/s": ("paper_crossbars", {"memory.bandwidth_gb_per_s": 44.8}),
     "same, 256 GB/s": ("paper_crossbars", {"memory.bandwidth_gb_per_s": 256.0}),
-    "HBM3, one stack, no overlap": ("paper_multiplexed", {"plan.dram_overlap": "none"}),
+    "same, wires and links counted": ("paper_crossbars", {"system": "dies"}),
+    "HBM3, one stack, no overlap, wires": ("paper_multiplexed", {"plan.dram_overlap": "none"}),
 }
 
 

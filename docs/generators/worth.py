@@ -112,7 +112,7 @@ def numbers() -> dict[str, str]:
         "packed_double": _cell("deeper_buffer", "double_buffer_ns_per_token_and_layer", 3, policy="packed", **deep),
     }
     memories = {row["memory"]: row for row in caches["rows"]} if caches else {}
-    default, authors = "HBM3, one stack, streaming (default)", "LPDDR4, one channel (the authors')"
+    default, authors = "HBM3, one stack, streaming, wires (default)", "LPDDR4, one channel (the authors')"
     for name, memory, *path, factor, digits in (
         ("cache_speedup", default, "speedup", 1.0, 3),
         ("cache_saving", default, "energy_saving", 1.0, 3),

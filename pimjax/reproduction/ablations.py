@@ -1,7 +1,8 @@
 """Which assumption carries a claim: the claim's value on the multiplexed chip with one assumption changed at a time.
 
 Caches start from `paper_crossbars`, whose memory and accounting are the authors'; its single changes say why their factor
-of 4.2 is 0.74 there, and which of them give it back. Sharing and efficiency start from the default chip.
+of 4.2 is 0.74 there, and which of them give it back. Sharing and efficiency start from the default chip, whose wires and
+links are counted; a line of each says what they are without them.
 """
 
 from __future__ import annotations
@@ -57,16 +58,20 @@ _CACHES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("additions on digital units", _DIGITAL),
     ("both: their attention, digital additions", _FIT | _DIGITAL),
     ("one HBM3 stack", {"memory": "hbm3"}),
+    ("wires and links counted", {"system": "dies"}),
 )
+_FREE, WITHOUT_WIRES = {"system": "none"}, "wires and links cost nothing"
 CACHES = (
     *(Assumption(name, changes, AUTHORS_MEMORY) for name, changes in _CACHES),
-    Assumption("the default: HBM3, streaming, idle power"),
+    Assumption("HBM3, streaming, idle power, free wires", _FREE),
+    Assumption("the default: HBM3, streaming, idle power, wires"),
 )
 
 _LITTLE, _UNITS = {"hardware.shareable_fraction": 0.4}, {"hardware.num_digital_units": 64}
 _LONGER = {"workload.prompt_tokens": 128}
 SHARING = (
     Assumption("the default: 32 tokens"),
+    Assumption(WITHOUT_WIRES, _FREE),
     Assumption("half as much shared: s = 0.4", _LITTLE),
     Assumption("64 digital units", _UNITS),
     Assumption("128 tokens", _LONGER),
@@ -76,7 +81,8 @@ SHARING = (
 
 EFFICIENCY = (
     Assumption("the default"),
-    Assumption("the authors' memory", preset=AUTHORS_MEMORY),
+    Assumption(WITHOUT_WIRES, _FREE),
+    Assumption("the authors' memory, free wires", preset=AUTHORS_MEMORY),
     Assumption("idle peripherals draw nothing", {"hardware.idle_power_w_per_mm2": 0}),
     Assumption("idle peripherals: 10 mW/mm2", {"hardware.idle_power_w_per_mm2": 0.01}),
     Assumption("energy rule 0.2 + 0.8/g", {"plan.energy_scale_with_sharing": True}),

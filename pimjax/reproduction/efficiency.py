@@ -10,7 +10,7 @@ from pimjax.reproduction.lines import published
 #: What each key counts, and over which area.
 READINGS = {
     "chip_gops_per_w_per_mm2_of_chip": "the whole run's operations and energy over the whole chip",
-    "expert_gops_per_w_per_mm2_of_experts": "the experts' operations and energy over the experts' area",
+    "expert_gops_per_w_per_mm2_of_experts": "the experts' operations and energy, their wires left out, over the experts' area",
     "chip_gops_per_w_per_mm2_of_experts": "the authors' mixture: the whole run's operations and energy over the experts' area",
 }
 _GROUP_SIZES = {"1": 1, "S2O": 2, "S4O": 4}

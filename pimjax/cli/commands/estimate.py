@@ -62,6 +62,7 @@ def estimate(
     from pimjax.estimation import estimate as run
     from pimjax.estimation.balance import advice
     from pimjax.estimation.explain import explain as explanation
+    from pimjax.estimation.free_wires import free_wires
     from pimjax.estimation.leaning import leaning
 
     use_compilation_cache()
@@ -78,6 +79,7 @@ def estimate(
         result = run(loaded, routing, fidelity, accuracy=accuracy, timeline=perfetto)
         leans = [one.sentence for one in leaning(loaded, result, routing)]
         report = {**explanation(loaded, result), "leaning": leans} if explain else None
+        hints = [hint for hint in (advice(loaded, result), free_wires(loaded, result)) if hint]
         drawn = None
         if uncertainty:
             from pimjax.estimation.uncertainty import uncertainty as intervals
@@ -91,7 +93,7 @@ def estimate(
             "explain": report,
             "leaning": leans,
             "uncertainty": drawn,
-            "advice": advice(loaded, result),
+            "advice": hints,
             "notes": without_effect(loaded, accuracy=accuracy != "none"),
         }
         emit_json({**facts, **result.to_dict(), **{key: value for key, value in more.items() if value}})
@@ -101,8 +103,7 @@ def estimate(
     _show(result.to_dict(), {spec.name: spec.plain for spec in CHIPS[loaded.chip_model].components})
     for sentence in leans:
         stderr.note(sentence)
-    hint = advice(loaded, result)
-    if hint:
+    for hint in hints:
         stderr.note(hint, "advice:")
     show_notes(loaded, accuracy=accuracy != "none")
     if trace is not None and not CHIPS[loaded.chip_model].takes_routing:
