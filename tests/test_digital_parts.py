@@ -17,7 +17,9 @@ from pimjax.config.build import build
 from pimjax.config.digital_map import digital_experts
 from pimjax.config.plan import DENSE_PARTS
 
+#: without wires: what is compared are tiles, and the number of dies is rounded (with a derivative that passes through)
 SMALL = {
+    "system": "none",
     "model.num_layers": 3, "model.first_dense_layers": 1, "model.num_experts": 8, "model.top_k": 2,
     "model.d_model": 512, "model.d_ff": 320, "model.num_heads": 4, "model.vocab_size": 900,
     "workload.prompt_tokens": 10, "workload.generated_tokens": 3, "workload.trace.kind": "zipf",
