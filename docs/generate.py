@@ -57,6 +57,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "worth_times": worth.times,
     "worth_alternatives": worth.alternatives,
     "worth_memories": worth.memories,
+    "worth_wires": worth.wires,
 }
 
 

@@ -28,7 +28,7 @@ INTRODUCTION = """# The system around the crossbars
 Written by `python benchmarks/pages/system_page.py`. A model of real size needs many dies, and their wires and links are not
 free. `pimjax.system` prices them: pure functions on the numbers of `pimjax.config.system.SystemSection`, for NumPy and JAX.
 
-The multiplexed chip reads them with `system: dies` (or a mapping of the keys below); `system: none`, the default, is the chip
+The multiplexed chip reads them with `system: dies` (or a mapping of the keys below); the default preset has them. `system: none` is the chip
 with free wires. Dies, packages and the silicon of links then count in the area, flows in the energy (components `noc`, `d2d`),
 wires and links in the latency at every fidelity. The flows of linear layers outside the experts, and what memory and units
 exchange, are in `pimjax/system/linear_flows.py`. Weights that do not fit: `system.residency: swap`, below.

@@ -3,7 +3,9 @@
 Routing: the first `--tokens` tokens of GPT-OSS-20B requests at four layers (folder: PIMJAX_TRACES; synthetic routing
 where it is missing). Chip: GPT-OSS-20B's before it was sized, with the load time set to a given part of the slot interval.
 Two baselines, always on the same trace: g = 1 token_wise (the paper's), g = 1 with the same policy (what sharing alone
-gives). MoE area efficiency = passes / (T_moe (A_moe + A_buf)).
+gives). MoE area efficiency = passes / (T_moe (A_moe + A_buf)). The load time is the study's own axis, so its chips have no
+wires (`system: none`); the section `wires` has the same plans with dies, wires and links, whose loads take no less than
+their way into a die's network.
 
     python benchmarks/studies/worth_study.py            # under a minute of CPU time
     python benchmarks/studies/worth_study.py --quick
@@ -61,12 +63,13 @@ def routing(requests: int, tokens: int) -> list[RoutingTrace]:
     return made
 
 
-def configuration(policy: str, size: int, grouping: str, tokens: int, **plan: Any) -> Config:
+def configuration(policy: str, size: int, grouping: str, tokens: int, *, network: str = "none", **plan: Any) -> Config:
     """GPT-OSS-20B at four layers, one load link whose bandwidth is set later."""
     base = load_config(unsized("gpt_oss_20b"), {"model.num_layers": 4, "workload.prompt_tokens": tokens})
     content = base.model_dump(mode="json", exclude={"sources"})
     content["plan"] |= {"policy": policy, "group_size": size, "grouping": grouping, "barrier": True, **plan}
     content["hardware"] |= {"input_links": 1.0}
+    content["system"] |= {"network": network}
     content["model"]["published_parameters"] = content["model"]["published_active_parameters"] = None
     return load_config(content)
 
@@ -112,7 +115,10 @@ class Evaluator:
         rows = []
         for index, trace in enumerate(traces):
             plan = config.plan
-            key = (plan.policy, plan.group_size, plan.grouping, plan.input_hold, plan.share == "none", index)
+            key = (
+                *(plan.policy, plan.group_size, plan.grouping, plan.input_hold, plan.share == "none", index),
+                *(() if config.system.network == "none" else (config.system.network,)),
+            )
             if key not in self.schedules:
                 self.schedules[key] = schedule_inputs(config, trace, fidelity="fluid", capacity=self.capacity)
             with jax.enable_x64(True):
@@ -152,6 +158,25 @@ def tables(evaluate: Evaluator, traces: list[RoutingTrace], sizes: tuple[int, ..
                         "gain_of_sharing_alone": found["efficiency"][index] / base[policy]["efficiency"][index],
                     }
                 )  # fmt: skip
+    return rows
+
+
+def wires(evaluate: Evaluator, traces: list[RoutingTrace], sizes: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Time and gain of plans on chips whose wires and links are counted, against the same baseline with wires."""
+    points = np.array([(ratio, 0.8, units) for ratio in RATIOS for units in (FEW, MANY)])
+    base = evaluate(configuration("token_wise", 1, "uniform", evaluate.tokens, network="dies"), traces, points)
+    rows = []
+    for size, policy in itertools.product(sizes, ("token_wise", "packed")):
+        grouping = "uniform" if size == 1 else "sorted"
+        found = evaluate(configuration(policy, size, grouping, evaluate.tokens, network="dies"), traces, points)
+        for index, (ratio, _, units) in enumerate(points):
+            rows.append(
+                {
+                    "g": size, "policy": policy, "t_load/t_stage": ratio, "units": units,
+                    "moe_ns_per_token_and_layer": found["moe_ns"][index] / evaluate.tokens / 4,
+                    "gain_over_token_wise": found["efficiency"][index] / base["efficiency"][index],
+                }
+            )  # fmt: skip
     return rows
 
 
@@ -298,6 +323,7 @@ def main() -> None:
     evaluate = Evaluator(tokens)
     result: dict[str, Any] = {"tokens": tokens, "requests": requests, "layers": LAYERS, "stage_ns": STAGE_NS}
     result["tables"] = tables(evaluate, traces, sizes)
+    result["wires"] = wires(evaluate, traces, sizes)
     result["regime_map"] = regime_map(evaluate, traces, sizes)
     result["alternatives"] = alternatives(evaluate, traces)
     result["deeper_buffer"] = deeper_buffer(evaluate, traces)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from generators.results import load, machine, shown, table
+from generators.results import at, load, machine, shown, table
 
 _FEW, _MANY = 5.0, 512.0
 
@@ -73,6 +73,46 @@ def memories() -> str:
     return table(head, rows) + "\n" + machine("worth_generation")
 
 
+def wires() -> str:
+    """Time and gain of plans whose wires and links are counted, few and many units side by side."""
+    rows = []
+    for size in (1, 2, 4, 8):
+        for policy in ("token_wise", "packed"):
+            for ratio in (0.1, 0.35, 1.5):
+                cells = [
+                    f"{_cell('wires', name, g=size, policy=policy, ratio=ratio, units=_FEW)} / "
+                    f"{_cell('wires', name, g=size, policy=policy, ratio=ratio, units=_MANY)}"
+                    for name in ("moe_ns_per_token_and_layer", "gain_over_token_wise")
+                ]
+                rows.append((size, f"`{policy}`", ratio, *cells))
+    head = ("g", "policy", "t_load/t_stage", "ns", "gain over token by token, g = 1")
+    return table(head, rows) + "\n" + machine("worth_study")
+
+
+def _wires_of_claims() -> dict[str, str]:
+    """What wires change on the default chip: names with and without them."""
+    out = {}
+    for network, prefix in (("dies", "wires"), ("none", "free")):
+        for name, *path in (
+            ("chip_efficiency", "efficiency", "chip_gops_per_w_per_mm2_of_chip"),
+            ("sharing", "sharing", "value"),
+            ("schedule_alone", "sharing", "schedule_alone"),
+            ("sharing_alone", "sharing", "sharing_alone"),
+        ):
+            value = at("worth_wires", network, *path)
+            out[f"{prefix}_{name}"] = shown(value, 3) if value is not None else "(not measured)"
+    for name, *path in (
+        ("latency_percent", "changed_percent", "prefill", "latency_ns"),
+        ("energy_percent", "changed_percent", "prefill", "energy_nj"),
+        ("area_percent", "changed_percent", "prefill", "area_mm2"),
+    ):
+        value = at("worth_wires", *path)
+        out[f"wires_{name}"] = shown(value, 2) if value is not None else "(not measured)"
+    ends = [at("worth_wires", one, "efficiency", "chip_gops_per_w_per_mm2_of_chip") for one in ("dies", "none")]
+    loss = "(not measured)" if None in ends else shown(100 * (1 - ends[0] / ends[1]), 2)
+    return {**out, "wires_efficiency_loss": loss}
+
+
 def numbers() -> dict[str, str]:
     """Name -> text of every number that the page's sentences quote."""
     document, caches = load("worth_study"), load("worth_generation")
@@ -112,10 +152,13 @@ def numbers() -> dict[str, str]:
         "packed_double": _cell("deeper_buffer", "double_buffer_ns_per_token_and_layer", 3, policy="packed", **deep),
     }
     memories = {row["memory"]: row for row in caches["rows"]} if caches else {}
+    free = "same, wires and links free"
     default, authors = "HBM3, one stack, streaming, wires (default)", "LPDDR4, one channel (the authors')"
     for name, memory, *path, factor, digits in (
         ("cache_speedup", default, "speedup", 1.0, 3),
         ("cache_saving", default, "energy_saving", 1.0, 3),
+        ("free_speedup", free, "speedup", 1.0, 3),
+        ("free_saving", free, "energy_saving", 1.0, 3),
         ("cache_us", default, "kv_and_gate_outputs", "ns_per_step", 1e-3, 2),
         ("plain_us", default, "no_cache", "ns_per_step", 1e-3, 3),
         ("authors_speedup", authors, "speedup", 1.0, 2),
@@ -128,4 +171,4 @@ def numbers() -> dict[str, str]:
         for key in path:
             value = value[key] if value is not None else None
         out[name] = shown(value * factor, digits) if value is not None else "(not measured)"
-    return {f"worth_{name}": text for name, text in out.items()}
+    return {f"worth_{name}": text for name, text in out.items()} | _wires_of_claims()
