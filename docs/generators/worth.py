@@ -149,6 +149,9 @@ def numbers() -> dict[str, str]:
         "layers_mux_ns": _cell("across_layers", "multiplexer_ns", 2, **all_layers),
         "compact_double": _cell("deeper_buffer", "double_buffer_ns_per_token_and_layer", 3, policy="compact", **deep),
         "compact_deep": _cell("deeper_buffer", "unlimited_buffer_ns_per_token_and_layer", 3, policy="compact", **deep),
+        "wired_pairs": _cell("wires", gain, 3, g=2, policy="packed", **many),
+        "wired_schedule": _cell("wires", gain, 3, g=1, policy="packed", **many),
+        "wired_slow": _cell("wires", gain, 3, g=1, policy="packed", units=_MANY, ratio=1.5),
         "packed_double": _cell("deeper_buffer", "double_buffer_ns_per_token_and_layer", 3, policy="packed", **deep),
     }
     memories = {row["memory"]: row for row in caches["rows"]} if caches else {}
