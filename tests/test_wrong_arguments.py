@@ -76,6 +76,7 @@ SECTION = SystemSection()
 SYSTEM = SECTION.arrays()
 LINKS = system.make_links(2, SECTION)
 PASS_SHAPE = system.PassShape(8, 8, 4, 2, 4, 8, 2, 2, 4, 1, 8, 2, 2, 100, 20, 0.8)
+LINEAR_SHAPE = system.LinearShape(2, 4, 8, 4, 4, 4, 8, 0.6, 100)
 PHASE = {"home": 0, "expert_ns": 1.0, "token_bytes": 1, "result_bytes": 1}
 NOT_POSITIVE = [*NUMBERS, 0]
 CROSSBAR = numerics.Crossbar.create(rows=4)
@@ -358,11 +359,16 @@ CALLS: dict[str, tuple[dict, dict]] = {
     "system.lay_out": ({"group_of_expert": [0, 1], "dense_area_mm2": 1, "group_area_mm2": 1, "usable_mm2": 3}, {"group_of_expert": [None, "a", [0.5], [-1], [], THING, [[[0]]]], "dense_area_mm2": NUMBERS, "group_area_mm2": NOT_POSITIVE, "usable_mm2": NOT_POSITIVE, "whole_groups": FLAGS}),
     "system.layer_crossings": ({"choices": [[1, 0]], "holds": [[1], [1]], "home": 0, "token_bytes": 1, "result_bytes": 1},
         {"choices": [None, "a", 3, [1], [[2, 0]], [[1, 0, 1]]], "holds": [None, "a", 3, [1], [[2], [0]]], "home": [-1, 0.5, "a", None, [0]], "token_bytes": NUMBERS, "result_bytes": NUMBERS}),
+    "system.layer_dies": ({"groups": [2], "is_real": [True], "dense_mm2": 1, "group_mm2": 1, "usable_mm2": 3, "dies_per_package": 2, "most_dies": 2},
+        {"groups": [*NUMBERS, 3], "is_real": [*FLAGS, None], "dense_mm2": NUMBERS, "group_mm2": NUMBERS, "usable_mm2": NOT_POSITIVE, "dies_per_package": NOT_POSITIVE, "most_dies": [*WHOLES, 5000]}),
     "system.lifetime_years": ({"writes_per_s": 1, "cycles": 1, "numbers": SYSTEM}, {"writes_per_s": NUMBERS, "cycles": NUMBERS, "numbers": OBJECTS}),
+    "system.linear_fill_ns": ({"shape": LINEAR_SHAPE, "numbers": SYSTEM}, {"shape": OBJECTS, "numbers": OBJECTS}),
+    "system.linear_flows": ({"shape": LINEAR_SHAPE, "numbers": SYSTEM}, {"shape": OBJECTS, "numbers": OBJECTS, "local_sums": FLAGS}),
     "system.link_bytes": ({"pair_bytes": np.ones((2, 2)), "links": LINKS}, {"pair_bytes": [None, "a", 3, [1, 2], [[-1, 0], [0, 0]], THING, np.ones((3, 3))], "links": OBJECTS}),
     "system.link_energy_nj": ({"pair_bytes": np.ones((2, 2)), "links": LINKS}, {"pair_bytes": [None, "a", 3, [1, 2], [[-1, 0], [0, 0]], THING, np.ones((3, 3))], "links": OBJECTS}),
     "system.load_ns": ({"shape": PASS_SHAPE, "numbers": SYSTEM}, {"shape": OBJECTS, "numbers": OBJECTS}),
     "system.make_links": ({"dies": 2, "system": SECTION}, {"dies": [*WHOLES, 5000], "system": OBJECTS}),
+    "system.memory_flow": ({"bits": 1, "area_mm2": 1, "pitch_mm": 1, "numbers": SYSTEM}, {"bits": NUMBERS, "area_mm2": NUMBERS, "pitch_mm": NOT_POSITIVE, "numbers": OBJECTS}),
     "system.model_pair_bytes": ({"choices": [[[1, 0]]], "holds": [[[1], [1]]], "homes": [0], "num_tokens": 1, "token_bytes": 1, "result_bytes": 1},
         {"choices": [None, "a", 3, [[1]], [[[2, 0]]], [[[1]]]], "holds": [None, "a", 3, [[1]], [[[2], [0]]]], "homes": [[-1], [0.5], "a", None, 0, [0, 0]], "num_tokens": NUMBERS, "token_bytes": NUMBERS}),
     "system.multicast_length_mm": ({"targets": 1, "area_mm2": 1}, {"targets": NUMBERS, "area_mm2": NUMBERS}),
@@ -396,7 +402,7 @@ NO_CALLS = {
     "nominal_constants", "Buffers", "CriticalPath", "EventLog", "JobGraph", "ResourceGroup", "Programmed", "CacheUse", "PassWindows", "RunCounts",
     "RunRouting", "SlotProfile", "TokenSteps", "Policy", "ScheduleCost", "SchedulePlan", "ScheduleProfile", "ScheduleSummary", "Axis",
     "Requests", "RoutingLoads", "ServingBatch", "ServingRun", "SloCapacity", "StepBatch", "StepTable", "TableSteps", "ServedChips", "ServingOptimum",
-    "SweepConfig", "SweepOutcome", "Crossings", "DiePort", "Dies", "Flow", "FlowCounts", "LinkTimes", "Layout", "Links", "PassShape", "PhaseTimes",
+    "SweepConfig", "SweepOutcome", "Crossings", "DiePort", "Dies", "Flow", "FlowCounts", "LinkTimes", "LayerDies", "Layout", "LinearShape", "Links", "PassShape", "PhaseTimes",
     "Residency", "SwapCost", "Sized", "SizeResult", "Wire", "TuneConfig", "TuneResult", "PimjaxError", "ConfigError", "TraceError",
 }  # fmt: skip
 #: What pydantic says where a configuration is made by hand; everything else makes one by `load_config`.

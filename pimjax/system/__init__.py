@@ -7,7 +7,7 @@ every formula here takes as `numbers`. How a chip uses the package:
 * **area**: `die_port`, `usable_die_area_mm2`, `dies_needed`, `silicon_area_mm2`: `packages`, `dies`, PHYs (component `d2d`),
   good silicon beside area.
 * **placement**: the order of a layer's groups along its silicon is made on the host (`order_groups`); which dies that is,
-  `layer_dies.layer_dies` finds in the kernel from areas, so that every number stays data. `lay_out` is the same on the host.
+  `layer_dies` finds in the kernel from areas, so that every number stays data. `lay_out` is the same on the host.
 * **counts**: tokens of every stretch of groups (`pimjax.runs.reach`), from them `layer_links.messages`; `layer_crossings`,
   `model_pair_bytes` and `link_bytes` are the same counts from choices.
 * **energy**: one `PassShape` from the chip's geometry, `pass_flows` once, `linear_flows` for every other linear layer:
@@ -19,6 +19,8 @@ every formula here takes as `numbers`. How a chip uses the package:
 * **residency**: which experts a run's tokens find is followed on the host (`pimjax.runs.residency`, a token's experts
   together); `swap_cost` is what a miss costs. Beside that, for streams of single accesses on a device: `residency_curve`, with
   `expert_accesses`, `lifetime_years` and `weights_fit`.
+
+Messages and times of links by layer (`layer_links`) are between this package and a chip's kernels: no names of `pimjax.system`.
 
 One die gives the wires alone; energies and latencies of 0, and bandwidths without limit, give the chip without a network.
 """
@@ -43,7 +45,9 @@ from pimjax.system.flows import (
     pass_fill_ns,
     pass_flows,
 )
+from pimjax.system.layer_dies import LayerDies, layer_dies
 from pimjax.system.layout import Layout, lay_out, order_groups
+from pimjax.system.linear_flows import LinearShape, linear_fill_ns, linear_flows, memory_flow
 from pimjax.system.links import NO_LINK, Links, link_bytes, link_energy_nj, make_links, route
 from pimjax.system.phase_event import PhaseTimes, simulate_phase
 from pimjax.system.phase_fast import LinkTimes, closed_phase, fluid_phase
@@ -76,7 +80,9 @@ __all__ = [
     "Dies",
     "Flow",
     "FlowCounts",
+    "LayerDies",
     "Layout",
+    "LinearShape",
     "LinkTimes",
     "Links",
     "PassShape",
@@ -98,11 +104,15 @@ __all__ = [
     "holds",
     "lay_out",
     "layer_crossings",
+    "layer_dies",
     "lifetime_years",
+    "linear_fill_ns",
+    "linear_flows",
     "link_bytes",
     "link_energy_nj",
     "load_ns",
     "make_links",
+    "memory_flow",
     "model_pair_bytes",
     "multicast_length_mm",
     "network_energy_nj",

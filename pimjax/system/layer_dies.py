@@ -76,13 +76,22 @@ def layer_dies(
         dies_per_package: `[]`.
         most_dies: static K, dies that a layer is followed over.
 
+    Raises:
+        ConfigError: groups and flags of different numbers of layers.
+
     >>> made = layer_dies(np.array([2.0, 2.0]), np.array([True, True]), dense_mm2=20.0, group_mm2=60.0, usable_mm2=100.0,
     ...                   dies_per_package=2.0, most_dies=3)
     >>> made.home.tolist(), made.first.tolist(), made.past.tolist()  # a group of each layer is cut
     ([0.0, 1.0], [[0.0, 1.0, 2.0], [0.0, 0.0, 2.0]], [[2.0, 2.0, 2.0], [1.0, 2.0, 2.0]])
     """
-    xp = namespace(groups, dense_mm2, group_mm2, usable_mm2, dies_per_package)
-    groups, dense, group = fixed(groups), fixed(dense_mm2), larger(fixed(group_mm2), 1e-12)
+    xp = namespace(groups, is_real, dense_mm2, group_mm2, usable_mm2, dies_per_package)
+    if np.shape(groups) != np.shape(is_real):
+        raise ConfigError(
+            f"layer_dies: groups is of {np.shape(groups)[0]} layers, is_real of {np.shape(is_real)[0]}; give one number "
+            "of groups and one flag for each layer"
+        )
+    is_real = xp.asarray(is_real, bool)
+    groups, dense, group = fixed(xp.asarray(groups)), fixed(dense_mm2), larger(fixed(group_mm2), 1e-12)
     usable, size = fixed(usable_mm2), xp.floor(fixed(dies_per_package) + _EPSILON)
     silicon = where(is_real, dense + groups * group, 0.0)
     ends = xp.cumsum(silicon)
