@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,11 @@ def preset(pimjax: Any) -> str:
     return PRESETS[-1]
 
 
-def inputs(pimjax: Any, fidelity: str) -> tuple[Any, Any, dict[str, Any]]:
+def inputs(pimjax: Any, fidelity: str, overrides: Mapping[str, Any] | None = None) -> tuple[Any, Any, dict[str, Any]]:
     """Design, schedule and static options of `estimate_kernel`, by names that outside code may use."""
     from pimjax.estimation.routing import resolve
 
-    config, trace = resolve(pimjax.load_config(preset(pimjax)), None)
+    config, trace = resolve(pimjax.load_config(preset(pimjax), overrides or {}), None)
     design, capacity = pimjax.build(config)
     schedule = pimjax.schedule_inputs(config, trace, fidelity=fidelity, capacity=capacity)
     return design, schedule, {"capacity": capacity, "chip_model": config.chip_model, "fidelity": fidelity}

@@ -3,10 +3,13 @@
     python benchmarks/speed/kernel_size.py v0.1.0            # a commit, checked out for the purpose
     python benchmarks/speed/kernel_size.py ../other          # another checkout
     python benchmarks/speed/kernel_size.py HEAD --quick      # no compiling, writes nothing
+    python benchmarks/speed/kernel_size.py HEAD --chips dies # with a system around the chip alone
 
 Of the paper's multiplexed chip, float32: lines of StableHLO, seconds to trace, seconds to compile with everything the
 compiler does, for `closed`, `fluid` and the gradient of the energy-delay product in every number of the hardware
-(closed). The trees take turns. Beside that: files and named functions of the package that one closed estimate enters,
+(closed). The trees take turns. The same chip in further ways (--chips): with dies, wires and links around it, with experts on
+digital macros beside crossbars, with both, and with decode steps; a tree that does not know a way has no numbers of it.
+Beside that: files and named functions of the package that one closed estimate enters,
 loading its configuration included and everything imported before.
 """
 
@@ -29,20 +32,36 @@ from benchmarks.lib.paths import ROOT
 from benchmarks.lib.trees import checkout, environment_of, label
 
 PROGRAMS = ("closed", "fluid", "gradient")
-#: Lines that are asked for.
-WANTED_LINES = {"closed": 4000, "fluid": 4600}
+#: The paper's chip in further ways: what is set.
+CHIPS: dict[str, dict[str, Any]] = {
+    "crossbars": {},
+    "dies": {"system": "dies"},
+    "mixed": {"plan.expert_tile": "mixed"},
+    "mixed, dies": {"plan.expert_tile": "mixed", "system": "dies"},
+    "decode": {"workload.generated_tokens": 16},
+    "decode, dies": {"workload.generated_tokens": 16, "system": "dies"},
+}
+#: Lines that are asked for, by chip and program.
+WANTED_LINES = {
+    ("crossbars", "closed"): 4000,
+    ("crossbars", "fluid"): 4600,
+    ("dies", "closed"): 5500,
+    ("dies", "fluid"): 6000,
+}
 
 
 def main() -> None:
     """Measure both trees, or one program of one tree in a child process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", help="folder of another checkout, or a commit")
+    parser.add_argument("--chips", nargs="*", choices=tuple(CHIPS), default=list(CHIPS), help="some of the chips")
     parser.add_argument("--only", nargs="*", choices=(*PROGRAMS, "entered"), help="some of the lines")
     parser.add_argument("--quick", action="store_true", help="lines and tracing only, writes nothing")
-    parser.add_argument("--program", help=argparse.SUPPRESS)
+    parser.add_argument("--program", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.program:
-        found = entered() if options.program == "entered" else program(options.program, compiling=not options.quick)
+        chip, name = options.program
+        found = entered() if name == "entered" else program(chip, name, compiling=not options.quick)
         print(json.dumps(found))
         return
     with checkout(options.other) as other:
@@ -52,44 +71,60 @@ def main() -> None:
         print(
             {key: facts[key] for key in ("device", "cpu_threads_allowed", "python", "jax", "date")}, document["trees"]
         )
-        for name in options.only or (*PROGRAMS, "entered"):
-            entry: dict[str, Any] = {side: child(tree, name, quick=options.quick) for side, tree in trees.items()}
-            numbers = [key for key in entry["this"] if key in entry["other"]]
-            entry["ratio"] = {key: entry["this"][key] / entry["other"][key] for key in numbers if entry["other"][key]}
-            if name in WANTED_LINES:
-                entry["wanted_lines"] = WANTED_LINES[name]
-            document[name] = entry
-            cells = [f"{key} {entry['this'][key]:,.5g} against {entry['other'][key]:,.5g}" for key in numbers]
-            print(f"{name:9s} {', '.join(cells)}", flush=True)
+        names = [(chip, name) for chip in options.chips for name in options.only or PROGRAMS if name in PROGRAMS]
+        if "entered" in (options.only or ("entered",)):
+            names.append(("crossbars", "entered"))
+        for chip, name in names:
+            row = name if chip == "crossbars" else f"{name}, {chip}"
+            document[row] = measured(trees, chip, name, quick=options.quick)
+            print(shown(row, document[row]), flush=True)
     if not options.quick:
         print(f"wrote {write_json('kernel_size', document)}")
 
 
-def child(tree: Path, name: str, *, quick: bool) -> dict[str, Any]:
-    """One program of one tree, in a new process without any cache."""
-    command = [
-        sys.executable,
-        str(Path(__file__).resolve()),
-        str(tree),
-        "--program",
-        name,
-        *(["--quick"] if quick else []),
-    ]
+def measured(trees: dict[str, Path], chip: str, name: str, *, quick: bool) -> dict[str, Any]:
+    """One program of both trees."""
+    found = {side: child(tree, chip, name, quick=quick) for side, tree in trees.items()}
+    entry: dict[str, Any] = {side: numbers for side, numbers in found.items() if numbers}
+    this, other = entry["this"], entry.get("other", {})
+    entry["ratio"] = {key: this[key] / other[key] for key in this if other.get(key)}
+    if (chip, name) in WANTED_LINES:
+        entry["wanted_lines"] = WANTED_LINES[chip, name]
+    return entry
+
+
+def shown(row: str, entry: dict[str, Any]) -> str:
+    """A line for a reader."""
+    this, other = entry["this"], entry.get("other")
+    cells = [f"{key} {this[key]:,.5g}" + (f" against {other[key]:,.5g}" if other else "") for key in this]
+    return f"{row:22s} {', '.join(cells)}"
+
+
+def child(tree: Path, chip: str, name: str, *, quick: bool) -> dict[str, Any]:
+    """One program of one tree, in a new process without any cache; nothing where the tree does not know the chip."""
+    arguments = [str(tree), "--program", chip, name, *(["--quick"] if quick else [])]
     done = subprocess.run(
-        command, env=environment_of(tree, PIMJAX_CACHE="off", JAX_PLATFORMS="cpu"), capture_output=True, text=True, check=False
+        [sys.executable, str(Path(__file__).resolve()), *arguments],
+        env=environment_of(tree, PIMJAX_CACHE="off", JAX_PLATFORMS="cpu"), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise SystemExit(f"{tree}, {name}: {done.stderr.strip()[-2000:]}")
+        raise SystemExit(f"{tree}, {chip}, {name}: {done.stderr.strip()[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def program(name: str, *, compiling: bool) -> dict[str, Any]:
-    """Lines, seconds to trace and to compile of one program of the tree named on the command line."""
+def program(chip: str, name: str, *, compiling: bool) -> dict[str, Any]:
+    """Lines, seconds to trace and to compile of one program of the tree named on the command line; nothing where it does not
+    know the chip."""
     pimjax = paper_kernel.package(Path(sys.argv[1]))
     import jax
     import jax.numpy as jnp
 
-    design, schedule, options = paper_kernel.inputs(pimjax, "fluid" if name == "fluid" else "closed")
+    try:
+        design, schedule, options = paper_kernel.inputs(pimjax, "fluid" if name == "fluid" else "closed", CHIPS[chip])
+    except pimjax.PimjaxError:
+        if not CHIPS[chip]:
+            raise
+        return {}
     arguments: tuple[Any, ...] = jax.tree.map(jnp.asarray, (design, schedule))
     function: Any = functools.partial(pimjax.estimate_kernel, **options)
     if name == "gradient":
