@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pimjax.arrays import namespace, on_device
+from pimjax.arrays import namespace, on_device, subroutine
 from pimjax.circuit.constants import Constants, Real, sourced, value
 
 NODES_NM = (7.0, 10.0, 14.0, 16.0, 20.0, 32.0, 45.0, 65.0, 90.0, 130.0)
@@ -51,8 +51,12 @@ def _interpolate(node_nm: Real, factors: jax.typing.ArrayLike, dtype: jax.typing
     logs = jnp.log(jnp.asarray(factors, dtype)) if on_device(factors) else np.log(np.asarray(factors))
     if np.ndim(node_nm) == 0 and not on_device(node_nm, logs):  # the same at every call: no part of a compiled program
         return float(np.exp(np.interp(np.log(node_nm), grid, logs)))
-    node = jnp.log(jnp.asarray(node_nm, dtype))
-    return jnp.exp(jnp.interp(node, jnp.asarray(grid, dtype), jnp.asarray(logs, dtype)))
+    return _between_nodes(*(jnp.asarray(values, dtype) for values in (node_nm, grid, logs)))
+
+
+@subroutine
+def _between_nodes(node_nm: jax.Array, grid: jax.Array, logs: jax.Array) -> jax.Array:
+    return jnp.exp(jnp.interp(jnp.log(node_nm), grid, logs))
 
 
 def digital_area_factor(node_nm: Real, from_nm: Real) -> Real:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pimjax.array_typing import AnyArray, Array, ArrayLike
-from pimjax.arrays import namespace, on_device
+from pimjax.arrays import namespace, on_device, subroutine
 from pimjax.errors import TraceError
 from pimjax.trace.arguments import check_count, check_numbers, check_sizes
 from pimjax.trace.checks import check_choice
@@ -109,7 +109,11 @@ def mean_capacity(tokens: ArrayLike, num_experts: ArrayLike, top_k: ArrayLike) -
     if not on_device(tokens, num_experts, top_k):
         experts = np.maximum(np.asarray(num_experts, np.int64), 1)
         return np.minimum(tokens, (np.asarray(top_k, np.int64) * tokens + experts - 1) // experts).astype(np.int32)
-    whole, experts, share = (jnp.asarray(count, jnp.int32) for count in (tokens, num_experts, top_k))
+    return _mean_capacity(*(jnp.asarray(count, jnp.int32) for count in (tokens, num_experts, top_k)))
+
+
+@subroutine
+def _mean_capacity(whole: Array, experts: Array, share: Array) -> Array:
     experts = jnp.maximum(experts, 1)
     above = share * whole + experts - 1
     # no negative numbers: the quotient that rounds towards 0 is the floor

@@ -47,7 +47,7 @@ class DigitalParts(NamedTuple):
 
     def has(self, part: str) -> Any:
         """bool: whether a dense part is digital."""
-        return self.dense[DENSE_PARTS.index(part)]
+        return arrays.pick(self.dense, DENSE_PARTS.index(part))
 
 
 def digital_parts(point: Point, present: bool | None = None) -> DigitalParts | None:

@@ -47,6 +47,12 @@ class LinearTime(NamedTuple):
     chain: Any  # one strip's additions on a digital unit (0 if accumulated locally)
     strips: Any  # number of such chains
 
+    def of_either(self, condition: Any, other: LinearTime) -> LinearTime:
+        """Times of `other` where `condition`; additions on digital units are the same for both."""
+        return self._replace(
+            issue=where(condition, other.issue, self.issue), flight=where(condition, other.flight, self.flight)
+        )
+
     def later(self, wires: Any) -> LinearTime:
         """The same with what wires add to a token's way."""
         return self._replace(flight=self.flight + wires)
@@ -198,14 +204,7 @@ def durations(
     if beside is not None:
         of_macros = _rows(point, macro, link, add_of(columns), shares)
         macros = _linears(of_macros, shape, of_macros(shape.expert_up.rows))
-        times = {
-            name: LinearTime(
-                where(beside.has(PART_OF_LINEAR[name]), macros[name].issue, time.issue),
-                where(beside.has(PART_OF_LINEAR[name]), macros[name].flight, time.flight),
-                *time[2:],
-            )
-            for name, time in times.items()
-        }
+        times = {name: time.of_either(beside.has(PART_OF_LINEAR[name]), macros[name]) for name, time in times.items()}
         read = where(beside.has("embedding"), macro, read)
     if wires is not None:
         times = {name: time.later(part("noc", wires.linears[name])) for name, time in times.items()}
@@ -297,15 +296,16 @@ class _Row(NamedTuple):
 
 def _rows(point: Point, mvm: Any, link: Any, add: Any, shares: bool) -> Callable[[AnyArray], _Row]:
     """Row blocks -> times. `add`: addition of one strip's width on a digital unit."""
-    hardware, local = point.hardware, point.local
+    hardware, local, one = point.hardware, point.local, point.one
     cycle = hardware.crossbar_cols / (hardware.accumulator_lanes * hardware.accumulator_frequency_ghz)
     longest, way = larger(mvm, link), 2.0 * link + mvm
 
+    @arrays.subroutine
     def row(blocks: AnyArray) -> _Row:
         behind = arrays.larger(blocks, 1.0) - 1
         # local additions hide behind the product where they are shorter
         sums = share_of("local_accumulation", arrays.where(local, 4.0 + behind * cycle, 0.0), shares=shares)
-        sums = apart(sums, point.one)
+        sums = apart(sums, one)
         return _Row(sums, larger(longest, sums), way + sums, where(local, 0.0, add * behind))
 
     return row
