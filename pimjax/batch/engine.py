@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from pimjax.batch.memory import device_budget_bytes, is_out_of_memory, program_bytes
+from pimjax.batch.memory import TileTooLarge, device_budget_bytes, is_out_of_memory, program_bytes
 from pimjax.batch.tile import Program, tile_program
 from pimjax.errors import CapacityError
 from pimjax.estimation import stored_programs
@@ -164,7 +164,7 @@ class Compiled:
             budget = self.budget_bytes or device_budget_bytes(list(self.mesh.devices.flat))
             needed = program_bytes(compiled)
             if needed > budget:
-                raise MemoryError(f"a tile needs {needed:,} bytes of {budget:,} on each device")
+                raise TileTooLarge(needed, budget)
             self._programs[key] = compiled
         return self._programs[key]
 
@@ -204,7 +204,8 @@ def pipelined(
 def with_halving(
     shape: TileShape, devices: int, attempt: Callable[[TileShape], Any], timings: Timings
 ) -> tuple[Any, TileShape]:
-    """`attempt(shape)`, with half the tile each time memory runs out; returns its result and the shape that worked.
+    """`attempt(shape)`, with half the tile each time memory runs out (as often at once as a compiled tile is known to be too
+    large); returns its result and the shape that worked.
 
     Raises:
         CapacityError: not even one point per device fits.
@@ -215,5 +216,11 @@ def with_halving(
         except (MemoryError, jax.errors.JaxRuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            shape = shape.halved(devices)
-            timings.halvings += 1
+            for taken in range(error.halvings if isinstance(error, TileTooLarge) else 1):
+                try:
+                    shape = shape.halved(devices)
+                except CapacityError:
+                    if taken == 0:
+                        raise
+                    break  # a single point per device is still to be tried
+                timings.halvings += 1

@@ -16,6 +16,9 @@ from pimjax.array_typing import AnyArray
 from pimjax.arrays import larger, namespace, smaller, where
 from pimjax.system.layer_dies import LayerDies
 
+#: Columns, and rows, of a package: it has at most their product of dies.
+MOST_ACROSS = 8
+
 
 class Messages(NamedTuple):
     """Messages from home to the other dies of each layer, in one pass; as many sums come back. `[..., L]`.
@@ -80,14 +83,14 @@ def messages(reach: Any, dies: LayerDies, tokens: Any = None) -> Messages:
         return 1.0 - larger(1.0 - count / tokens, 0.0) ** tokens
 
     used = part(visits)
-    busiest, on_move = _on_links(xp, here, row, column, near, dies)
+    busiest, on_move = _on_links(xp, here, dies)
     package_messages = (visits * away).sum(-1)
     return Messages(
         crossings=visits.sum(-1),
         die_hops=(visits * hops).sum(-1),
         package_messages=package_messages,
         busiest=busiest,
-        on_move=xp.stack([on_move, where(dies.move_away > 0, package_messages, 0.0 * package_messages)], axis=-1),
+        on_move=xp.stack([on_move, where(dies.move_away > 0, package_messages, 0.0)], axis=-1),
         farthest=_most(xp, used * hops),
         used=_most(xp, used),
         used_away=part(beyond),
@@ -98,35 +101,42 @@ def _most(xp: Any, values: Any) -> Any:
     return xp.max(values, axis=-1, initial=0.0)
 
 
-def _on_links(xp: Any, here: Any, row: Any, column: Any, near: Any, dies: LayerDies) -> tuple[Any, Any]:
+def _on_links(xp: Any, here: Any, dies: LayerDies) -> tuple[Any, Any]:
     """Messages on the busiest link of the home's package, there and back `[..., L, 2]`; there on the first link of the way to
-    the next layer's home `[..., L]`.
+    the next layer's home `[..., L]`. `here`: messages to the dies of the home's package but the home, `[..., L, K]`.
 
     There, along the home's row and then a column: the first link of a row carries all that lie on its side, the first of a
-    column all in it on one side. Back, along each row and then the home's column, likewise.
+    column all in it on one side. Back, along each row and then the home's column, likewise. Summed by place, as a package is
+    a few dies wide: of all pairs of dies the sums would take most of the memory of a batch.
     """
-    side, level = xp.sign(column), xp.sign(row)
-
-    def together(first: Any, second: Any, leaves: Any) -> Any:
-        alike = (first[:, :, None] == first[:, None, :]) & (second[:, :, None] == second[:, None, :])
-        return where(alike & ((leaves * near)[:, :, None] != 0), 1.0 + 0.0 * first[:, :, None], 0.0 * first[:, None, :])
-
-    masks = xp.stack(
-        [
-            together(side, 0 * side, side),
-            together(column, level, level),
-            together(level, 0 * level, level),
-            together(row, side, side),
-        ]
+    sides, places = np.array([-1.0, 1.0]), np.arange(1.0 - MOST_ACROSS, MOST_ACROSS)
+    count = min(np.shape(here)[-1], MOST_ACROSS**2 - 1)  # those that follow are on other packages
+    here, row, column, away = (
+        here[..., :count],
+        *(each[:, 1 : 1 + count] for each in (dies.row, dies.column, dies.away)),
     )
-    loads = xp.einsum("slkj,...lj->...lsk", masks, here)
-    most = xp.max(loads, axis=-1, initial=0.0)  # [..., L, 4]
-    busiest = xp.stack([larger(most[..., 0], most[..., 1]), larger(most[..., 2], most[..., 3])], axis=-1)
-    first = where(column != 0, loads[..., 0, :], loads[..., 1, :])
+
+    def by_side(steps: Any) -> Any:
+        return here[..., None, :] * (xp.sign(steps)[:, None] == sides[:, None]).astype(here.dtype)  # [..., L, 2, K]
+
+    def by_place(then: Any, steps: Any) -> Any:
+        at_place = (steps[..., None] == places).astype(here.dtype)
+        return xp.einsum("...lsk,lkp->...lsp", then, at_place)
+
+    beside, along = by_side(column), by_side(row)
+    first_beside, first_along = beside.sum(-1), along.sum(-1)
+    in_column, in_row = by_place(along, column), by_place(beside, row)
+    there = larger(first_beside.max(-1), in_column.max((-2, -1)))
+    back = larger(first_along.max(-1), in_row.max((-2, -1)))
     # of a next layer at home on the same die none is the next one's
     next_home = xp.concatenate([dies.home[1:], dies.home[-1:]])
-    is_next = (next_home - dies.home)[:, None] == np.arange(1, 1 + np.shape(first)[-1])[None]
-    return busiest, (first * xp.broadcast_to(is_next, np.shape(first))).sum(-1)
+    is_next = (next_home - dies.home)[:, None] == np.arange(1.0, 1 + count)
+    is_next = is_next & (away == 0)
+    to_side, to_level = (xp.sign(where(is_next, steps, 0.0).sum(-1))[:, None] for steps in (column, row))
+    on_move = first_beside * (to_side == sides) + in_column[..., MOST_ACROSS - 1] * (
+        (to_side == 0) & (to_level == sides)
+    )
+    return xp.stack([there, back], axis=-1), on_move.sum(-1)
 
 
 class LinkTimes(NamedTuple):

@@ -111,7 +111,7 @@ def sweep(
             ("complete", shown(outcome.complete)),
         ]
         if outcome.timings.halvings:
-            rows.append(("memory", f"the device was full {outcome.timings.halvings} times: fewer points at once"))
+            rows.append(("memory", f"tiles were halved {outcome.timings.halvings} times: fewer points at once"))
         _show_head(loaded)
         stdout.print(table("Run", ("", ""), rows, text=2))
         stdout.print()
