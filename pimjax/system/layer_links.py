@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pimjax.array_typing import AnyArray
-from pimjax.arrays import larger, namespace, smaller, where
+from pimjax.arrays import larger, namespace, smaller, spread, where
 from pimjax.system.layer_dies import LayerDies
 
 #: Columns, and rows, of a package: it has at most their product of dies.
@@ -109,19 +109,21 @@ def _on_links(xp: Any, here: Any, dies: LayerDies) -> tuple[Any, Any]:
     column all in it on one side. Back, along each row and then the home's column, likewise. Summed by place, as a package is
     a few dies wide: of all pairs of dies the sums would take most of the memory of a batch.
     """
-    sides, places = np.array([-1.0, 1.0]), np.arange(1.0 - MOST_ACROSS, MOST_ACROSS)
+    sides, places = np.array([[-1.0, 1.0]]), np.arange(1.0 - MOST_ACROSS, MOST_ACROSS)[None, None]
     count = min(np.shape(here)[-1], MOST_ACROSS**2 - 1)  # those that follow are on other packages
     here, row, column, away = (
         here[..., :count],
         *(each[:, 1 : 1 + count] for each in (dies.row, dies.column, dies.away)),
     )
 
+    def masked(values: Any, mask: Any) -> Any:
+        return values * spread(mask.astype(values.dtype), np.broadcast_shapes(np.shape(values), np.shape(mask)))
+
     def by_side(steps: Any) -> Any:
-        return here[..., None, :] * (xp.sign(steps)[:, None] == sides[:, None]).astype(here.dtype)  # [..., L, 2, K]
+        return masked(here[..., None, :], xp.sign(steps)[:, None] == sides[..., None])  # [..., L, 2, K]
 
     def by_place(then: Any, steps: Any) -> Any:
-        at_place = (steps[..., None] == places).astype(here.dtype)
-        return xp.einsum("...lsk,lkp->...lsp", then, at_place)
+        return xp.einsum("...lsk,lkp->...lsp", then, (steps[..., None] == places).astype(here.dtype))
 
     beside, along = by_side(column), by_side(row)
     first_beside, first_along = beside.sum(-1), along.sum(-1)
@@ -130,12 +132,10 @@ def _on_links(xp: Any, here: Any, dies: LayerDies) -> tuple[Any, Any]:
     back = larger(first_along.max(-1), in_row.max((-2, -1)))
     # of a next layer at home on the same die none is the next one's
     next_home = xp.concatenate([dies.home[1:], dies.home[-1:]])
-    is_next = (next_home - dies.home)[:, None] == np.arange(1.0, 1 + count)
-    is_next = is_next & (away == 0)
+    is_next = ((next_home - dies.home)[:, None] == np.arange(1.0, 1 + count)[None]) & (away == 0)
     to_side, to_level = (xp.sign(where(is_next, steps, 0.0).sum(-1))[:, None] for steps in (column, row))
-    on_move = first_beside * (to_side == sides) + in_column[..., MOST_ACROSS - 1] * (
-        (to_side == 0) & (to_level == sides)
-    )
+    on_move = masked(first_beside, to_side == sides)
+    on_move = on_move + masked(in_column[..., MOST_ACROSS - 1], (to_side == 0) & (to_level == sides))
     return xp.stack([there, back], axis=-1), on_move.sum(-1)
 
 
