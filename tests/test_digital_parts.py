@@ -111,11 +111,10 @@ def test_counts_energy_and_area_follow_the_map(
     found = float(np.asarray(digital.component_energy_nj)[COMPONENT_INDEX["tier_linear"]])
     assert found == pytest.approx(float(products @ each), rel=1e-9)
     # area of the experts: one set of peripherals for each kind in a group
-    groups = np.array([0]) if share == "none" else np.arange(8) // group
-    groups = np.arange(8) if share == "none" else groups
     sets = float(max(shape.expert_up.tiles, shape.expert_down.tiles)) if share == "pair" else float(shape.expert_tiles)
     area = 0.0
     for layer in range(2):
+        groups = routing.group_of_expert[layer]
         for kind, tile in ((False, analog), (True, macro)):
             mine = groups[on_macros[layer] == kind]
             s, core_mm2 = float(tile.shareable_fraction), float(tile.area_mm2)
@@ -140,6 +139,49 @@ def test_fidelities_agree_on_mixed_chips_as_on_analog_ones(experts: list[int], d
     products = COMPONENT_INDEX["tier_linear"]
     energies = [float(np.asarray(one.component_energy_nj)[products]) for one in (exact, fluid, closed)]
     assert energies == pytest.approx([energies[0]] * 3, rel=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sets(st.integers(0, 7)), st.sets(st.integers(0, 7)), st.integers(1, 8), st.sampled_from(["uniform", "sorted", "balanced"])
+)  # fmt: skip
+def test_groups_are_of_one_kind_of_tile_where_that_takes_no_more_groups(
+    first: set[int], second: set[int], size: int, grouping: str
+) -> None:
+    from pimjax.runs.requests import resolve
+    from pimjax.runs.routing import run_routing
+
+    keys = {"plan.group_size": size, "plan.grouping": grouping}
+    maps = {"plan.expert_tile": "mixed", "plan.digital_experts": [sorted(first), sorted(second)]}
+    found, plain = (run_routing(*resolve(_config({**keys, **more}), None)) for more in (maps, {}))
+    assert found.num_groups == plain.num_groups == -(-8 // size)
+    for layer, digital in enumerate((first, second)):
+        members = [set(np.flatnonzero(found.group_of_expert[layer] == group)) for group in range(found.num_groups)]
+        assert all(1 <= len(mine) <= size for mine in members)
+        assert set().union(*members) == set(range(8))
+        analog = set(range(8)) - digital
+        if -(-len(digital) // size) - (-len(analog) // size) == found.num_groups:
+            assert all(mine <= digital or mine <= analog for mine in members)
+        else:
+            assert found.group_of_expert[layer].tolist() == plain.group_of_expert[layer].tolist()
+
+
+def test_a_group_of_both_kinds_has_both_sets_of_peripherals() -> None:
+    """What a map of groups that mixes kinds costs beside the groups that the chip makes: a set for each of them."""
+    keys = {
+        "plan.expert_tile": "mixed",
+        "plan.digital_experts": [0, 2, 4, 6],
+        "plan.group_size": 2,
+        "plan.grouping": "uniform",
+    }
+    apart, mixed = (
+        pimjax.estimate(_config({**keys, **more}), fidelity="closed")
+        for more in ({}, {"plan.group_of_expert": [0, 0, 1, 1, 2, 2, 3, 3]})
+    )
+    own = pimjax.estimate(_config({**keys, "plan.group_of_expert": [0, 2, 0, 2, 1, 3, 1, 3]}), fidelity="closed")
+    _same(apart, own, names=("area_mm2", "crossbars"))
+    assert float(mixed.moe_area_mm2) > 1.2 * float(apart.moe_area_mm2)
+    _same(apart, mixed, names=("crossbars",))
 
 
 def test_a_slot_is_as_long_as_the_slower_kind() -> None:

@@ -58,6 +58,21 @@ def digital_experts(config: Config) -> HostArray:
     return found
 
 
+def grouped_apart(digital: HostArray, group_size: int) -> list[HostArray]:
+    """Experts of one layer that are grouped among themselves, int `[n]` each. Host.
+
+    Digital ones and analog ones, so that no group has peripherals of both kinds; all together where groups of one kind
+    would be more groups than `group_size` asks for.
+
+    >>> [mine.tolist() for mine in grouped_apart(np.array([True, False, True, False]), 2)]
+    [[1, 3], [0, 2]]
+    """
+    kinds = [np.flatnonzero(digital == kind) for kind in (False, True) if (digital == kind).any()]
+    if sum(-(-len(mine) // group_size) for mine in kinds) > -(-len(digital) // group_size):
+        return [np.arange(len(digital))]
+    return kinds
+
+
 def _per_layer(key: str, given: tuple[int, ...] | tuple[tuple[int, ...], ...], layers: int) -> list[tuple[int, ...]]:
     """One row for each layer with experts, of one list for all or of a list of lists."""
     rows = [row for row in given if isinstance(row, tuple)]

@@ -9,7 +9,8 @@ Decisions where the definitions leave room:
 - *Prefill of a batch*: one pass per sequence, one after the other; decode steps take all sequences together.
 - *Expert choice*: with gate scores in the trace, the prompt's sets and every step's admissions follow the capacity
   law; without, the trace's choices are taken as they are.
-- *Groups* are made per layer, from the loads of all requests of the trace.
+- *Groups* are made per layer, from the loads of all requests of the trace; of experts on one kind of tile only, unless that took
+  more groups.
 - *Copies* go one by one to the expert with the largest load per copy.
 - *A chip that holds a part of the experts* is visited by its places (:mod:`pimjax.runs.residency`); their groups are made from
   how often the requests of the trace, each beginning anew, visit each place.
@@ -25,6 +26,7 @@ from pimjax import checks
 from pimjax.array_typing import HostArray
 from pimjax.cache.capacity import CapacityLaw, capacity_at, capacity_law, largest_capacity
 from pimjax.config.config import Config
+from pimjax.config.digital_map import digital_experts, grouped_apart
 from pimjax.errors import ConfigError, TraceError
 from pimjax.runs.expert_choice import admissions
 from pimjax.runs.residency import ExpertWrites, chosen_places, loads_of_places, resident_experts, swapped
@@ -184,8 +186,26 @@ def _groups(config: Config, loads: HostArray, copy_of: HostArray) -> tuple[HostA
     for layer in range(layers):
         shares = np.bincount(copy_of[layer], minlength=loads.shape[2])  # members of each expert
         per_member = (loads[:, layer] / shares)[:, copy_of[layer]]
-        maps.append(group_experts(per_member, plan.group_size, plan.grouping, seed=config.workload.trace.seed))
+        maps.append(_like_with_like(config, per_member, _is_digital(config, layer, copy_of[layer])))
     return np.asarray(maps, np.int32).reshape(layers, members), -(-members // plan.group_size)
+
+
+def _is_digital(config: Config, layer: int, copy_of: HostArray) -> HostArray:
+    """bool [members]: which lie on digital macros; places of a swapping chip are all of one kind."""
+    if config.plan.expert_tile != "mixed" or resident_experts(config) is not None:
+        return np.zeros(len(copy_of), bool)
+    return digital_experts(config)[layer, copy_of]
+
+
+def _like_with_like(config: Config, loads: HostArray, digital: HostArray) -> HostArray:
+    """int [members]: groups of one kind of tile each, where that takes no more of them; else of both."""
+    plan, seed = config.plan, config.workload.trace.seed
+    kinds = grouped_apart(digital, plan.group_size)
+    found, first = np.zeros(len(digital), np.int32), 0
+    for mine in kinds:
+        found[mine] = first + group_experts(loads[:, mine], min(plan.group_size, len(mine)), plan.grouping, seed=seed)
+        first = int(found[mine].max()) + 1
+    return found
 
 
 def _deal(choices: HostArray, copies: HostArray) -> HostArray:

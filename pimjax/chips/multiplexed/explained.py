@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from pimjax.array_typing import HostArray
 from pimjax.chips.chip import Counted
 from pimjax.chips.multiplexed.core import core, tile_parameters
 from pimjax.chips.multiplexed.geometry import geometry
@@ -18,9 +19,10 @@ from pimjax.chips.run_cost import COMPONENT_INDEX, OP_INDEX
 from pimjax.circuit.validity import outside_validity
 from pimjax.config.build import build
 from pimjax.config.config import Config
-from pimjax.config.digital_map import digital_experts, has_digital_parts
+from pimjax.config.digital_map import digital_experts, grouped_apart, has_digital_parts
 from pimjax.runs.point import Point
 from pimjax.runs.residency import resident_experts
+from pimjax.schedule.grouping.simple import uniform_groups
 
 CORE_FIELDS = ("mvm_latency_ns", "mvm_energy_nj", "core_area_mm2", "shareable_fraction")
 """Numbers of the hardware section that a parametric core replaces."""
@@ -108,10 +110,25 @@ def _stacked(config: Config, per_expert: float) -> dict[str, Any]:
     if tiers < 2 or not config.model.num_experts:
         return {}
     plan, members = config.plan, resident_experts(config) or config.model.num_experts + config.plan.copies
+    if (
+        plan.group_of_expert is None
+        and plan.expert_tile == "mixed"
+        and plan.share != "none"
+        and resident_experts(config) is None
+        and not plan.copies
+    ):
+        sizes = np.concatenate([_sizes_apart(row, plan.group_size) for row in digital_experts(config)])
+        return {"tiers": [float(per_expert * count) for count in experts_by_tier(sizes, tiers)]}
     groups = np.asarray(plan.group_of_expert or [expert // plan.group_size for expert in range(members)])
     sizes = np.ones(members, int) if plan.share == "none" else np.bincount(groups)
     each = config.model.num_moe_layers * per_expert
     return {"tiers": [float(each * count) for count in experts_by_tier(sizes, tiers)]}
+
+
+def _sizes_apart(digital: HostArray, group_size: int) -> HostArray:
+    """Sizes of the groups of one layer, int [groups]."""
+    kinds = grouped_apart(digital, group_size)
+    return np.concatenate([np.bincount(uniform_groups(len(mine), -(-len(mine) // group_size))) for mine in kinds])
 
 
 def full_die(config: Config) -> dict[str, float]:
