@@ -115,7 +115,7 @@ def noisy_routing() -> str:
 def numbers() -> dict[str, str]:
     """Numbers inside sentences."""
     missing = "(not measured)"
-    names = ("rounding", "dense_share", "dense_saves", "one_pass", "three_passes")
+    names = ("rounding", "dense_share", "dense_saves", "one_pass", "three_passes", "front", "front_mixed")
     found = {"aihwkit_tile": aihwkit_tile(), **{f"digital_{name}": missing for name in names}}
     rounded = next((row for row in (load("perplexity_study") or {"rows": []})["rows"] if row["value"] == "ideal"), None)
     if rounded is not None:
@@ -126,6 +126,16 @@ def numbers() -> dict[str, str]:
     if document is None:
         return found
     saves, one, three = [], [], []
+    is_expert = {
+        score["router"]: [part["part"].startswith("expert") for part in score["parts"]] for score in document["scores"]
+    }
+    front = document["not_beaten"]
+    mixed = [
+        row
+        for row in front
+        if 0 < sum(is_expert[row["router"]][part] for part in row["digital"]) < sum(is_expert[row["router"]])
+    ]
+    found |= {"digital_front": str(len(front)), "digital_front_mixed": str(len(mixed))}
     for score in document["scores"]:
         rows = [
             row
