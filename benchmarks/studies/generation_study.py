@@ -36,7 +36,7 @@ BANDWIDTHS = (2.666, 5.332, 10.664, 21.328, 42.656, 85.312, 341.248, 1364.992)
 CHOSEN = {"model.routing": "expert_choice"}
 #: the default, and the authors' channel with their accounting of it (wires as the preset has them)
 MEMORIES: dict[str, dict[str, Any]] = {
-    "HBM3": {},
+    "as shipped": {},
     "authors' LPDDR4": {"memory": "lpddr4", "plan.dram_overlap": "none", "plan.memory_idle": "cached"},
 }
 
