@@ -8,7 +8,8 @@
 Of the paper's multiplexed chip, float32: lines of StableHLO, seconds to trace, seconds to compile with everything the
 compiler does, for `closed`, `fluid` and the gradient of the energy-delay product in every number of the hardware
 (closed). The trees take turns. The same chip in further ways (--chips): with dies, wires and links around it, with experts on
-digital macros beside crossbars, with both, and with decode steps; a tree that does not know a way has no numbers of it.
+digital macros beside crossbars, with both, and with decode steps
+(compiled: the first alone); a tree that does not know a way has no numbers of it.
 Beside that: files and named functions of the package that one closed estimate enters,
 loading its configuration included and everything imported before.
 """
@@ -41,6 +42,8 @@ CHIPS: dict[str, dict[str, Any]] = {
     "decode": {"workload.generated_tokens": 16},
     "decode, dies": {"workload.generated_tokens": 16, "system": "dies"},
 }
+#: Of the other ways lines and tracing alone.
+COMPILED = ("crossbars", "dies")
 #: Lines that are asked for, by chip and program.
 WANTED_LINES = {
     ("crossbars", "closed"): 4000,
@@ -61,7 +64,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.program:
         chip, name = options.program
-        found = entered() if name == "entered" else program(chip, name, compiling=not options.quick)
+        found = (
+            entered() if name == "entered" else program(chip, name, compiling=not options.quick and chip in COMPILED)
+        )
         print(json.dumps(found))
         return
     with checkout(options.other) as other:

@@ -1,7 +1,7 @@
 """A sweep of 100,000 systems in one compiled program: points per second and the memory it takes.
 
     python benchmarks/speed/system_sweep.py                     # 100,000 systems, a few minutes on two CPU cores
-    python benchmarks/speed/system_sweep.py --systems 2000      # small, writes nothing
+    python benchmarks/speed/system_sweep.py --quick             # 2,000 systems, writes nothing
 
 GPT-OSS-20B on the shipped chip (closed, scalar results). What differs from point to point, drawn independently: the kind of
 memory and its channels, the kind of link between dies, area of a die, dies of a package, tiers, digital and attention units, numbers
@@ -69,9 +69,10 @@ SEED = 16
 def main() -> None:
     """Draw, estimate, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--systems", type=int, default=100_000)
+    parser.add_argument("--quick", action="store_true", help="2,000 systems, writes nothing")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="keys of the configuration")
     options = parser.parse_args()
+    count = 2_000 if options.quick else 100_000
     # counts are made for the smallest die: a layer reaches over the most of them
     given = {
         "system": "dies",
@@ -79,21 +80,21 @@ def main() -> None:
         **dict(each.split("=", 1) for each in options.set),
     }
     config = pimjax.load_config(PRESET, given)
-    design, kinds = systems(given, options.systems)
+    design, kinds = systems(given, count)
     estimate(design, config, 64)  # imports, schedules
     before, timings, begin = compile_count(), Timings(), time.perf_counter()
-    found = estimate(design, config, options.systems, timings)
+    found = estimate(design, config, count, timings)
     wall_s = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     ran_s = wall_s - timings.compile_s - timings.schedules_s
     bad = np.count_nonzero(np.asarray(found.status))
     document: dict[str, Any] = {
         "preset": PRESET,
-        "systems": options.systems,
+        "systems": count,
         "programs": compile_count() - before,
         "compile_s": timings.compile_s,
         "run_s": ran_s,
-        "systems_per_s": options.systems / ran_s,
+        "systems_per_s": count / ran_s,
         "peak_bytes": peak,
         "limit_bytes": LIMIT_BYTES,
         "halvings": timings.halvings,
@@ -107,11 +108,11 @@ def main() -> None:
         "kinds": kinds,
     }
     print(
-        f"{options.systems:,} systems in {document['programs']} program: compiled in {timings.compile_s:.1f} s, "
+        f"{count:,} systems in {document['programs']} program: compiled in {timings.compile_s:.1f} s, "
         f"{document['systems_per_s']:,.0f} systems/s, at most {peak / 1e9:.2f} GB (limit {LIMIT_BYTES / 1e9:g} GB), "
         f"{timings.halvings} halvings, {bad:,} flagged; dies {document['seen']['dies']}"
     )
-    if options.systems == parser.get_default("systems"):
+    if not options.quick:
         print(f"wrote {write_json('system_sweep', {'environment': environment(), **document})}")
 
 

@@ -82,7 +82,8 @@ def compared_tables() -> str:
         ]
         before = sizes["trees"]["other"]
         head = ("multiplexed kernel", "StableHLO lines", f"at {before}", "trace and compile", f"at {before}", "ratio")
-        parts += [table(head, rows), "", machine("kernel_size"), ""]
+        parts += [table(head, rows), "", machine("kernel_size"), "", _sizes_of_chips(sizes), ""]
+    parts += _system_sweep()
     rates = load("kernel_throughput")
     if rates is not None:
         about = {
@@ -119,6 +120,42 @@ def compared_tables() -> str:
         head = ("command in a new process", "empty caches", f"at {before}", "again", f"at {before}")
         parts += [table(head, rows), "", machine("first_answers"), ""]
     return "\n".join(parts)
+
+
+def _sizes_of_chips(sizes: dict[str, Any]) -> str:
+    """Lines of StableHLO of the paper's chip in further ways."""
+    about = {
+        "dies": "dies, wires and links around it (`system: dies`)",
+        "mixed": "experts on crossbars and digital macros (`plan.expert_tile: mixed`)",
+        "mixed, dies": "both",
+        "decode": "decode steps",
+        "decode, dies": "decode steps, dies, wires and links",
+    }
+    rows = [
+        (
+            text,
+            *(
+                f"{sizes[f'{program}, {chip}']['this']['stablehlo_lines']:,}"
+                for program in ("closed", "fluid", "gradient")
+            ),
+        )
+        for chip, text in about.items()
+        if f"closed, {chip}" in sizes
+    ]
+    return table(("the same chip with: StableHLO lines", "closed", "fluid", "gradient"), rows)
+
+
+def _system_sweep() -> list[str]:
+    """What a sweep of many systems takes."""
+    found = load("system_sweep")
+    if found is None:
+        return []
+    text = (
+        f"{found['systems']:,} systems around GPT-OSS-20B (kind of memory, dies, links, wires, tiers and units all data) ran in "
+        f"{found['programs']} program at {found['systems_per_s']:,.0f} systems/s, compiled apart in {found['compile_s']:.0f} s; the "
+        f"process held at most {found['peak_bytes'] / 1e9:.1f} GB (limit {found['limit_bytes'] / 1e9:g} GB)."
+    )
+    return [text, "", machine("system_sweep"), ""]
 
 
 def performance_tables() -> str:
