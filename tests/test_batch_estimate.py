@@ -113,6 +113,22 @@ def test_out_of_memory_halves_the_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(whole.latency_ns, halved.latency_ns)
 
 
+@pytest.mark.parametrize(
+    "needed", [4_000, 4_000_000]
+)  # a quarter of the tile fits; not even one point at a time is known to
+def test_a_tile_known_to_be_too_large_is_cut_to_size_at_once(monkeypatch, needed) -> None:
+    design, _ = pimjax.build(pimjax.reference_config())
+    design = design.set({"hardware.mvm_latency_ns": np.linspace(100, 160, 32)})
+    whole = estimate_batch(design, fields=("latency_ns",), tile_points=4)
+    sizes = iter([needed, 1_000])
+    monkeypatch.setattr(engine, "device_budget_bytes", lambda devices: 1_000)
+    monkeypatch.setattr(engine, "program_bytes", lambda compiled: next(sizes))
+    timings = Timings()
+    cut = estimate_batch(design, fields=("latency_ns",), tile_points=4, timings=timings)
+    assert (timings.compiles, timings.halvings) == (2, 2)
+    np.testing.assert_array_equal(whole.latency_ns, cut.latency_ns)
+
+
 def test_memory_is_probed_before_the_first_run() -> None:
     with pytest.raises(CapacityError, match="single design point"):
         TileShape(8, 1).halved(8)

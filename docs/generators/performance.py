@@ -152,7 +152,7 @@ def _system_sweep() -> list[str]:
         return []
     text = (
         f"{found['systems']:,} systems around GPT-OSS-20B (kind of memory, dies, links, wires, tiers and units all data) ran in "
-        f"{found['programs']} program at {found['systems_per_s']:,.0f} systems/s, compiled apart in {found['compile_s']:.0f} s; the "
+        f"one program at {found['systems_per_s']:,.0f} systems/s, compiled apart in {found['compile_s']:.0f} s; the "
         f"process held at most {found['peak_bytes'] / 1e9:.1f} GB (limit {found['limit_bytes'] / 1e9:g} GB)."
     )
     return [text, "", machine("system_sweep"), ""]
