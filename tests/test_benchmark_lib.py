@@ -13,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import pimjax
 from benchmarks import device_check
 from benchmarks.lib.harness import command
 from benchmarks.lib.learned_groups import learn_groups, sinkhorn, soft_makespan
+from benchmarks.lib.paper_kernel import MOST_LINES, program
 from benchmarks.lib.paths import ROOT
 from benchmarks.lib.random_cases import random_cases
 from benchmarks.lib.results import dumps, write
@@ -185,3 +187,9 @@ def test_learned_groups_have_equal_sizes_and_balance() -> None:
     learned, neighbours = ((loads @ np.eye(3)[g]).max(axis=1).mean() for g in (groups, np.arange(12) * 3 // 12))
     assert learned <= neighbours
     assert len(set(groups[[0, 4, 8]])) == 3  # the three hot experts are kept apart
+
+
+@pytest.mark.parametrize(("chip", "name"), MOST_LINES)
+def test_compiled_programs_are_as_short_as_asked_for(chip, name) -> None:
+    function, arguments = program(pimjax, chip, name)
+    assert 2000 < jax.jit(function).lower(*arguments).as_text().count("\n") <= MOST_LINES[chip, name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,24 @@ from typing import Any
 
 #: The paper's chip by the name that a tree knows first.
 PRESETS = ("paper_crossbars", "paper_multiplexed")
+#: The chip in further ways: what is set.
+CHIPS: dict[str, dict[str, Any]] = {
+    "crossbars": {},
+    "dies": {"system": "dies"},
+    "mixed": {"plan.expert_tile": "mixed"},
+    "mixed, dies": {"plan.expert_tile": "mixed", "system": "dies"},
+    "decode": {"workload.generated_tokens": 16},
+    "decode, dies": {"workload.generated_tokens": 16, "system": "dies"},
+}
+#: Lines of StableHLO that a program may have, by chip and program.
+MOST_LINES = {
+    ("crossbars", "closed"): 4000,
+    ("crossbars", "fluid"): 4600,
+    ("dies", "closed"): 5500,
+    ("dies", "fluid"): 6000,
+    ("mixed", "closed"): 5500,
+    ("mixed", "fluid"): 6000,
+}
 
 
 def package(tree: Path) -> Any:
@@ -40,3 +59,20 @@ def inputs(pimjax: Any, fidelity: str, overrides: Mapping[str, Any] | None = Non
     design, capacity = pimjax.build(config)
     schedule = pimjax.schedule_inputs(config, trace, fidelity=fidelity, capacity=capacity)
     return design, schedule, {"capacity": capacity, "chip_model": config.chip_model, "fidelity": fidelity}
+
+
+def program(pimjax: Any, chip: str, name: str) -> tuple[Any, tuple[Any, ...]]:
+    """A function and its arguments: `closed`, `fluid`, or the `gradient` of the energy-delay product in every number of the
+    hardware (closed)."""
+    import jax
+    import jax.numpy as jnp
+
+    design, schedule, options = inputs(pimjax, "fluid" if name == "fluid" else "closed", CHIPS[chip])
+    arguments: tuple[Any, ...] = jax.tree.map(jnp.asarray, (design, schedule))
+    if name != "gradient":
+        return functools.partial(pimjax.estimate_kernel, **options), arguments
+
+    def product(hardware: Any, design: Any, schedule: Any) -> Any:
+        return pimjax.estimate_kernel(design.replace(hardware=hardware), schedule, **options).edp_nj_ns
+
+    return jax.grad(product), (arguments[0].hardware, *arguments)

@@ -17,7 +17,6 @@ loading its configuration included and everything imported before.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import subprocess
 import sys
@@ -29,28 +28,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.lib import paper_kernel
 from benchmarks.lib.harness import environment, write_json
+from benchmarks.lib.paper_kernel import CHIPS, MOST_LINES
 from benchmarks.lib.paths import ROOT
 from benchmarks.lib.trees import checkout, environment_of, label
 
 PROGRAMS = ("closed", "fluid", "gradient")
-#: The paper's chip in further ways: what is set.
-CHIPS: dict[str, dict[str, Any]] = {
-    "crossbars": {},
-    "dies": {"system": "dies"},
-    "mixed": {"plan.expert_tile": "mixed"},
-    "mixed, dies": {"plan.expert_tile": "mixed", "system": "dies"},
-    "decode": {"workload.generated_tokens": 16},
-    "decode, dies": {"workload.generated_tokens": 16, "system": "dies"},
-}
 #: Of the other ways lines and tracing alone.
 COMPILED = ("crossbars", "dies")
-#: Lines that are asked for, by chip and program.
-WANTED_LINES = {
-    ("crossbars", "closed"): 4000,
-    ("crossbars", "fluid"): 4600,
-    ("dies", "closed"): 5500,
-    ("dies", "fluid"): 6000,
-}
 
 
 def main() -> None:
@@ -93,8 +77,8 @@ def measured(trees: dict[str, Path], chip: str, name: str, *, quick: bool) -> di
     entry: dict[str, Any] = {side: numbers for side, numbers in found.items() if numbers}
     this, other = entry["this"], entry.get("other", {})
     entry["ratio"] = {key: this[key] / other[key] for key in this if other.get(key)}
-    if (chip, name) in WANTED_LINES:
-        entry["wanted_lines"] = WANTED_LINES[chip, name]
+    if (chip, name) in MOST_LINES:
+        entry["wanted_lines"] = MOST_LINES[chip, name]
     return entry
 
 
@@ -122,22 +106,13 @@ def program(chip: str, name: str, *, compiling: bool) -> dict[str, Any]:
     know the chip."""
     pimjax = paper_kernel.package(Path(sys.argv[1]))
     import jax
-    import jax.numpy as jnp
 
     try:
-        design, schedule, options = paper_kernel.inputs(pimjax, "fluid" if name == "fluid" else "closed", CHIPS[chip])
+        function, arguments = paper_kernel.program(pimjax, chip, name)
     except pimjax.PimjaxError:
         if not CHIPS[chip]:
             raise
         return {}
-    arguments: tuple[Any, ...] = jax.tree.map(jnp.asarray, (design, schedule))
-    function: Any = functools.partial(pimjax.estimate_kernel, **options)
-    if name == "gradient":
-
-        def product(hardware: Any, design: Any, schedule: Any) -> Any:
-            return pimjax.estimate_kernel(design.replace(hardware=hardware), schedule, **options).edp_nj_ns
-
-        function, arguments = jax.grad(product), (arguments[0].hardware, *arguments)
     begin = time.perf_counter()
     lowered = jax.jit(function).lower(*arguments)
     found = {"trace_s": time.perf_counter() - begin}
