@@ -67,6 +67,17 @@ def test_every_generator_is_repeatable_and_well_formed(kind):
         assert np.array_equal(trace.gate_scores, trace.gate_scores.astype(np.float16))
 
 
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_generators_draw_the_same_in_64_bit_mode(kind):
+    sizes = {"requests": 2, "layers": 2, "tokens": 24}
+    narrow = generate_traces(kind, **sizes, seed=3)
+    with jax.enable_x64(True):
+        wide = generate_traces(kind, **sizes, seed=3)
+    for one, other in zip(jax.tree.leaves(narrow), jax.tree.leaves(wide), strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert np.asarray(one).dtype == np.asarray(other).dtype
+
+
 def test_choices_are_those_of_the_scores():
     sticky = generate_traces("sticky", tokens=24)
     assert np.array_equal(token_choice(sticky.gate_scores[0, 0], 4).expert_order, sticky.expert_order[0, 0])

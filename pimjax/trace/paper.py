@@ -94,8 +94,8 @@ def _draw(key: Array, parameters: PaperParameters, num_tokens: int) -> Array:
         return (quota.at[chosen].add(-1.0), state), chosen.astype(jnp.int32)
 
     quota = parameters.inclusion * (TOP_K * num_tokens / parameters.inclusion.sum())
-    start = jax.random.normal(key_start, (NUM_EXPERTS,))
+    start = jax.random.normal(key_start, (NUM_EXPERTS,), jnp.float32)
     remaining = jnp.arange(num_tokens, 0, -1, dtype=jnp.float32)
-    noise = jax.random.normal(key_tokens, (num_tokens, NUM_EXPERTS))
+    noise = jax.random.normal(key_tokens, (num_tokens, NUM_EXPERTS), jnp.float32)
     _, order = jax.lax.scan(step, (quota, start), (remaining, noise))
     return order

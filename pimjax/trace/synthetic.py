@@ -143,7 +143,8 @@ def dirichlet_popularity(key: Array, num_layers: int, num_experts: int, concentr
     check_elements("popularity [layers, experts]", num_layers, num_experts)
     if not is_traced(concentration):
         check_reals("concentration", concentration, (), "a number from 0.001 to a million", least=9e-4, most=1e6)
-    gamma = jax.random.loggamma(key, jnp.broadcast_to(jnp.float32(concentration), (num_layers, num_experts)))
+    shape = jnp.broadcast_to(jnp.float32(concentration), (num_layers, num_experts))
+    gamma = jax.random.loggamma(key, shape, dtype=jnp.float32)
     return jax.nn.log_softmax(gamma, axis=-1)
 
 
@@ -159,7 +160,7 @@ def synthetic_logits(key: Array, parameters: GeneratorParameters, num_tokens: in
     layers, experts = parameters.popularity.shape
     check_elements("logits [layers, tokens, experts]", layers, num_tokens, experts)
     key_request, key_start, key_tokens = jax.random.split(key, 3)
-    own = jax.random.normal(key_request, (layers, experts)) * parameters.request_spread[:, None]
+    own = jax.random.normal(key_request, (layers, experts), jnp.float32) * parameters.request_spread[:, None]
     correlation = parameters.persistence[:, None]
     innovation = jnp.sqrt(1 - correlation * correlation)
 
@@ -167,8 +168,9 @@ def synthetic_logits(key: Array, parameters: GeneratorParameters, num_tokens: in
         state = correlation * state + innovation * noise
         return state, state
 
-    start = jax.random.normal(key_start, (layers, experts))
-    _, states = jax.lax.scan(step, start, jax.random.normal(key_tokens, (num_tokens, layers, experts)))
+    start = jax.random.normal(key_start, (layers, experts), jnp.float32)
+    noise = jax.random.normal(key_tokens, (num_tokens, layers, experts), jnp.float32)
+    _, states = jax.lax.scan(step, start, noise)
     mixed = jnp.einsum("lef,tlf->lte", parameters.mixing, states)
     gumbel = -jnp.log(-jax.scipy.special.log_ndtr(mixed))
     return (parameters.popularity + own)[:, None, :] + gumbel
