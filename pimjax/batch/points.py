@@ -56,7 +56,7 @@ class DecodedLanes:
             if axis.random:
                 key = jax.random.fold_in(jax.random.fold_in(parameters["key"], place), digit)
                 dtype = parameters["design"].hardware.reticle_area_mm2.dtype
-                unit = jax.random.uniform(key, (len(axis.fields),), dtype)
+                unit = jax.random.uniform(key, (len(axis.fields),), jax.numpy.float32).astype(dtype)  # at any precision
                 for i, (low, high, scale) in enumerate(axis.random):
                     interval = Interval(low=low, high=high, scale=scale)  # type: ignore[arg-type]
                     found[axis.fields[i]] = spread(unit[i], interval)
