@@ -29,11 +29,15 @@ from benchmarks.lib.macro_parts import ZIGZAG_OWN, compare_parts, parts_table
 from benchmarks.lib.macro_review import STEPS, record_step
 from benchmarks.lib.paths import GOLDEN
 from pimjax.circuit.constants import Constants
+from pimjax.circuit.digital_sram import DIGITAL_PARTS
+from pimjax.circuit.gates import NANDS_PER_ADDER, XOR2_AREA_AND_DELAY, XORS_PER_ADDER
 from pimjax.circuit.macros import predict_macro
 from pimjax.circuit.tile import TileParameters, parametric_tile
 from pimjax.circuit.uncertainty import sample_constants, used_constants
 from pimjax.circuit.validity import outside_validity
 
+#: Transistors of a full adder: as in libraries, and the fewest of a published tree (both arXiv 2510.19260), and half of the former.
+PUBLISHED_ADDERS = (28, 14, 7)
 REPORTED = GOLDEN / "imc_macros.csv"
 
 
@@ -48,6 +52,26 @@ def reported() -> dict[str, dict[str, float]]:
                 figures["area_mm2"] = figures["tops"] / figures["tops_per_mm2"]
             table[line["macro"]] = figures
     return table
+
+
+def hand_drawn_trees(figures: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """What the digital rows' areas would be with trees drawn by hand: adders of so many transistors, without the wiring of
+    random logic. A full adder here is 7.8 gates of four transistors."""
+    counted, shares, ratios = 4.0 * (NANDS_PER_ADDER + XORS_PER_ADDER * XOR2_AREA_AND_DELAY), [], {}
+    for row in DIGITAL_ROWS:
+        area = np.asarray(parametric_tile(row.macro.parameters("survey")).part_area_mm2, float)
+        tree, bare, wired = area[DIGITAL_PARTS.index("adder_trees")], area[:-1].sum(), area.sum()
+        shares.append(float(tree / bare))
+        for transistors in PUBLISHED_ADDERS:
+            drawn = (bare - tree) * wired / bare + tree * transistors / counted
+            ratios.setdefault(str(transistors), []).append(
+                row.macro.arrays * float(drawn) / figures[row.macro.name]["area_mm2"]
+            )
+    return {
+        "share_of_gates": [min(shares), max(shares)],
+        "ratio": ratios,
+        "median_fold": {key: statistics.median(max(one, 1 / one) for one in each) for key, each in ratios.items()},
+    }
 
 
 def compare(row: Row, figures: dict[str, float], adc_kind: str) -> dict[str, Any]:
@@ -185,6 +209,7 @@ def main() -> None:
     for row in digital:
         row["interval"] = ranges[row["macro"]]
     payload["digital"] = {"rows": digital, "blind": blind_summary(digital), "coverage": coverage(digital)}
+    payload["digital"]["trees"] = hand_drawn_trees(figures)
     print(f"\nDigital macros\n{table(digital)}")
     print("\n".join(blind_lines(payload["digital"])))
     payload["parts"] = compare_parts()
