@@ -95,6 +95,11 @@ def _caches() -> dict[str, Number]:
     return {
         f"caches_{name}": Number("generation_study", ("sweeps", "axes", axis, at, "cases", case, "speedup"), 1, 3)
         for name, (axis, at, case) in places.items()
+    } | {
+        f"caches_{name}_saving": Number(
+            "generation_study", ("sweeps", "axes", "prompt tokens P", at, "cases", 3, "energy_saving"), 1, 3
+        )
+        for name, at in (("both", 2), ("both_long", 5))
     }
 
 
