@@ -3,13 +3,13 @@
     python benchmarks/speed/kernel_size.py v0.1.0            # a commit, checked out for the purpose
     python benchmarks/speed/kernel_size.py ../other          # another checkout
     python benchmarks/speed/kernel_size.py HEAD --quick      # no compiling, writes nothing
-    python benchmarks/speed/kernel_size.py HEAD --chips dies # with a system around the chip alone
+    python benchmarks/speed/kernel_size.py HEAD --chips dies # with a system around the chip alone; other rows stay
 
 Of the paper's multiplexed chip, float32: lines of StableHLO, seconds to trace, seconds to compile with everything the
 compiler does, for `closed`, `fluid` and the gradient of the energy-delay product in every number of the hardware
 (closed). The trees take turns. The same chip in further ways (--chips): with dies, wires and links around it, with experts on
-digital macros beside crossbars, with both, and with decode steps
-(compiled: the first alone); a tree that does not know a way has no numbers of it.
+digital macros beside crossbars, with both, and with decode steps: lines and tracing alone. A tree that does not know a way has no
+numbers of it.
 Beside that: files and named functions of the package that one closed estimate enters,
 loading its configuration included and everything imported before.
 """
@@ -28,13 +28,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.lib import paper_kernel
 from benchmarks.lib.harness import environment, write_json
+from benchmarks.lib.headlines import document as committed
 from benchmarks.lib.paper_kernel import CHIPS, MOST_LINES
 from benchmarks.lib.paths import ROOT
 from benchmarks.lib.trees import checkout, environment_of, label
 
 PROGRAMS = ("closed", "fluid", "gradient")
-#: Of the other ways lines and tracing alone.
-COMPILED = ("crossbars", "dies")
+#: Of the further ways lines and tracing alone.
+COMPILED = ("crossbars",)
 
 
 def main() -> None:
@@ -55,17 +56,19 @@ def main() -> None:
         return
     with checkout(options.other) as other:
         trees = {"this": ROOT, "other": other}
-        document: dict[str, Any] = {"trees": {side: label(tree) for side, tree in trees.items()}}
+        labels = {side: label(tree) for side, tree in trees.items()}
+        document: dict[str, Any] = {"trees": labels}
+        if set(options.chips) != set(CHIPS):
+            document = (committed("kernel_size") or document).copy()
+            document.pop("environment", None)
         facts = environment()
-        print(
-            {key: facts[key] for key in ("device", "cpu_threads_allowed", "python", "jax", "date")}, document["trees"]
-        )
+        print({key: facts[key] for key in ("device", "cpu_threads_allowed", "python", "jax", "date")}, labels)
         names = [(chip, name) for chip in options.chips for name in options.only or PROGRAMS if name in PROGRAMS]
-        if "entered" in (options.only or ("entered",)):
+        if "crossbars" in options.chips and "entered" in (options.only or ("entered",)):
             names.append(("crossbars", "entered"))
         for chip, name in names:
             row = name if chip == "crossbars" else f"{name}, {chip}"
-            document[row] = measured(trees, chip, name, quick=options.quick)
+            document[row] = {**measured(trees, chip, name, quick=options.quick), "trees": labels}
             print(shown(row, document[row]), flush=True)
     if not options.quick:
         print(f"wrote {write_json('kernel_size', document)}")
