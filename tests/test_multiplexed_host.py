@@ -100,7 +100,8 @@ def test_host_equals_kernel(seed):
         with jax.enable_x64(True):
             compiled = program(fidelity, shapes, capacity)(design, schedule)
         for field in dataclasses.fields(on_host):
-            if field.name == "system":
+            if field.name == "system" or getattr(on_host, field.name) is None:
+                assert getattr(compiled, field.name) is None  # nothing is around these chips, and nothing swaps
                 continue
             found, expected = (np.asarray(getattr(cost, field.name)) for cost in (on_host, compiled))
             scale = np.abs(expected).max(initial=0.0) if field.name == "critical_ns" else 0.0

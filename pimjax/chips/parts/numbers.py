@@ -178,7 +178,7 @@ class ProgrammingNumbers(HardwareSection):
         source="JETCAS 2022, doi 10.1109/JETCAS.2022.3170152: 20-30x; unit of work not named", assumed=True, ge=0,
     )  # fmt: skip
     program_verify_passes: float = number(
-        10, chosen=True, unit="passes", about="Program-and-verify passes per row", spread=(3, 30), source=NONE, assumed=True, ge=0
+        10, chosen=True, unit="passes", about="Passes per row that program and verify", spread=(3, 30), source=NONE, assumed=True, ge=0
     )  # fmt: skip
     program_pulse_energy_pj: float = number(
         10, chosen=True, unit="pJ", about="Energy of one device pulse", spread=(1, 30), source=NONE, assumed=True, ge=0
