@@ -210,7 +210,6 @@ if __name__ == "__main__":
     _environment(os.environ.__setitem__)
     progress.AFTER_S = 1e6
     FOLDER.mkdir(exist_ok=True)
-    progress.AFTER_S = 1e6  # a loaded machine is as quiet as the tests
     for one in sys.argv[1:] or CASES:
         with tempfile.TemporaryDirectory() as place:
             (FOLDER / f"{one}.txt").write_text(masked(transcript(CASES[one], Path(place)), one), encoding="utf-8")
