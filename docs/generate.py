@@ -30,6 +30,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "digital_parts": analog.digital_parts,
     "digital_orders": analog.digital_orders,
     "noisy_routing": analog.noisy_routing,
+    "tile_accuracy": analog.tile_accuracy,
     "tune_proof": studies.tune_proof,
     "tune_choices": studies.tune_choices,
     "tune_case_study": studies.tune_case_study,

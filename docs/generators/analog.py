@@ -56,6 +56,18 @@ def digital_parts() -> str:
     return table(head, rows) + machine("digital_parts")
 
 
+def tile_accuracy() -> str:
+    """Cost and accuracy of each kind of tile."""
+    document = load("tile_accuracy")
+    if document is None:
+        return machine("tile_accuracy")
+    keys = ("tile", "latency_ns", "energy_nj", "area_mm2", "sqnr_db", "digital_sqnr_db", "perplexity")
+    rows = [["" if row[key] is None else row[key] for key in keys] for row in document["rows"]]
+    rows.append(["exact products", "", "", "", "", "", document["rows"][0]["exact_perplexity"]])
+    head = ("tile", "latency, ns", "energy, nJ", "area, mm2", "SQNR, dB", "SQNR of the macros beside, dB", "perplexity")
+    return table(head, rows) + machine("tile_accuracy")
+
+
 def _kinds(digital: list[int], names: list[str]) -> str:
     """What is digital in words: kinds of dense parts, and how many experts."""
     if len(digital) == len(names):
