@@ -37,7 +37,7 @@ def shares(chip: Chip, values: Any) -> dict[str, float]:
     """Share of every family of a chip's components `[C]`; 0 where it has none.
 
     >>> chip = CHIPS["multiplexed"]
-    >>> sum(shares(chip, np.ones(len(chip.component_names))).values())
+    >>> round(sum(shares(chip, np.ones(len(chip.component_names))).values()), 12)
     1.0
     """
     values = np.asarray(values, float)
