@@ -1,8 +1,9 @@
 """Cost and accuracy of each kind of tile from one configuration: HERMES-64 in one phase and in four, digital SRAM macros, and
 both together.
 
-The chip runs a prefill of its preset (`paper_crossbars`: no wires, so that tiles alone differ), closed; signal-to-noise ratio of
-one product and perplexity of the project's language model are of the same keys (`pimjax estimate --accuracy perplexity`).
+The paper's layer runs a prompt of 32 tokens in groups of two, without wires, so that tiles alone differ; closed form. The
+signal-to-noise ratio of a product and the perplexity of the project's language model are of the same keys (`pimjax estimate
+--accuracy perplexity`).
 
     python benchmarks/studies/tile_accuracy.py           # some minutes: every perplexity reads held-out text
     python benchmarks/studies/tile_accuracy.py --quick   # signal-to-noise ratios alone; writes nothing

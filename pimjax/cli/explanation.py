@@ -134,7 +134,7 @@ def _show_tile(tile: dict[str, Any], sources: _Sources, name: str = "crossbar co
 
 def _show_residency(found: dict[str, Any]) -> None:
     years = found["lifetime_years"]
-    wear = "and nothing wears" if years is None else f"and its devices last {shown(years)} years of such runs"
+    wear = "and nothing wears" if years is None else f"and its devices last {with_unit(years, 'years')} of such runs"
     stdout.print(
         f"\nThe chip holds {found['resident_experts']} of {found['experts']} experts of each layer ({found['replacement']}): "
         f"{found['expert_hit_rate']:.1%} of the visits find theirs, {wear}"

@@ -140,6 +140,7 @@ _SCALES = {
     "ns": ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1, "ns")),
     "nJ": ((1e9, "J"), (1e6, "mJ"), (1e3, "uJ"), (1, "nJ"), (1e-3, "pJ")),
     "B": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")),
+    "years": ((1, "years"), (1 / 365.25, "days"), (1 / 8766, "hours")),
     "FLOP": ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1, "FLOP")),
     "GOPS": ((1e3, "TOPS"), (1, "GOPS")),
     "nJ ns mm2": ((1e12, "mJ ms mm2"), (1e9, "mJ us mm2"), (1e6, "uJ us mm2"), (1, "nJ ns mm2")),
@@ -152,6 +153,8 @@ def with_unit(value: float, unit: str) -> str:
 
     >>> with_unit(244282.5, "ns")
     '244.3 us'
+    >>> with_unit(0.0227, "years")
+    '8.291 days'
     """
     for scale, name in _SCALES.get(unit, ((1, unit),)):
         if abs(value) >= scale:

@@ -74,7 +74,7 @@ def _cards(facts: dict[str, Any], report: dict[str, Any]) -> list[dict[str, str]
     hits = facts["expert_hit_rate"]
     if hits is not None and hits < 1:
         years = facts["lifetime_years"]
-        wear = "nothing wears" if years is None else f"devices last {number(years)} years"
+        wear = "nothing wears" if years is None else f"devices last {' '.join(quantity(years, 'years'))}"
         rows.append(("Experts on the chip", number(100 * hits), "% of visits", wear))
     return [dict(zip(("label", "value", "unit", "note"), row, strict=True)) for row in rows]
 

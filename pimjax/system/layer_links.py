@@ -147,6 +147,7 @@ class LinkTimes(NamedTuple):
         there_work, back_work: of the busiest link, all but one message.
         busy_back: from where the first token leaves to where the busiest link back has carried its last sum, if it never
             waits and experts take no time.
+        before_move: of the messages on the first link of the way to the next layer's home.
     """
 
     there_fill: AnyArray

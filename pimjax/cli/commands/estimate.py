@@ -167,10 +167,10 @@ def _residency(out: dict[str, Any]) -> str:
     """How often experts were on the chip, and how long its devices last.
 
     >>> _residency({"expert_hit_rate": 0.9, "lifetime_years": 0.25}), _residency({"expert_hit_rate": 0.9, "lifetime_years": None})
-    ('90.0% of the visits find them on the chip; devices last 0.25 years', '90.0% of the visits find them on the chip; nothing wears')
+    ('90.0% of the visits find them on the chip; devices last 91.31 days', '90.0% of the visits find them on the chip; nothing wears')
     """
     years = out["lifetime_years"]
-    wear = "nothing wears" if years is None else f"devices last {shown(years)} years"
+    wear = "nothing wears" if years is None else f"devices last {with_unit(years, 'years')}"
     return f"{out['expert_hit_rate'] or 0.0:.1%} of the visits find them on the chip; {wear}"
 
 
